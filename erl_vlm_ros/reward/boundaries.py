@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rating probabilities from predicted returns (ERL-VLM, arXiv 2506.12822, Eq. 1; RbRL, arXiv 2307.16348).
+
+Class i owns the interval between two boundaries of the batch's returns, scaled to [0, 1]. The boundaries are order
+statistics: they sit where the batch would be cut if its returns were in the order of its ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-6
+
+
+def min_max(returns: Tensor) -> Tensor:
+    """Scale the returns [B] of one batch to [0, 1]: (R - min) / (max - min + 1e-6), with gradient through all three.
+
+    Returns that agree to within 1e-6 hold no order: they come back without a gradient, because 1 / 1e-6 would
+    swamp Adam's running mean of squares for thousands of steps.
+    """
+    low, high = returns.amin(), returns.amax()
+    scaled = (returns - low) / (high - low + EPSILON)
+    if bool(high.detach() - low.detach() <= EPSILON):
+        return scaled.detach() + 0.0 * returns
+    return scaled
+
+
+def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor) -> Tensor:
+    """Boundaries [n + 1] of n classes: 0 = R_0 <= R_1 <= ... <= R_n = 1, without gradient.
+
+    R_i is the c-th smallest of the scaled returns [B], c being the number of labels below class i. With c = 0 it is 0
+    (an index of -1 would wrap round to the maximum), so that a class without a label has an interval of no width.
+
+    Args:
+        scaled: returns [B] within [0, 1], from `min_max`.
+        counts: labels of each class in this batch [n]; their sum is B.
+    """
+    counts = torch.as_tensor(counts, dtype=torch.long)
+    below = counts.cumsum(0)
+    if int(below[-1]) != scaled.numel():
+        raise ValueError(f"class counts sum to {int(below[-1])}, the batch holds {scaled.numel()} returns")
+    ordered = scaled.detach().sort().values
+    boundaries = ordered.new_zeros(counts.numel() + 1)
+    inner = below[:-1]
+    boundaries[1:-1] = torch.where(inner > 0, ordered[(inner - 1).clamp(min=0)], boundaries[1:-1])
+    boundaries[-1] = 1.0
+    return boundaries
+
+
+def class_logits(scaled: Tensor, boundaries: Tensor, k: float) -> Tensor:
+    """Exponents of Eq. 1 [B, n]: -k (R - R_i)(R - R_{i+1}).
+
+    The paper prints no k; RbRL and the released ERL-VLM code use 30.
+    """
+    column = scaled[:, None]
+    return -k * (column - boundaries[:-1]) * (column - boundaries[1:])
+
+
+def class_probabilities(scaled: Tensor, boundaries: Tensor, k: float) -> Tensor:
+    """Eq. 1: probability of each class [B, n], a softmax of `class_logits`."""
+    return class_logits(scaled, boundaries, k).softmax(dim=1)
+
+
+def rate(logits: Tensor, counts: Sequence[int] | Tensor) -> Tensor:
+    """Most probable class [B] among those that the batch holds; a tie goes to the lower class.
+
+    A return that lies on a boundary ties between the classes on its two sides. It is the highest of the class below,
+    hence the tie rule; an empty class, whose interval has no width, must not win such a tie.
+    """
+    empty = torch.as_tensor(counts) == 0
+    return logits.detach().masked_fill(empty, -torch.inf).argmax(dim=1)

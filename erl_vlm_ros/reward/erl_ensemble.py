@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reward model of ERL-VLM (arXiv 2506.12822): an ensemble of image networks taught by ratings of segments."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.reward.boundaries import EPSILON, class_boundaries, class_logits, min_max, rate
+from erl_vlm_ros.reward.erl_config import ErlRewardConfig
+from erl_vlm_ros.reward.losses import class_weights, rating_loss, rating_targets
+from erl_vlm_ros.reward.networks import ConvEnsemble
+from erl_vlm_ros.reward.samplers import stratified_batches, uniform_batches
+
+_ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What one fit did.
+
+    Attributes:
+        passes: passes over the rated set; 0 if there was no order to learn (fewer than two classes rated).
+        accuracy: share of ratings that Eq. 1 reproduces, mean over members, while learning in the last pass; NaN for 0 passes.
+        losses: mean loss of each pass.
+        seconds: wall time.
+        counts: rated segments of each class.
+        spans: range of each member's raw output over the rated frames; near 0 the member says nothing.
+    """
+
+    passes: int
+    accuracy: float
+    losses: tuple[float, ...]
+    seconds: float
+    counts: tuple[int, ...]
+    spans: tuple[float, ...]
+
+
+class ErlRewardEnsemble:
+    """Rewards from images; the ensemble, Adam and the members' scales persist between fits.
+
+    The loss is blind to a member's scale and offset (Eq. 1 scales every batch to [0, 1]), so members are brought to
+    [0, 1] over the rated frames before they are averaged, unless `config.raw_average`.
+
+    Args:
+        config: see `ErlRewardConfig`.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, config: ErlRewardConfig, seed: int) -> None:
+        self.config = config
+        self.networks = ConvEnsemble(config.ensemble, config.image_size, torch.Generator().manual_seed(seed))
+        self.optimiser = torch.optim.Adam(self.networks.parameters(), lr=config.lr, fused=True)
+        self.offsets = np.zeros(config.ensemble, np.float32)
+        self.scales = np.ones(config.ensemble, np.float32)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that the model takes, pixels."""
+        return self.config.image_size
+
+    def fit(self, images: np.ndarray, ratings: np.ndarray, generator: np.random.Generator) -> FitReport:
+        """Learn from the whole rated set: up to `passes` passes, ended early by training accuracy.
+
+        Args:
+            images: frames of the rated segments u8 [M, H, s, s, 3]; a segment's return is the sum over its H frames.
+            ratings: class of each segment, int [M] in 0 .. n_classes - 1 (leave out what has no rating).
+            generator: draws the batches.
+
+        Raises:
+            ConfigError: images or ratings that do not fit the configuration.
+        """
+        started = time.perf_counter()
+        images, ratings = self._check_rated(images, ratings)
+        counts = np.bincount(ratings, minlength=self.config.n_classes)
+        losses: list[float] = []
+        accuracy = float("nan")
+        if np.count_nonzero(counts) > 1:
+            frames, labels = torch.from_numpy(images), torch.from_numpy(ratings)
+            weights = class_weights(counts)[labels] if self.config.class_weights else None
+            while len(losses) < self.config.passes and not accuracy > self.config.early_stop_accuracy:
+                loss, accuracy = self._one_pass(frames, labels, weights, generator)
+                losses.append(loss)
+            self.set_reference(images.reshape(-1, *images.shape[2:]))
+        seconds = time.perf_counter() - started
+        spans = tuple(float(1.0 / scale) if scale > 0 else 0.0 for scale in self.scales)
+        return FitReport(len(losses), accuracy, tuple(losses), seconds, tuple(int(c) for c in counts), spans)
+
+    def _one_pass(
+        self, frames: Tensor, labels: Tensor, weights: Tensor | None, generator: np.random.Generator
+    ) -> tuple[float, float]:
+        """Mean loss and mean accuracy of one pass; every member sees its own batches."""
+        deal = stratified_batches if self.config.stratified else uniform_batches
+        members = range(self.config.ensemble)
+        plans = [deal(labels.numpy(), self.config.batch_size, generator) for _ in members]
+        losses, right = [], 0
+        for batches in zip(*plans):
+            self.optimiser.zero_grad(set_to_none=True)
+            for member, indices in zip(members, batches):
+                index = torch.from_numpy(indices)
+                loss, hits = self._batch_loss(member, frames[index], labels[index], None if weights is None else weights[index])
+                loss.backward()
+                losses.append(float(loss.detach()))
+                right += hits
+            self.optimiser.step()
+        return float(np.mean(losses)), right / (labels.numel() * self.config.ensemble)
+
+    def _batch_loss(self, member: int, frames: Tensor, labels: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:
+        """Loss of one member on one batch of segments, and how many of its ratings Eq. 1 reproduces."""
+        returns = self.networks(frames.flatten(0, 1), member).unflatten(0, frames.shape[:2]).sum(dim=1)
+        counts = torch.bincount(labels, minlength=self.config.n_classes)
+        scaled = min_max(returns)
+        logits = class_logits(scaled, class_boundaries(scaled, counts), self.config.k)
+        targets = rating_targets(labels, self.config.n_classes, self.config.label_smoothing)
+        loss = rating_loss(self.config.loss, logits, targets, weights)
+        # Equal returns order nothing: counted as right, a constant network would stop early on a skewed set.
+        ordered = float(returns.detach().amax() - returns.detach().amin()) > EPSILON or int((counts > 0).sum()) == 1
+        return loss, int((rate(logits, counts) == labels).sum()) if ordered else 0
+
+    def set_reference(self, images: np.ndarray) -> None:
+        """Bring every member's output to [0, 1] over these images u8 [N, s, s, 3] (a fit does so over its frames)."""
+        raw = self.raw_members(images)
+        low, high = raw.min(axis=1), raw.max(axis=1)
+        span = high - low
+        alive = span > EPSILON
+        self.offsets = low
+        self.scales = np.where(alive, 1.0 / np.where(alive, span, 1.0), 0.0).astype(np.float32)
+
+    def raw_members(self, images: np.ndarray, batch: int = 512) -> np.ndarray:
+        """Outputs of the networks f32 [E, N], in (-1, 1), for images u8 [N, s, s, 3]."""
+        self._check_images(images, 4)
+        frames = torch.from_numpy(np.ascontiguousarray(images))
+        rewards = torch.empty(self.config.ensemble, len(frames))
+        with torch.inference_mode():
+            for first in range(0, len(frames), batch):
+                part = frames[first : first + batch]
+                for member in range(self.config.ensemble):
+                    rewards[member, first : first + batch] = self.networks(part, member)
+        return rewards.numpy()
+
+    def predict_members(self, images: np.ndarray, batch: int = 512) -> np.ndarray:
+        """Rewards of each member f32 [E, N], on one scale (or as they are, with `raw_average`)."""
+        raw = self.raw_members(images, batch)
+        if self.config.raw_average:
+            return raw
+        return (raw - self.offsets[:, None]) * self.scales[:, None]
+
+    def predict(self, images: np.ndarray, batch: int = 512) -> np.ndarray:
+        """Rewards f32 [N] for images u8 [N, s, s, 3]: the mean over members, without those that say nothing."""
+        members = self.predict_members(images, batch)
+        alive = self.scales > 0
+        if not self.config.raw_average and alive.any():
+            members = members[alive]
+        return members.mean(axis=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, Adam's state and scales, as nested dicts of tensors."""
+        adam = {}
+        for name, parameter in self.networks.named_parameters():
+            held = self.optimiser.state.get(parameter)
+            if held:
+                adam[name] = {key: held[key].clone() for key in _ADAM_KEYS}
+        networks = {name: value.detach().clone() for name, value in self.networks.state_dict().items()}
+        scales = {"offsets": torch.from_numpy(self.offsets.copy()), "scales": torch.from_numpy(self.scales.copy())}
+        return {"networks": networks, "adam": adam, **scales}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken; the configuration must be the same."""
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.state.clear()
+        for name, parameter in self.networks.named_parameters():
+            if name in state["adam"]:
+                held = state["adam"][name]
+                self.optimiser.state[parameter] = {key: torch.as_tensor(held[key]).clone() for key in _ADAM_KEYS}
+        self.offsets = np.array(state["offsets"], np.float32)
+        self.scales = np.array(state["scales"], np.float32)
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Weights and scales as float32 arrays, and the configuration as JSON values: enough to predict elsewhere."""
+        arrays = {name: value.detach().numpy().copy() for name, value in self.networks.state_dict().items()}
+        arrays["offsets"], arrays["scales"] = self.offsets.copy(), self.scales.copy()
+        return arrays, {"config": asdict(self.config)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> ErlRewardEnsemble:
+        """The model published by `to_arrays`; Adam starts afresh.
+
+        Raises:
+            ConfigError: a name or shape is missing, unknown or wrong.
+        """
+        known = {field.name for field in fields(ErlRewardConfig)}
+        given = dict(meta.get("config") or {})
+        if set(given) != known:
+            raise ConfigError(f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown")
+        model = cls(ErlRewardConfig(**given), seed=0)
+        expected = {**model.networks.state_dict(), "offsets": model.offsets, "scales": model.scales}
+        if set(arrays) != set(expected):
+            raise ConfigError(f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown")
+        for name, array in arrays.items():
+            if array.shape != tuple(expected[name].shape):
+                raise ConfigError(f"reward model: {name} has shape {array.shape}, must be {tuple(expected[name].shape)}")
+        weights = {name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()}
+        model.networks.load_state_dict(weights)
+        model.offsets = np.array(arrays["offsets"], np.float32)
+        model.scales = np.array(arrays["scales"], np.float32)
+        return model
+
+    def _check_images(self, images: np.ndarray, ndim: int) -> None:
+        side = self.config.image_size
+        if images.dtype != np.uint8 or images.ndim != ndim or images.shape[-3:] != (side, side, 3):
+            wanted = f"uint8 [{'N' if ndim == 4 else 'M, H'}, {side}, {side}, 3]"
+            raise ConfigError(f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}")
+
+    def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images = np.ascontiguousarray(images)
+        self._check_images(images, 5)
+        ratings = np.asarray(ratings).astype(np.int64, copy=False)
+        if ratings.shape != images.shape[:1] or images.shape[1] < 1:
+            raise ConfigError(f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}")
+        if ratings.size and not (0 <= ratings.min() and ratings.max() < self.config.n_classes):
+            top = self.config.n_classes - 1
+            raise ConfigError(f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}")
+        return images, ratings

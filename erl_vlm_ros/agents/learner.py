@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learner behind the sac_learner node: buffer, updates, relabelling, and what to have rated. No ROS."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from erl_vlm_ros.agents.sac import SAC, SACConfig
+from erl_vlm_ros.data.checkpoint import restore_rng, rng_state
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import decode_many
+from erl_vlm_ros.data.replay import ReplayBuffer
+from erl_vlm_ros.data.segment import Segment, SegmentBatch
+from erl_vlm_ros.data.selection import Candidates, SelectionConfig, select
+from erl_vlm_ros.reward.model import Prediction, RewardModel, load_reward_model
+from erl_vlm_ros.ros.bundle import Bundle, decode, encode
+
+EXPLORE, LEARN = "explore", "learn"
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Counts are environment steps unless said. ``max_ratings`` bounds the segments ever sent to the rater."""
+
+    sac: SACConfig
+    prop_dim: int = 10
+    capacity: int = 100_000
+    episode_steps: int = 50
+    warmup_steps: int = 1500
+    max_warmup_steps: int = 5000
+    first_ratings: int = 150
+    round_steps: int = 500
+    round_ratings: int = 30
+    max_ratings: int = 900
+    segment_length: int = 1
+    updates_per_step: float = 1.0
+    catch_up: float = 0.5  # updates owed per warm-up step once the first reward model is there
+    max_lag_episodes: int = 1
+    min_skill: float = 0.02  # below it the ratings explain nothing yet: keep exploring
+    std_bonus: float = 0.0
+    novelty_bonus: float = 0.0
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+
+
+class Learner:
+    """Feed it episodes and reward models; it says when a round of ratings is due and what it wants rated."""
+
+    def __init__(self, config: LearnerConfig, seed: int):
+        self.config = config
+        self.sac = SAC(config.sac, seed)
+        self.replay = ReplayBuffer(config.capacity, config.sac.obs_dim, config.sac.act_dim, config.prop_dim)
+        self.rng = np.random.default_rng(seed + 1)
+        self.generator = torch.Generator().manual_seed(seed + 2)
+        self.model: RewardModel | None = None
+        self.phase = EXPLORE
+        self.env_steps = 0
+        self.episodes = 0
+        self.version = 0
+        self.updates = 0
+        self.owed = 0.0
+        self.ratings_requested = 0
+        self.rounds_sent = 0
+        self.rounds_done = 0
+        self.next_round_at = config.warmup_steps
+        self.last_return = math.nan
+        self.pending: SegmentBatch | None = None
+        self._rated: set[tuple[int, int]] = set()
+        self._features = np.zeros((0, 0), np.float32)
+        self._prediction: Prediction | None = None
+
+    # -- data in
+
+    def add_episode(self, episode: Episode, rewards: np.ndarray | None = None) -> None:
+        """Store an episode; label it with the present reward model, or with given ``rewards`` [T] (baselines)."""
+        evicted = self.replay.add_episode(episode)
+        steps = len(episode.actions)
+        self.env_steps += steps
+        self.episodes = max(self.episodes, episode.index + 1)
+        if rewards is not None:
+            self._given = np.concatenate([getattr(self, "_given", np.zeros(0, np.float32)), rewards.astype(np.float32)])
+            self.replay.set_rewards(self._given[-self.replay.transitions :])
+            self.last_return = float(rewards.sum())
+            if self.phase == EXPLORE and self.env_steps >= self.config.warmup_steps:
+                self._begin_learning()
+        if self.model is not None:
+            self._append_features(episode, evicted)
+            self._label()
+            self.last_return = float(self.replay.rewards[-steps:].sum())
+        if self.phase == LEARN:
+            self.owed += self.config.updates_per_step * steps
+
+    def set_reward_model(self, model: RewardModel) -> None:
+        """Take a new reward model and relabel the whole buffer; features are kept where the model allows it."""
+        stale = self.model is None or model.features_version != self.model.features_version
+        self.model = model
+        self._finish_rounds(int(model.health.get("round", self.rounds_done)))
+        if stale or len(self._features) != self.replay.frames:
+            self._features = model.features(decode_many(self.replay.frame_jpegs, model.image_size))
+        self._label()
+        if self.phase == EXPLORE:
+            skill = model.health.get("skill", 1.0)
+            if skill >= self.config.min_skill or self.env_steps >= self.config.max_warmup_steps:
+                self._begin_learning()
+            elif self.next_round_at <= self.env_steps:
+                self.next_round_at = self.env_steps + self.config.round_steps
+
+    def round_failed(self, number: int) -> None:
+        """A round came back without one valid rating: no reward model will follow, so ask again later."""
+        self._finish_rounds(number + 1)
+        self.next_round_at = self.env_steps + self.config.round_steps
+
+    def _finish_rounds(self, done: int) -> None:
+        self.rounds_done = max(self.rounds_done, done)
+        if self.pending is not None and self.pending.round < self.rounds_done:
+            self.pending = None
+
+    def _begin_learning(self) -> None:
+        self.phase = LEARN
+        self.owed += self.config.catch_up * self.env_steps
+
+    def _append_features(self, episode: Episode, evicted: int) -> None:
+        new = self.model.features(decode_many(episode.jpegs, self.model.image_size))
+        self._features = np.concatenate([self._features[evicted:], new])
+
+    def _label(self) -> None:
+        self._prediction = self.model.predict(self._features, self.replay.frame_proprio)
+        reward = self._prediction.mean + self.config.std_bonus * self._prediction.std
+        self.replay.set_rewards(reward[self.replay.transition_frame].astype(np.float32))
+
+    # -- updates
+
+    def update(self, count: int) -> dict[str, float]:
+        """Up to ``count`` of the gradient updates that are owed; returns the metrics of the last."""
+        count = min(count, int(self.owed))
+        metrics: dict[str, float] = {}
+        for i in range(count):
+            batch = self.replay.sample(self.config.sac.batch_size, self.generator)
+            metrics = self.sac.update(batch, want_metrics=i == count - 1)
+        self.owed -= count
+        self.updates += count
+        return metrics
+
+    # -- ratings
+
+    def round_due(self) -> bool:
+        """Whether segments should be picked now: enough new steps, budget left, no round under way."""
+        waiting = self.rounds_sent > self.rounds_done
+        return not waiting and self.env_steps >= self.next_round_at and self.ratings_requested < self.config.max_ratings
+
+    def make_round(self) -> SegmentBatch:
+        """Pick segments to be rated; counts against ``max_ratings``."""
+        config = self.config
+        want = config.first_ratings if self.rounds_sent == 0 else config.round_ratings
+        want = min(want, config.max_ratings - self.ratings_requested)
+        frames = self._candidate_frames()
+        keys = [self.replay.frame_key(i) for i in frames]
+        p = self._prediction
+        candidates = Candidates(
+            observations=self.replay.frame_observations[frames],
+            rated=np.array([k in self._rated for k in keys], bool),
+            mean=None if p is None else p.mean[frames], std=None if p is None else p.std[frames],
+            top=None if p is None else p.top[frames],
+        )
+        chosen = select(candidates, want, config.selection, self.rng)
+        segments = [self._segment(int(frames[i]), keys[i]) for i in chosen]
+        self._rated.update(keys[i] for i in chosen)
+        self.pending = batch = SegmentBatch(round=self.rounds_sent, segments=segments)
+        self.rounds_sent += 1
+        self.ratings_requested += len(segments)
+        self.next_round_at = self.env_steps + config.round_steps
+        return batch
+
+    def _candidate_frames(self) -> np.ndarray:
+        """Frames that end a segment of the wanted length within their episode; never an episode's first frame."""
+        return np.flatnonzero(self.replay.frame_step >= max(self.config.segment_length, 1))
+
+    def _segment(self, frame: int, key: tuple[int, int]) -> Segment:
+        length = self.config.segment_length
+        rows = range(frame - length + 1, frame + 1)
+        return Segment(
+            id=f"e{key[0]}_t{key[1]}_h{length}",
+            jpegs=[self.replay.frame_jpegs[i] for i in rows],
+            proprio=np.stack([self.replay.frame_proprio[i] for i in rows]),
+            actions=np.stack([self.replay.action_into(i) for i in rows]),
+            stamps=np.array([self.replay.frame_stamps[i] for i in rows], np.int64),
+        )
+
+    # -- data out
+
+    def episode_budget(self) -> int:
+        """The controller may start training episode k only if k is below this."""
+        if self.phase == EXPLORE:
+            goal = self.config.warmup_steps if self.rounds_sent == 0 else self.next_round_at
+            if self.rounds_sent > self.rounds_done:
+                return self.episodes  # hold still until the ratings are back
+            missing = max(0, goal - self.env_steps)
+            return self.episodes + math.ceil(missing / self.config.episode_steps)
+        behind = math.ceil(self.owed / max(self.config.updates_per_step * self.config.episode_steps, 1e-9))
+        return max(self.episodes + 1 + self.config.max_lag_episodes - behind, 0)
+
+    def actor_bundle(self) -> Bundle:
+        """What the controller needs; without weights while exploring."""
+        arrays = self.sac.actor_arrays() if self.phase == LEARN else {}
+        meta = {
+            "version": self.version, "env_steps": self.env_steps, "episodes": self.episodes,
+            "episode_budget": self.episode_budget(), "phase": self.phase,
+        }
+        self.version += 1
+        return Bundle("actor", arrays, meta)
+
+    def metrics(self) -> dict[str, float]:
+        """Figures for learning/metrics."""
+        out = {
+            "env_steps": self.env_steps, "episodes": self.episodes, "updates": self.updates, "owed_updates": self.owed,
+            "ratings_requested": self.ratings_requested, "rounds": self.rounds_sent, "episode_return": self.last_return,
+            "learning": float(self.phase == LEARN), "replay_transitions": self.replay.transitions,
+        }
+        if self._prediction is not None:
+            out |= {"reward_mean": float(self.replay.rewards.mean()), "reward_std": float(self._prediction.std.mean())}
+        return {k: float(v) for k, v in out.items()}
+
+    _COUNTERS = (
+        "phase", "env_steps", "episodes", "version", "updates", "owed", "ratings_requested", "rounds_sent", "rounds_done",
+        "next_round_at", "last_return",
+    )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimisers, buffer, counters and random state; the reward model as its bundle."""
+        model = None
+        if self.model is not None:
+            bundle = self.model.to_bundle()
+            model = {"arrays": bundle.arrays, "meta": bundle.meta}
+        return {
+            "sac": self.sac.state_dict(), "replay": self.replay.state_dict(), "rng": rng_state(self.rng),
+            "generator": self.generator.get_state(), "rated": [list(k) for k in sorted(self._rated)], "model": model,
+            "counters": {k: getattr(self, k) for k in self._COUNTERS},
+            "pending": None if self.pending is None else encode(self.pending.to_bundle()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what state_dict gave. ``pending`` is the round that was under way: publish it again."""
+        self.sac.load_state_dict(state["sac"])
+        self.replay.load_state_dict(state["replay"])
+        restore_rng(self.rng, state["rng"])
+        self.generator.set_state(state["generator"])
+        self._rated = {(int(a), int(b)) for a, b in state["rated"]}
+        for key, value in state["counters"].items():
+            setattr(self, key, value)
+        if state["pending"] is not None:
+            self.pending = SegmentBatch.from_bundle(decode(state["pending"], "segments"))
+        if state["model"] is not None:
+            self.set_reward_model(load_reward_model(Bundle("reward_model", state["model"]["arrays"], state["model"]["meta"])))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small frames of all episodes, the trunk's training set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import decode_many
+
+
+class FrameStore:
+    """At most ``capacity`` frames uint8 [s, s, 3] with proprioception; when full, new ones replace random old ones."""
+
+    def __init__(self, capacity: int, image_size: int, prop_dim: int, seed: int):
+        self.capacity, self.image_size, self.prop_dim = capacity, image_size, prop_dim
+        self._images = np.zeros((0, image_size, image_size, 3), np.uint8)
+        self._proprio = np.zeros((0, prop_dim), np.float32)
+        self._rng = np.random.default_rng(seed)
+        self.size = 0
+
+    def add(self, episode: Episode) -> None:
+        """Decode and keep an episode's frames."""
+        images = decode_many(episode.jpegs, self.image_size)
+        proprio = episode.observations[:, : self.prop_dim]
+        room = min(len(images), self.capacity - self.size)
+        self._grow(self.size + room)
+        self._images[self.size : self.size + room] = images[:room]
+        self._proprio[self.size : self.size + room] = proprio[:room]
+        self.size += room
+        rest = len(images) - room
+        if rest:
+            slots = self._rng.choice(self.capacity, rest, replace=False)
+            self._images[slots], self._proprio[slots] = images[room:], proprio[room:]
+
+    def _grow(self, size: int) -> None:
+        if size <= len(self._images):
+            return
+        new = min(self.capacity, max(size, 2 * len(self._images), 1024))
+        self._images = np.concatenate([self._images, np.zeros((new - len(self._images), *self._images.shape[1:]), np.uint8)])
+        self._proprio = np.concatenate([self._proprio, np.zeros((new - len(self._proprio), self.prop_dim), np.float32)])
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 [N, s, s, 3]."""
+        return self._images[: self.size]
+
+    @property
+    def proprio(self) -> np.ndarray:
+        """float32 [N, P]."""
+        return self._proprio[: self.size]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Frames, proprioception and random state."""
+        return {"images": self.images.copy(), "proprio": self.proprio.copy(), "rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what state_dict gave."""
+        self._images, self._proprio = np.array(state["images"]), np.array(state["proprio"])
+        self.size = len(self._images)
+        self._rng.bit_generator.state = state["rng"]

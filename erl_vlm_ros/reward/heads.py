@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rating heads of the default reward model: small MLPs on trunk features and proprioception.
+
+Fitted from scratch after every round of ratings, each member with its own hold-out fold for early stopping, so
+that all ratings are used and wrong ones are not memorised. All members train as one batched network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """``noise`` is the share of ratings assumed wrong (uniformly over the other classes): forward-corrected loss."""
+
+    members: int = 5
+    hidden: int = 64
+    iterations: int = 300
+    batch_size: int = 128
+    lr: float = 3e-3
+    weight_decay: float = 0.1
+    input_noise: float = 0.1
+    check_every: int = 10
+    noise: float = 0.0
+
+
+class Heads:
+    """``members`` MLPs [D -> hidden -> hidden -> n] with an input normalisation; weights are plain tensors."""
+
+    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, weights: list[torch.Tensor]):
+        self.mean, self.scale, self.weights = mean, scale, weights
+
+    @property
+    def n_classes(self) -> int:
+        return int(self.weights[-1].shape[-1])
+
+    @torch.inference_mode()
+    def probabilities(self, inputs: np.ndarray, batch: int = 8192) -> np.ndarray:
+        """Class probabilities float32 [members, N, n] of inputs [N, D] (features beside proprioception)."""
+        parts = []
+        for i in range(0, len(inputs), batch):
+            x = (torch.from_numpy(np.ascontiguousarray(inputs[i : i + batch])) - self.mean) / self.scale
+            logits = _forward(x.clamp(-10, 10).expand(len(self.weights[0]), -1, -1), self.weights)
+            parts.append(logits.softmax(-1).numpy())
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(self.weights[0]), 0, self.n_classes), np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Named float32 arrays for a bundle or a checkpoint."""
+        out = {"head_mean": self.mean.numpy(), "head_scale": self.scale.numpy()}
+        return out | {f"head_{i}": w.detach().numpy() for i, w in enumerate(self.weights)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Heads:
+        """Inverse of ``arrays``."""
+        tensors = {k: torch.from_numpy(np.array(v, dtype=np.float32)) for k, v in arrays.items() if k.startswith("head_")}
+        count = len(tensors) - 2
+        return cls(tensors["head_mean"], tensors["head_scale"], [tensors[f"head_{i}"] for i in range(count)])
+
+
+def _forward(x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    w1, b1, w2, b2, w3, b3 = weights
+    x = torch.relu(torch.baddbmm(b1, x, w1))
+    x = torch.relu(torch.baddbmm(b2, x, w2))
+    return torch.baddbmm(b3, x, w3)
+
+
+def folds(ratings: np.ndarray, members: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold number per rating, every class spread over the folds. int64 [M]."""
+    fold = np.empty(len(ratings), np.int64)
+    offset = 0
+    for rating in np.unique(ratings):
+        index = rng.permutation(np.flatnonzero(ratings == rating))
+        fold[index] = (np.arange(len(index)) + offset) % members
+        offset += len(index)
+    return fold
+
+
+def fit_heads(
+    inputs: np.ndarray, ratings: np.ndarray, n_classes: int, config: HeadConfig, seed: int
+) -> tuple[Heads, dict[str, float]]:
+    """Fit heads on inputs float32 [M, D] and ratings int64 [M].
+
+    Returns the heads and {held-out accuracy, held-out loss}. With fewer ratings than members every member trains
+    on all of them.
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)), torch.from_numpy(ratings.astype(np.int64))
+    mean, scale = x.mean(0), x.std(0, unbiased=False).clamp_min(1e-2)
+    x = ((x - mean) / scale).clamp(-10, 10)
+    members = config.members
+    held = torch.from_numpy(folds(ratings, members, rng)[None] == np.arange(members)[:, None])  # [E, M]
+    if len(ratings) < 2 * members:
+        held = torch.zeros_like(held)
+    weights = _initial(x.shape[1], config, n_classes, generator)
+    optimiser = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    pick = (~held).float()
+    best, best_loss = [w.detach().clone() for w in weights], torch.full((members,), torch.inf)
+    everything = x.expand(members, -1, -1)
+    for step in range(config.iterations):
+        index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
+        batch = x[index]
+        batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
+        loss = _loss(_forward(batch, weights), y[index], config.noise).mean(1).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        if (step + 1) % config.check_every == 0:
+            best, best_loss = _keep_best(everything, y, held, weights, best, best_loss, config.noise)
+    heads = Heads(mean, scale, best)
+    return heads, _report(everything, y, held, best, best_loss)
+
+
+def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Generator) -> list[torch.Tensor]:
+    weights = []
+    for fan_in, fan_out in ((dim, config.hidden), (config.hidden, config.hidden), (config.hidden, n_classes)):
+        bound = fan_in**-0.5
+        w = (torch.rand(config.members, fan_in, fan_out, generator=generator) * 2 - 1) * bound
+        weights += [w.requires_grad_(), torch.zeros(config.members, 1, fan_out, requires_grad=True)]
+    return weights
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: float) -> torch.Tensor:
+    """Cross-entropy [E, B]; with ``noise`` the likelihood of the rating under a rater wrong that often."""
+    n = logits.shape[-1]
+    log_p = F.log_softmax(logits, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    if noise <= 0:
+        return -log_p
+    wrong = noise / (n - 1)
+    return -torch.log(wrong + (1 - noise - wrong) * log_p.exp())
+
+
+@torch.no_grad()
+def _keep_best(everything, y, held, weights, best, best_loss, noise):
+    losses = _loss(_forward(everything, weights), y.expand(len(held), -1), noise)
+    count = held.sum(1)
+    loss = torch.where(count > 0, (losses * held).sum(1) / count.clamp_min(1), -torch.inf)  # nothing held out: keep the last
+    better = (loss < best_loss) | (count == 0)
+    best = [torch.where(better.view(-1, 1, 1), w, b) for w, b in zip(weights, best)]
+    return [b.detach() for b in best], torch.where(better, loss, best_loss)
+
+
+@torch.no_grad()
+def _report(everything, y, held, weights, best_loss) -> dict[str, float]:
+    right = (_forward(everything, weights).argmax(-1) == y).float()
+    if held.any():
+        return {"held_out_accuracy": float((right * held).sum() / held.sum()), "held_out_loss": float(best_loss.mean())}
+    return {"held_out_accuracy": float(right.mean()), "held_out_loss": 0.0}

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the ratings and turns them into a reward model, by either recipe: `trunk` (default) or `erl` (the paper)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import decode_many
+from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.reward.erl_ensemble import ErlRewardConfig, ErlRewardEnsemble
+from erl_vlm_ros.reward.erl_model import ErlRewardModel
+from erl_vlm_ros.reward.frames import FrameStore
+from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
+from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel
+from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
+
+RECIPES = ("trunk", "erl")
+
+
+@dataclass(frozen=True)
+class RewardTrainerConfig:
+    """``recipe`` chooses the model; ``trunk`` and ``heads`` configure the default, ``erl`` the paper's."""
+
+    recipe: str = "trunk"
+    n_classes: int = 5
+    prop_dim: int = 10
+    max_frames: int = 30_000
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    heads: HeadConfig = field(default_factory=HeadConfig)
+    erl: ErlRewardConfig = field(default_factory=ErlRewardConfig)
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise ConfigError(f"recipe '{self.recipe}' is unknown; choose one of {', '.join(RECIPES)}")
+
+    @property
+    def image_size(self) -> int:
+        """Side of the reward model's input, pixels."""
+        return self.trunk.image_size if self.recipe == "trunk" else self.erl.image_size
+
+
+class RewardTrainer:
+    """Give it every episode (frames for the trunk) and every round's ratings; ``train`` gives the next model."""
+
+    def __init__(self, config: RewardTrainerConfig, seed: int):
+        self.config, self.seed = config, seed
+        self.version = 0
+        self.round = 0
+        self.images = np.zeros((0, 1, config.image_size, config.image_size, 3), np.uint8)  # [M, H, s, s, 3]
+        self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
+        self.ratings = np.zeros(0, np.int64)
+        self.requested = 0
+        self.frames = FrameStore(config.max_frames, config.image_size, config.prop_dim, seed)
+        self.trunk = TrunkTrainer(config.trunk, config.prop_dim, seed) if config.recipe == "trunk" else None
+        self.erl = ErlRewardEnsemble(config.erl, seed) if config.recipe == "erl" else None
+        self._generator = np.random.default_rng(seed + 2)
+
+    def add_episode(self, episode: Episode) -> None:
+        """Frames for the trunk; nothing is kept where the recipe has none."""
+        if self.trunk is not None:
+            self.frames.add(episode)
+
+    def add_ratings(self, batch: RatingBatch) -> int:
+        """Keep a round's valid ratings; returns how many. A round that was seen already is ignored.
+
+        Raises:
+            ConfigError: the rater used another number of classes.
+        """
+        if batch.n_classes != self.config.n_classes:
+            raise ConfigError(f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}")
+        if batch.round < self.round:
+            return 0
+        self.round = batch.round + 1
+        self.requested += batch.requested
+        rated = [r for r in batch.rated if r.rating >= 0]
+        if not rated:
+            return 0
+        images = np.stack([decode_many(r.segment.jpegs, self.config.image_size) for r in rated])
+        proprio = np.stack([r.segment.proprio for r in rated]).astype(np.float32)
+        if len(self.ratings) == 0:
+            self.images, self.proprio = images, proprio
+        else:
+            self.images = np.concatenate([self.images, images])
+            self.proprio = np.concatenate([self.proprio, proprio])
+        self.ratings = np.concatenate([self.ratings, np.array([r.rating for r in rated], np.int64)])
+        return len(rated)
+
+    def counts(self) -> np.ndarray:
+        """Ratings per class, int64 [n]."""
+        return np.bincount(self.ratings, minlength=self.config.n_classes)
+
+    def ready(self) -> bool:
+        """Whether there is anything to train on."""
+        return len(self.ratings) > 0 and (self.trunk is None or self.frames.size > 0)
+
+    def train(self) -> RewardModel:
+        """Train on all ratings so far; the model carries its health figures."""
+        started = time.monotonic()
+        model, health = self._train_trunk() if self.trunk is not None else self._train_erl()
+        health |= {f"rated_class_{i}": float(c) for i, c in enumerate(self.counts())}
+        health |= {"ratings": float(len(self.ratings)), "train_seconds": time.monotonic() - started}
+        health["round"] = float(self.round)
+        model.health.update(health)
+        return model
+
+    def _train_trunk(self) -> tuple[RewardModel, dict[str, float]]:
+        health = {}
+        if self.trunk.due(self.frames.size):
+            health = self.trunk.train(self.frames.images, self.frames.proprio)
+        flat = self.images.reshape(-1, *self.images.shape[2:])
+        features = encode(self.trunk.trunk, flat)
+        inputs = np.concatenate([features, self.proprio.reshape(len(flat), -1)], axis=1)
+        labels = np.repeat(self.ratings, self.images.shape[1])  # a segment's rating speaks for each of its frames
+        self.version += 1
+        heads, report = fit_heads(inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version)
+        health |= report | {"skill": skill(report["held_out_loss"], self.counts())}
+        return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
+
+    def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
+        report = self.erl.fit(self.images, self.ratings, self._generator)
+        self.version += 1
+        accuracy = float(report.accuracy)
+        base = self.counts().max() / max(len(self.ratings), 1)
+        health = {"train_accuracy": accuracy, "skill": float((accuracy - base) / max(1 - base, 1e-6))}
+        return ErlRewardModel(self.erl, self.version), health
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a later run needs to go on."""
+        return {
+            "version": self.version, "round": self.round, "requested": self.requested, "recipe": self.config.recipe,
+            "n_classes": self.config.n_classes, "images": self.images, "proprio": self.proprio, "ratings": self.ratings,
+            "frames": self.frames.state_dict(), "rng": self._generator.bit_generator.state,
+            "trunk": self.trunk.state_dict() if self.trunk else None, "erl": self.erl.state_dict() if self.erl else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what state_dict gave. ConfigError when recipe or class count differ from this run's."""
+        for key in ("recipe", "n_classes"):
+            if state[key] != getattr(self.config, key):
+                raise ConfigError(f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}")
+        self.version, self.round, self.requested = int(state["version"]), int(state["round"]), int(state["requested"])
+        self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])
+        self.ratings = np.array(state["ratings"])
+        self.frames.load_state_dict(state["frames"])
+        self._generator.bit_generator.state = state["rng"]
+        for part, saved in ((self.trunk, state["trunk"]), (self.erl, state["erl"])):
+            if part is not None:
+                part.load_state_dict(saved)
+
+
+def skill(loss: float, counts: np.ndarray) -> float:
+    """Share of the ratings' entropy that the model explains on held-out ratings; about 0 or less: nothing learned."""
+    share = counts[counts > 0] / max(counts.sum(), 1)
+    entropy = float(-(share * np.log(share)).sum())
+    return 0.0 if entropy < 1e-6 else 1.0 - loss / entropy

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import numpy as np
+
+from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
+from erl_vlm_ros.data.observation import EE_SLICE, OBSERVATION_DIM, build_observation
+from erl_vlm_ros.tasks import load_task
+
+TASK = load_task("drawer_open")
+
+
+class Still:
+    def act(self, observation, deterministic, rng):
+        return np.zeros(3, np.float32)
+
+
+def observation(hand):
+    return build_observation(np.zeros(6), hand, 0.0, np.array([0.5, 0, 0.1]), np.array(TASK.goal))
+
+
+def follow(policy, steps=50, actor=None):
+    hand, path = np.array([0.4, 0.0, 0.2]), []
+    for _ in range(steps):
+        action = policy.act(observation(hand), actor)
+        assert np.abs(action).max() <= 1
+        hand = hand + action[:3] * TASK.linear_speed / TASK.control_hz
+        path.append(hand.copy())
+    return np.array(path)
+
+
+def test_observation_layout():
+    obs = observation(np.array([0.1, 0.2, 0.3]))
+    assert obs.shape == (OBSERVATION_DIM,)
+    np.testing.assert_allclose(obs[EE_SLICE], [0.1, 0.2, 0.3], rtol=1e-6)
+
+
+def test_waypoints_cross_the_workspace():
+    policy = RolloutPolicy(ExplorationConfig(object_share=0.0), TASK, 0)
+    paths = []
+    for _ in range(8):
+        policy.begin_episode(explore=True, evaluation=False)
+        paths.append(follow(policy))
+    spread = np.concatenate(paths).std(0)
+    assert (spread > 0.04).all()  # uniform random actions stay within about 0.03 in 50 steps in z
+
+
+def test_waypoints_near_the_object_bring_the_hand_there():
+    near = []
+    for share in (0.0, 1.0):
+        policy = RolloutPolicy(ExplorationConfig(object_share=share), TASK, 1)
+        hits = 0
+        for _ in range(10):
+            policy.begin_episode(explore=True, evaluation=False)
+            hits += (np.linalg.norm(follow(policy) - [0.5, 0, 0.1], axis=1) < 0.08).sum()
+        near.append(hits)
+    assert near[1] > 3 * near[0]
+
+
+def test_evaluation_is_the_actor_alone():
+    config = ExplorationConfig(prefix_share=1.0, burst_share=1.0)
+    policy = RolloutPolicy(config, TASK, 0)
+    policy.begin_episode(explore=False, evaluation=True)
+    assert np.ptp(follow(policy, actor=Still()), axis=0).max() == 0
+
+
+def test_prefix_and_burst_windows_are_left_again():
+    config = ExplorationConfig(prefix_share=1.0, prefix_steps=(5, 5), burst_share=1.0, burst_start=(20, 20), burst_steps=(6, 6))
+    policy = RolloutPolicy(config, TASK, 0)
+    policy.begin_episode(explore=False, evaluation=False)
+    moved = np.abs(np.diff(follow(policy, actor=Still()), axis=0)).max(1) > 0
+    assert moved[0:4].all() and not moved[5:18].any() and moved[20:24].any() and not moved[27:].any()
+
+
+def test_same_seed_same_actions_and_resume_continues():
+    a, b = (RolloutPolicy(ExplorationConfig(), TASK, 5) for _ in range(2))
+    a.begin_episode(True, False), b.begin_episode(True, False)
+    np.testing.assert_array_equal(follow(a), follow(b))
+    c = RolloutPolicy(ExplorationConfig(), TASK, 99)
+    c.load_state_dict(a.state_dict())
+    a.begin_episode(True, False), c.begin_episode(True, False)
+    np.testing.assert_array_equal(follow(a), follow(c))
+
+
+def test_gripper_tasks_get_a_fourth_action():
+    task = dataclasses.replace(TASK, use_gripper=True)
+    policy = RolloutPolicy(ExplorationConfig(), task, 0)
+    policy.begin_episode(True, False)
+    assert policy.act(observation(np.array([0.4, 0, 0.2])), None).shape == (4,)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Off-screen rendering: choose the OpenGL back end, draw without the effects that make software rendering slow."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+import numpy as np
+
+from erl_vlm_ros.errors import ConfigError
+
+MAX_WIDTH, MAX_HEIGHT = 640, 480
+_BACKENDS = {"egl": ("libEGL.so.1", "libEGL.so"), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")}
+_APT = "apt-get install -y libegl1 libgl1-mesa-dri"
+
+
+def choose_backend() -> str:
+    """Set ``MUJOCO_GL`` (unless the user did) to a back end whose library loads: egl, else osmesa, else disable.
+
+    Must run before the first ``import mujoco``, which reads the variable; ``erl_vlm_ros.sim`` does that. Physics works
+    with every answer; only rendering needs a library.
+    """
+    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if not chosen:
+        chosen = next((name for name, libraries in _BACKENDS.items() if any(map(_loads, libraries))), "disable")
+        os.environ["MUJOCO_GL"] = chosen
+    return chosen
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def check_image_size(width: int, height: int) -> None:
+    """Raise ConfigError unless 16 <= width <= 640 and 16 <= height <= 480."""
+    if not (16 <= width <= MAX_WIDTH and 16 <= height <= MAX_HEIGHT):
+        raise ConfigError(f"image_size {width}x{height}: width must be 16..{MAX_WIDTH} and height 16..{MAX_HEIGHT} pixels")
+
+
+class CameraRenderer:
+    """Draws one fixed camera of a MuJoCo model. No shadows, reflections, skybox or haze: together they cost 8x."""
+
+    def __init__(self, model: Any, width: int, height: int, camera: str = "camera") -> None:
+        """Raises ConfigError for a size out of range, or when no OpenGL back end works (names the apt line)."""
+        import mujoco
+
+        check_image_size(width, height)
+        self._camera = camera
+        try:
+            self._renderer = mujoco.Renderer(model, height=height, width=width)
+        except Exception as error:  # OpenGL bindings raise many unrelated types
+            raise ConfigError(
+                f"off-screen rendering does not work with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); "
+                f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl"
+            ) from error
+        flags = self._renderer.scene.flags
+        for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE"):
+            flags[getattr(mujoco.mjtRndFlag, name)] = 0
+        self._option = mujoco.MjvOption()
+
+    def render(self, data: Any) -> np.ndarray:
+        """Picture of ``data`` as uint8 [height, width, 3], RGB."""
+        self._renderer.update_scene(data, camera=self._camera, scene_option=self._option)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        self._renderer.close()

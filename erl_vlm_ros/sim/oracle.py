@@ -50,7 +50,7 @@ class Oracle:
         block, ee = state.object_position, state.ee_position
         away = (block - state.goal)[:2]
         distance = np.linalg.norm(away)
-        if distance < 0.02:
+        if distance < 0.025:
             return np.array([*ee[:2], 0.12]), 0.0
         behind = block[:2] + (0.085 / distance) * away
         if self._phase == 0:
@@ -64,7 +64,8 @@ class Oracle:
         sideways = abs(np.cross([*(away / distance), 0.0], [*(ee[:2] - block[:2]), 0.0])[2])
         if sideways > 0.035:
             self._phase = 0
-        return np.array([*(state.goal[:2] + away / distance * 0.04), 0.04]), 0.0
+        step = min(0.07, 0.02 + 0.6 * distance)  # slower near the end, so that the block does not slide on
+        return np.array([*(ee[:2] - away / distance * step), 0.04]), 0.0
 
     def _pick(self, state: SimState) -> tuple[np.ndarray, float]:
         block, ee, goal = state.object_position, state.ee_position, state.goal

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) with an automatic temperature, for one CPU thread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from erl_vlm_ros.agents.networks import EnsembleMlp
+from erl_vlm_ros.data.replay import TransitionBatch
+from erl_vlm_ros.errors import ConfigError
+
+# "fast" is what SACConfig defaults to. "erl_vlm_parity" holds the numbers of the ERL-VLM paper's MetaWorld
+# runs (arXiv 2506.12822 and its released sac.yaml).
+PROFILES: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "erl_vlm_parity": {
+        "hidden": (256, 256, 256),
+        "batch_size": 512,
+        "actor_lr": 3e-4,
+        "critic_lr": 3e-4,
+        "alpha_lr": 3e-4,
+        "gamma": 0.99,
+        "tau": 0.005,
+        "target_delay": 2,
+        "critic_layer_norm": False,
+        "initial_log_std": -1.5,
+    },
+}
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """Sizes and hyper-parameters. Raises ConfigError naming the field that is out of range."""
+
+    obs_dim: int
+    act_dim: int
+    hidden: tuple[int, ...] = (128, 128)
+    batch_size: int = 128
+    actor_lr: float = 1e-3
+    critic_lr: float = 1e-3
+    alpha_lr: float = 1e-3
+    gamma: float = 0.97
+    tau: float = 0.01
+    init_temperature: float = 0.1
+    min_temperature: float = 0.0  # a floor keeps some exploration late in training
+    target_entropy: float | None = None  # None: -act_dim
+    critic_layer_norm: bool = True
+    policy_delay: int = 1  # actor and temperature learn on every so many updates
+    target_delay: int = 1  # target critics move on every so many updates
+    backup_entropy: bool = True  # entropy bonus in the critic's target
+    log_std_min: float = -5.0
+    log_std_max: float = 2.0
+    initial_log_std: float = 0.0  # of the untrained actor, before the action's tanh
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(int(h) for h in self.hidden))
+        for name in ("obs_dim", "act_dim", "batch_size", "policy_delay", "target_delay"):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, name, value, "a whole number of at least 1")
+        _require(bool(self.hidden) and min(self.hidden) >= 1, "hidden", self.hidden, "a list of layer sizes of at least 1")
+        for name in ("actor_lr", "critic_lr", "alpha_lr", "init_temperature"):
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
+        _require(0 <= self.min_temperature <= self.init_temperature, "min_temperature", self.min_temperature,
+                 f"from 0 to init_temperature ({self.init_temperature})")  # fmt: skip
+        _require(0 <= self.gamma < 1, "gamma", self.gamma, "in [0, 1)")
+        _require(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
+        _require(-20 <= self.log_std_min < self.initial_log_std < self.log_std_max <= 5, "log_std_min",
+                 (self.log_std_min, self.initial_log_std, self.log_std_max),
+                 "ordered -20 <= log_std_min < initial_log_std < log_std_max <= 5")  # fmt: skip
+
+    @staticmethod
+    def from_profile(profile: str, obs_dim: int, act_dim: int, **overrides: Any) -> SACConfig:
+        """A named profile with some fields replaced. Raises ConfigError for an unknown profile or field."""
+        if profile not in PROFILES:
+            raise ConfigError(f"unknown SAC profile '{profile}'; known: {', '.join(PROFILES)}")
+        known = {f.name for f in fields(SACConfig)} - {"obs_dim", "act_dim"}
+        unknown = set(overrides) - known
+        if unknown:
+            raise ConfigError(f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+        return SACConfig(obs_dim, act_dim, **{**PROFILES[profile], **overrides})
+
+
+def _require(good: bool, name: str, value: Any, what: str) -> None:
+    if not good:
+        raise ConfigError(f"SAC setting {name} must be {what}, got {value!r}")
+
+
+class Metrics(Mapping):
+    """Figures of one update, as tensors; turned into floats only when somebody reads them."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, key: str) -> float:
+        return float(self._tensors[key].mean())
+
+    def __iter__(self):
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+class SAC:
+    """Actor, twin critics with slow targets, temperature; one ``update`` per batch.
+
+    All random numbers come from ``self.generator``, so two learners with one seed and one stream of batches
+    hold the same numbers, bit for bit, on the same machine.
+    """
+
+    def __init__(self, cfg: SACConfig, seed: int) -> None:
+        self.cfg = cfg
+        self.generator = torch.Generator().manual_seed(seed)
+        self.updates = 0
+        self.target_entropy = -float(cfg.act_dim) if cfg.target_entropy is None else float(cfg.target_entropy)
+        make = {"members": 2, "layer_norm": cfg.critic_layer_norm, "generator": self.generator}
+        self.actor = EnsembleMlp(cfg.obs_dim, cfg.hidden, 2 * cfg.act_dim, generator=self.generator)
+        self.critic = EnsembleMlp(cfg.obs_dim + cfg.act_dim, cfg.hidden, 1, **make)
+        self.target = EnsembleMlp(cfg.obs_dim + cfg.act_dim, cfg.hidden, 1, **make)
+        low, high = cfg.log_std_min, cfg.log_std_max
+        self._std_middle, self._std_half = (high + low) / 2, (high - low) / 2
+        last_bias = self.actor.parameters[f"b{self.actor.n_layers - 1}"].data
+        last_bias[:, : cfg.act_dim] = 0.0
+        last_bias[:, cfg.act_dim :] = math.atanh((cfg.initial_log_std - self._std_middle) / self._std_half)
+        self._critic_list = list(self.critic.parameters.values())
+        self._target_list = list(self.target.parameters.values())
+        torch._foreach_copy_(self._target_list, self._critic_list)
+        self.log_alpha = torch.nn.Parameter(torch.tensor([math.log(cfg.init_temperature)]), requires_grad=False)
+        self.log_alpha.grad = torch.zeros(1)
+        self._log_alpha_floor = math.log(cfg.min_temperature) if cfg.min_temperature > 0 else -math.inf
+        self.critic_optimizer = torch.optim.Adam(self._critic_list, lr=cfg.critic_lr, fused=True)
+        groups = [
+            {"params": list(self.actor.parameters.values()), "lr": cfg.actor_lr},
+            {"params": [self.log_alpha], "lr": cfg.alpha_lr},
+        ]
+        self.actor_optimizer = torch.optim.Adam(groups, fused=True)
+
+    # --- acting
+
+    def _policy(self, obs: torch.Tensor):
+        """obs [B, O] -> (action, log-probability [B], and what _actor_gradient needs).
+
+        With u = mean + std * noise and a = tanh(u): log p(a) = log N(u) - sum log(1 - a^2), where
+        log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)) stays finite for every u.
+        """
+        (out,), record = self.actor.forward(obs)
+        mean, raw = out.chunk(2, 1)
+        bounded = torch.tanh(raw)
+        log_std = bounded * self._std_half + self._std_middle
+        noise = torch.randn(mean.shape, generator=self.generator)
+        spread = log_std.exp().mul_(noise)
+        u = mean + spread
+        action = torch.tanh(u)
+        per_dim = torch.nn.functional.softplus(u * -2).add_(u).mul_(2).sub_(log_std).sub_(noise.square_().mul_(0.5))
+        constant = (0.5 * math.log(2 * math.pi) + 2 * math.log(2)) * self.cfg.act_dim
+        return action, per_dim.sum(1).sub_(constant), (record, bounded, spread)
+
+    def act(self, obs: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """Observation(s) [O] or [B, O] -> action(s) in [-1, 1], float32 [A] or [B, A]."""
+        x = torch.as_tensor(np.atleast_2d(np.asarray(obs, np.float32)))
+        with torch.no_grad():
+            if deterministic:
+                action = torch.tanh(self.actor.forward(x)[0][0][:, : self.cfg.act_dim])
+            else:
+                action = self._policy(x)[0]
+        return action.numpy().reshape(*np.shape(obs)[:-1], self.cfg.act_dim)
+
+    def actor_arrays(self) -> dict[str, np.ndarray]:
+        """The actor for NumpyActor: w0 [O, H], b0 [H], ..., and log_std_bounds [2]; float32 copies."""
+        arrays = {k: p.data[0].numpy().copy() for k, p in self.actor.parameters.items()}
+        arrays["log_std_bounds"] = np.array([self.cfg.log_std_min, self.cfg.log_std_max], np.float32)
+        return arrays
+
+    # --- learning
+
+    @torch.no_grad()
+    def update(self, batch: TransitionBatch) -> Metrics:
+        """One critic step and, every policy_delay updates, one step of actor and temperature."""
+        cfg, size = self.cfg, len(batch.reward)
+        self.updates += 1
+        with_actor = self.updates % cfg.policy_delay == 0
+        alpha = self.log_alpha.exp()
+
+        next_action, next_log_prob, _ = self._policy(batch.next_obs)
+        (q1, q2), _ = self.target.forward(torch.cat((batch.next_obs, next_action), 1))
+        next_value = torch.minimum(q1, q2).squeeze(1)
+        if cfg.backup_entropy:
+            next_value.sub_(next_log_prob.mul_(alpha))
+        goal = next_value.mul_((1 - batch.terminated).mul_(cfg.gamma)).add_(batch.reward).unsqueeze(1)
+
+        # Loss: half the squared error, averaged over the batch, summed over the critics.
+        values, record = self.critic.forward(torch.cat((batch.obs, batch.action), 1))
+        errors = [q - goal for q in values]
+        self.critic.backward(record, [e / size for e in errors], to_parameters=True, to_input=False)
+        self.critic_optimizer.step()
+        metrics = {"critic_error": torch.cat(errors).abs_(), "q": values[0], "alpha": alpha}
+
+        if with_actor:
+            metrics.update(self._update_actor(batch.obs, alpha))
+        if self.updates % cfg.target_delay == 0:
+            torch._foreach_lerp_(self._target_list, self._critic_list, cfg.tau)
+        return Metrics(metrics)
+
+    def _update_actor(self, obs: torch.Tensor, alpha: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Minimise mean(alpha log p - min Q) over the actor and mean(-log_alpha (log p + target entropy)) over
+        the temperature. Derivatives of the squashed Gaussian, the noise held fixed:
+        d log p / d u = 2a, d log p / d log_std = -1 (and through u), da/du = 1 - a^2."""
+        size = len(obs)
+        action, log_prob, (record, bounded, spread) = self._policy(obs)
+        (q1, q2), critic_record = self.critic.forward(torch.cat((obs, action), 1))
+        first = (q1 <= q2).to(q1.dtype).div_(-size)  # dL/dq: the smaller one counts
+        grad_input = self.critic.backward(critic_record, [first, -1 / size - first], to_parameters=False, to_input=True)
+        grad_action = grad_input[:, self.cfg.obs_dim :]
+        scale = alpha / size
+        grad_mean = grad_action * (1 - action * action) + action * (2 * scale)
+        grad_log_std = grad_mean * spread - scale
+        grad_raw = grad_log_std.mul_((1 - bounded * bounded).mul_(self._std_half))
+        self.actor.backward(record, [torch.cat((grad_mean, grad_raw), 1)], to_parameters=True, to_input=False)
+        entropy = log_prob.mean().neg_()
+        self.log_alpha.grad.copy_(entropy - self.target_entropy)
+        self.actor_optimizer.step()
+        self.log_alpha.clamp_(min=self._log_alpha_floor)
+        return {"actor_q": q1, "entropy": entropy}
+
+    # --- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, temperature, optimisers, random state and counters, as nested dicts of tensors and numbers."""
+        return {
+            "config": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.cfg).items()},
+            "updates": self.updates,
+            "actor": {k: p.data.clone() for k, p in self.actor.parameters.items()},
+            "critic": {k: p.data.clone() for k, p in self.critic.parameters.items()},
+            "target": {k: p.data.clone() for k, p in self.target.parameters.items()},
+            "log_alpha": self.log_alpha.data.clone(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "actor_optimizer": self.actor_optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore in place, so that optimisers keep the same parameter objects.
+
+        Raises:
+            ConfigError: the saved networks have other sizes than this configuration.
+        """
+        saved = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
+        for name in ("obs_dim", "act_dim", "hidden", "critic_layer_norm"):
+            if saved[name] != getattr(self.cfg, name):
+                raise ConfigError(f"the saved SAC has {name} {saved[name]}, this run is configured with {getattr(self.cfg, name)}")
+        for name in ("actor", "critic", "target"):
+            for key, parameter in getattr(self, name).parameters.items():
+                parameter.data.copy_(state[name][key])
+        self.log_alpha.data.copy_(state["log_alpha"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.actor_optimizer.load_state_dict(state["actor_optimizer"])
+        self.generator.set_state(state["generator"])
+        self.updates = int(state["updates"])

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One episode as the policy controller publishes it: observations, actions, frames and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
+from erl_vlm_ros.ros.bundle import Bundle, BundleError
+
+_META = {
+    "terminated": bool,
+    "truncated": bool,
+    "evaluation": bool,
+    "index": int,
+    "actor_version": int,
+    "seed": int,
+    "prop_dim": int,
+}
+
+
+@dataclass
+class Episode:
+    """T steps and T+1 frames. Transition t is (observation t, action t, observation t+1); what it earned is
+    seen in frame t+1.
+
+    Raises:
+        ValueError: lengths that do not agree, no step at all, or a number that is not finite.
+    """
+
+    observations: np.ndarray  # float32 [T+1, O]; the first prop_dim columns are proprioception
+    actions: np.ndarray  # float32 [T, A], the policy's action in [-1, 1]
+    jpegs: list[bytes]  # T+1 camera frames
+    stamps: np.ndarray  # int64 [T+1], ns, of the observation
+    terminated: bool  # the task ended by itself (never by time)
+    truncated: bool  # the time limit or a person ended it: the last value is still bootstrapped
+    evaluation: bool  # not learned from
+    index: int  # number of the training episode, or of the evaluation episode
+    actor_version: int
+    seed: int  # -1: unknown
+    prop_dim: int
+
+    def __post_init__(self) -> None:
+        self.observations = np.ascontiguousarray(self.observations, np.float32)
+        self.actions = np.ascontiguousarray(self.actions, np.float32)
+        self.stamps = np.ascontiguousarray(self.stamps, np.int64)
+        steps = len(self.actions)
+        if self.observations.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
+            raise ValueError("episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank")
+        if steps < 1 or len(self.observations) != steps + 1 or len(self.jpegs) != steps + 1 or self.stamps.size != steps + 1:
+            raise ValueError(
+                f"episode: {steps} actions need {steps + 1} observations, frames and stamps (at least one action), got "
+                f"{len(self.observations)}, {len(self.jpegs)} and {self.stamps.size}"
+            )
+        if not 0 < self.prop_dim <= self.observations.shape[1]:
+            raise ValueError(f"episode: prop_dim {self.prop_dim} is outside 1..{self.observations.shape[1]}")
+        if not (np.isfinite(self.observations).all() and np.isfinite(self.actions).all()):
+            raise ValueError("episode: a number in observations or actions is not finite")
+
+    @property
+    def steps(self) -> int:
+        """Number of transitions T."""
+        return len(self.actions)
+
+    def to_bundle(self) -> Bundle:
+        """The episode as a bundle of kind ``episode``."""
+        data, offsets = pack_jpegs(self.jpegs)
+        arrays = {
+            "observations": self.observations,
+            "actions": self.actions,
+            "stamps": self.stamps,
+            "jpeg": data,
+            "jpeg_offsets": offsets,
+        }
+        return Bundle("episode", arrays, {key: kind(getattr(self, key)) for key, kind in _META.items()})
+
+    @staticmethod
+    def from_bundle(bundle: Bundle) -> Episode:
+        """Inverse of to_bundle. Raises BundleError for missing or mistyped meta, or arrays that do not agree."""
+        for key, kind in _META.items():
+            if type(bundle.meta.get(key)) is not kind:
+                raise BundleError(f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}")
+        arrays = bundle.arrays
+        try:
+            return Episode(
+                observations=arrays["observations"],
+                actions=arrays["actions"],
+                jpegs=unpack_jpegs(arrays["jpeg"], arrays["jpeg_offsets"]),
+                stamps=arrays["stamps"],
+                **{key: bundle.meta[key] for key in _META},
+            )
+        except ValueError as error:
+            raise BundleError(str(error)) from error

@@ -20,7 +20,7 @@ JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 FINGER_NAMES = ("finger_left", "finger_right")
 MAX_WIDTH = 0.08  # m
 _HOME = np.array([0.0, 0.2, 1.9, 0.0, 1.04, 0.0])
-_CHUNKS, _CHUNK_STEPS = 4, 5  # a control period is 4 x 5 physics steps of 5 ms, the joint reference moving linearly
+_CHUNKS = 4  # the joint reference moves linearly, in this many pieces a control period
 _SERVO_LAG = 0.03  # s: kv / kp of the position servos in sim/arm.xml, fed forward
 _LEASH = 0.04  # m: how far the reference may run ahead of the measured tool
 
@@ -47,7 +47,8 @@ class SimArm:
         check_image_size(self.image_width, self.image_height)
         self.model = mujoco.MjModel.from_xml_path(str(resource(self.task.scene)))
         self.data = mujoco.MjData(self.model)
-        self.control_period = _CHUNKS * _CHUNK_STEPS * self.model.opt.timestep
+        self.control_period = 0.1
+        self._chunk_steps = round(self.control_period / _CHUNKS / self.model.opt.timestep)
         joints = [self.model.joint(name) for name in JOINT_NAMES]
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._dofs = np.array([j.dofadr[0] for j in joints])
@@ -103,7 +104,7 @@ class SimArm:
         control[self._finger_controls] = min(max(float(gripper_width), 0.0), MAX_WIDTH) / 2
         for chunk in range(1, _CHUNKS + 1):
             control[self._controls] = previous + change * (chunk / _CHUNKS) + lead
-            mujoco.mj_step(self.model, self.data, nstep=_CHUNK_STEPS)
+            mujoco.mj_step(self.model, self.data, nstep=self._chunk_steps)
         mujoco.mj_kinematics(self.model, self.data)  # positions of the state after the last step
 
     # -- what the arm's driver, the tracker and the camera report ------------------------------------------------

@@ -141,12 +141,13 @@ class LocalLoop:
         observations, actions, jpegs, progress, success, classes = [], [], [], [], [], []
 
         def observe() -> np.ndarray:
-            obs = build_observation(arm.q, arm.ee_position, arm.width, arm.object_position, arm.goal)
+            obs = build_observation(arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal)
             observations.append(obs)
             jpegs.append(b"" if evaluation else encode_jpeg(arm.render()))
-            progress.append(arm.progress())
-            success.append(arm.success())
-            classes.append([0, 0] + [arm.truth_class(n) for n in (2, 3, 4, 5)])
+            state = arm.state()
+            progress.append(arm.task.progress(state))
+            success.append(arm.task.success(state))
+            classes.append([0, 0] + [arm.task.truth_class(state, n) for n in (2, 3, 4, 5)])
             return obs
 
         obs = observe()
@@ -200,6 +201,6 @@ class LocalLoop:
         out = {"seen": replay, "rated": self.trainer.counts().tolist()}
         if self.learner.model is not None:
             out["skill"] = round(self.learner.model.health.get("skill", 0), 3)
-            truth = np.concatenate([self.truth.progress[e][1:] for e in sorted(self.truth.progress)])[-self.learner.replay.transitions :]
+            truth = np.concatenate([self.truth.progress[e][1:] for e in sorted(self.truth.progress)])[-len(self.learner.replay) :]
             out["corr"] = round(float(np.corrcoef(truth[-5000:], self.learner.replay.rewards[-5000:])[0, 1]), 3)
         return out

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from erl_vlm_ros.agents.sac import SAC, SACConfig
-from erl_vlm_ros.data.checkpoint import restore_rng, rng_state
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
 from erl_vlm_ros.data.replay import ReplayBuffer
@@ -55,7 +54,7 @@ class Learner:
         self.sac = SAC(config.sac, seed)
         self.replay = ReplayBuffer(config.capacity, config.sac.obs_dim, config.sac.act_dim, config.prop_dim)
         self.rng = np.random.default_rng(seed + 1)
-        self.generator = torch.Generator().manual_seed(seed + 2)
+        self.batch_rng = np.random.default_rng(seed + 2)
         self.model: RewardModel | None = None
         self.phase = EXPLORE
         self.env_steps = 0
@@ -69,7 +68,7 @@ class Learner:
         self.next_round_at = config.warmup_steps
         self.last_return = math.nan
         self.pending: SegmentBatch | None = None
-        self._rated: set[tuple[int, int]] = set()
+        self._rated: set[int] = set()  # lasting frame ids
         self._features = np.zeros((0, 0), np.float32)
         self._prediction: Prediction | None = None
 
@@ -77,18 +76,17 @@ class Learner:
 
     def add_episode(self, episode: Episode, rewards: np.ndarray | None = None) -> None:
         """Store an episode; label it with the present reward model, or with given ``rewards`` [T] (baselines)."""
-        evicted = self.replay.add_episode(episode)
-        steps = len(episode.actions)
+        before = self.replay.first_frame_id
+        self.replay.add_episode(episode, rewards)
+        steps = episode.steps
         self.env_steps += steps
         self.episodes = max(self.episodes, episode.index + 1)
         if rewards is not None:
-            self._given = np.concatenate([getattr(self, "_given", np.zeros(0, np.float32)), rewards.astype(np.float32)])
-            self.replay.set_rewards(self._given[-self.replay.transitions :])
             self.last_return = float(rewards.sum())
             if self.phase == EXPLORE and self.env_steps >= self.config.warmup_steps:
                 self._begin_learning()
         if self.model is not None:
-            self._append_features(episode, evicted)
+            self._append_features(episode, self.replay.first_frame_id - before)
             self._label()
             self.last_return = float(self.replay.rewards[-steps:].sum())
         if self.phase == LEARN:
@@ -99,7 +97,7 @@ class Learner:
         stale = self.model is None or model.features_version != self.model.features_version
         self.model = model
         self._finish_rounds(int(model.health.get("round", self.rounds_done)))
-        if stale or len(self._features) != self.replay.frames:
+        if stale or len(self._features) != self.replay.n_frames:
             self._features = model.features(decode_many(self.replay.frame_jpegs, model.image_size))
         self._label()
         if self.phase == EXPLORE:
@@ -134,13 +132,12 @@ class Learner:
 
     # -- updates
 
-    def update(self, count: int) -> dict[str, float]:
+    def update(self, count: int) -> Mapping[str, float]:
         """Up to ``count`` of the gradient updates that are owed; returns the metrics of the last."""
         count = min(count, int(self.owed))
-        metrics: dict[str, float] = {}
-        for i in range(count):
-            batch = self.replay.sample(self.config.sac.batch_size, self.generator)
-            metrics = self.sac.update(batch, want_metrics=i == count - 1)
+        metrics: Mapping[str, float] = {}
+        for _ in range(count):
+            metrics = self.sac.update(self.replay.sample(self.config.sac.batch_size, self.batch_rng))
         self.owed -= count
         self.updates += count
         return metrics
@@ -157,37 +154,39 @@ class Learner:
         config = self.config
         want = config.first_ratings if self.rounds_sent == 0 else config.round_ratings
         want = min(want, config.max_ratings - self.ratings_requested)
-        frames = self._candidate_frames()
-        keys = [self.replay.frame_key(i) for i in frames]
+        step = self._frame_steps()
+        frames = np.flatnonzero(step >= max(config.segment_length, 1))  # a segment lies within its episode
         p = self._prediction
         candidates = Candidates(
             observations=self.replay.frame_observations[frames],
-            rated=np.array([k in self._rated for k in keys], bool),
+            rated=np.isin(frames + self.replay.first_frame_id, list(self._rated)),
             mean=None if p is None else p.mean[frames], std=None if p is None else p.std[frames],
             top=None if p is None else p.top[frames],
         )
         chosen = select(candidates, want, config.selection, self.rng)
-        segments = [self._segment(int(frames[i]), keys[i]) for i in chosen]
-        self._rated.update(keys[i] for i in chosen)
+        segments = [self._segment(int(i), int(step[i])) for i in frames[chosen]]
+        self._rated.update((frames[chosen] + self.replay.first_frame_id).tolist())
         self.pending = batch = SegmentBatch(round=self.rounds_sent, segments=segments)
         self.rounds_sent += 1
         self.ratings_requested += len(segments)
         self.next_round_at = self.env_steps + config.round_steps
         return batch
 
-    def _candidate_frames(self) -> np.ndarray:
-        """Frames that end a segment of the wanted length within their episode; never an episode's first frame."""
-        return np.flatnonzero(self.replay.frame_step >= max(self.config.segment_length, 1))
+    def _frame_steps(self) -> np.ndarray:
+        """Step of each frame within its episode, int64 [F]."""
+        episode = self.replay.frame_episode
+        return np.arange(len(episode)) - np.searchsorted(episode, episode)
 
-    def _segment(self, frame: int, key: tuple[int, int]) -> Segment:
-        length = self.config.segment_length
-        rows = range(frame - length + 1, frame + 1)
+    def _segment(self, frame: int, step: int) -> Segment:
+        replay, length = self.replay, self.config.segment_length
+        rows = slice(frame - length + 1, frame + 1)
+        transition = int(np.searchsorted(replay.transition_frame, frame))  # the action that led to the frame
         return Segment(
-            id=f"e{key[0]}_t{key[1]}_h{length}",
-            jpegs=[self.replay.frame_jpegs[i] for i in rows],
-            proprio=np.stack([self.replay.frame_proprio[i] for i in rows]),
-            actions=np.stack([self.replay.action_into(i) for i in rows]),
-            stamps=np.array([self.replay.frame_stamps[i] for i in rows], np.int64),
+            id=f"e{replay.frame_episode[frame]}_t{step}_h{length}",
+            jpegs=replay.frame_jpegs[rows],
+            proprio=replay.frame_proprio[rows].copy(),
+            actions=replay.actions[transition - length + 1 : transition + 1].copy(),
+            stamps=replay.frame_stamps[rows].copy(),
         )
 
     # -- data out
@@ -218,7 +217,7 @@ class Learner:
         out = {
             "env_steps": self.env_steps, "episodes": self.episodes, "updates": self.updates, "owed_updates": self.owed,
             "ratings_requested": self.ratings_requested, "rounds": self.rounds_sent, "episode_return": self.last_return,
-            "learning": float(self.phase == LEARN), "replay_transitions": self.replay.transitions,
+            "learning": float(self.phase == LEARN), "replay_transitions": len(self.replay),
         }
         if self._prediction is not None:
             out |= {"reward_mean": float(self.replay.rewards.mean()), "reward_std": float(self._prediction.std.mean())}
@@ -236,8 +235,8 @@ class Learner:
             bundle = self.model.to_bundle()
             model = {"arrays": bundle.arrays, "meta": bundle.meta}
         return {
-            "sac": self.sac.state_dict(), "replay": self.replay.state_dict(), "rng": rng_state(self.rng),
-            "generator": self.generator.get_state(), "rated": [list(k) for k in sorted(self._rated)], "model": model,
+            "sac": self.sac.state_dict(), "replay": self.replay.state_dict(), "rng": self.rng.bit_generator.state,
+            "batch_rng": self.batch_rng.bit_generator.state, "rated": np.array(sorted(self._rated), np.int64), "model": model,
             "counters": {k: getattr(self, k) for k in self._COUNTERS},
             "pending": None if self.pending is None else encode(self.pending.to_bundle()),
         }
@@ -246,9 +245,8 @@ class Learner:
         """Take back what state_dict gave. ``pending`` is the round that was under way: publish it again."""
         self.sac.load_state_dict(state["sac"])
         self.replay.load_state_dict(state["replay"])
-        restore_rng(self.rng, state["rng"])
-        self.generator.set_state(state["generator"])
-        self._rated = {(int(a), int(b)) for a, b in state["rated"]}
+        self.rng.bit_generator.state, self.batch_rng.bit_generator.state = state["rng"], state["batch_rng"]
+        self._rated = set(state["rated"].tolist())
         for key, value in state["counters"].items():
             setattr(self, key, value)
         if state["pending"] is not None:

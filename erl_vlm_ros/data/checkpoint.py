@@ -41,12 +41,12 @@ def save_state(path: str | Path, state: Any, kind: str) -> None:
     path = Path(path)
     arrays: list[np.ndarray] = []
     structure = _flatten(state, arrays, "state")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    metadata = {"kind": kind, "schema": str(SCHEMA), "structure": json.dumps(structure)}
+    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed run leaves at most one behind
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            for part in _parts(arrays, {"kind": kind, "schema": str(SCHEMA), "structure": json.dumps(structure)}):
-                file.write(part)
+            file.writelines(_parts(arrays, metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

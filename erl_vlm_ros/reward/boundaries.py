@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-6
+BOUNDARIES = ("edge", "midpoint")
 
 
 def min_max(returns: Tensor) -> Tensor:
@@ -28,24 +29,38 @@ def min_max(returns: Tensor) -> Tensor:
     return scaled
 
 
-def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor) -> Tensor:
+def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor, kind: str = "edge") -> Tensor:
     """Boundaries [n + 1] of n classes: 0 = R_0 <= R_1 <= ... <= R_n = 1, without gradient.
 
-    R_i is the c-th smallest of the scaled returns [B], c being the number of labels below class i. With c = 0 it is 0
-    (an index of -1 would wrap round to the maximum), so that a class without a label has an interval of no width.
+    With c labels below class i, R_i is the c-th smallest of the scaled returns ("edge", as released) or half-way from
+    there to the next larger one ("midpoint"). With c = 0 it is 0 (an index of -1 would wrap round to the maximum), so
+    that a class without a label has an interval of no width.
+
+    "edge" drifts once the classes are apart: the highest return of a class lies on its boundary and is pulled inwards,
+    the boundary follows, and after a few dozen passes the lower classes have collapsed into one. The paper's early stop
+    hides that on clean ratings. "midpoint" leaves a gap between classes and does not drift.
 
     Args:
         scaled: returns [B] within [0, 1], from `min_max`.
         counts: labels of each class in this batch [n]; their sum is B.
+        kind: "edge" or "midpoint".
     """
+    if kind not in BOUNDARIES:
+        raise ValueError(f"boundary is {kind!r}, must be one of {', '.join(BOUNDARIES)}")
     counts = torch.as_tensor(counts, dtype=torch.long)
     below = counts.cumsum(0)
-    if int(below[-1]) != scaled.numel():
-        raise ValueError(f"class counts sum to {int(below[-1])}, the batch holds {scaled.numel()} returns")
-    ordered = scaled.detach().sort().values
-    boundaries = ordered.new_zeros(counts.numel() + 1)
+    size = scaled.numel()
+    if int(below[-1]) != size:
+        raise ValueError(f"class counts sum to {int(below[-1])}, the batch holds {size} returns")
+    if size == 0:
+        raise ValueError("a batch without returns has no boundaries")
     inner = below[:-1]
-    boundaries[1:-1] = torch.where(inner > 0, ordered[(inner - 1).clamp(min=0)], boundaries[1:-1])
+    ordered = scaled.detach().sort().values
+    cut = ordered[(inner - 1).clamp(min=0)]
+    if kind == "midpoint":
+        cut = torch.where(inner < size, (cut + ordered[inner.clamp(max=size - 1)]) / 2.0, 1.0)
+    boundaries = ordered.new_zeros(counts.numel() + 1)
+    boundaries[1:-1] = torch.where(inner > 0, cut, 0.0)
     boundaries[-1] = 1.0
     return boundaries
 

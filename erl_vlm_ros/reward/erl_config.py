@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.reward.boundaries import BOUNDARIES
 from erl_vlm_ros.reward.losses import LOSSES
 from erl_vlm_ros.reward.networks import MIN_IMAGE_SIZE
 
@@ -20,6 +21,7 @@ class ErlRewardConfig:
         image_size: height = width of the images, pixels; at least 47 (below, the convolutions leave nothing).
         n_classes: ratings are 0 .. n_classes - 1, higher is better; 2 to 5.
         loss: "mae" (Eq. 3) or "ce" (Eq. 2).
+        boundary: where Eq. 1 cuts, "edge" (as released) or "midpoint" (does not drift, see `class_boundaries`).
         label_smoothing: r of the smoothed targets, 0 for none (the paper's ablation: 0.1).
         stratified: batches hold the classes in proportion; False draws them uniformly.
         class_weights: weigh samples by the rarity of their class in the rated set.
@@ -35,6 +37,7 @@ class ErlRewardConfig:
     image_size: int = 224
     n_classes: int = 3
     loss: str = "mae"
+    boundary: str = "edge"
     label_smoothing: float = 0.0
     stratified: bool = True
     class_weights: bool = True
@@ -48,7 +51,10 @@ class ErlRewardConfig:
 
     def __post_init__(self) -> None:
         _require(self.loss in LOSSES, "loss", self.loss, f"one of {', '.join(LOSSES)}")
-        _require(self.image_size >= MIN_IMAGE_SIZE, "image_size", self.image_size, f"at least {MIN_IMAGE_SIZE}")
+        _require(self.boundary in BOUNDARIES, "boundary", self.boundary, f"one of {', '.join(BOUNDARIES)}")
+        _require(
+            self.image_size >= MIN_IMAGE_SIZE, "image_size", self.image_size, f"at least {MIN_IMAGE_SIZE}"
+        )
         classes = f"{MIN_CLASSES} to {MAX_CLASSES}"
         _require(MIN_CLASSES <= self.n_classes <= MAX_CLASSES, "n_classes", self.n_classes, classes)
         _require(0.0 <= self.label_smoothing < 1.0, "label_smoothing", self.label_smoothing, "in [0, 1)")

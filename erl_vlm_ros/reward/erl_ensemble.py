@@ -27,7 +27,8 @@ class FitReport:
 
     Attributes:
         passes: passes over the rated set; 0 if there was no order to learn (fewer than two classes rated).
-        accuracy: share of ratings that Eq. 1 reproduces, mean over members, while learning in the last pass; NaN for 0 passes.
+        accuracy: share of ratings that Eq. 1 reproduces while learning in the last pass, mean over members; NaN for
+            0 passes.
         losses: mean loss of each pass.
         seconds: wall time.
         counts: rated segments of each class.
@@ -104,23 +105,29 @@ class ErlRewardEnsemble:
             self.optimiser.zero_grad(set_to_none=True)
             for member, indices in zip(members, batches):
                 index = torch.from_numpy(indices)
-                loss, hits = self._batch_loss(member, frames[index], labels[index], None if weights is None else weights[index])
+                sample_weights = None if weights is None else weights[index]
+                loss, hits = self._batch_loss(member, frames[index], labels[index], sample_weights)
                 loss.backward()
                 losses.append(float(loss.detach()))
                 right += hits
             self.optimiser.step()
         return float(np.mean(losses)), right / (labels.numel() * self.config.ensemble)
 
-    def _batch_loss(self, member: int, frames: Tensor, labels: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:
+    def _batch_loss(
+        self, member: int, frames: Tensor, labels: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, int]:
         """Loss of one member on one batch of segments, and how many of its ratings Eq. 1 reproduces."""
         returns = self.networks(frames.flatten(0, 1), member).unflatten(0, frames.shape[:2]).sum(dim=1)
         counts = torch.bincount(labels, minlength=self.config.n_classes)
         scaled = min_max(returns)
-        logits = class_logits(scaled, class_boundaries(scaled, counts), self.config.k)
+        boundaries = class_boundaries(scaled, counts, self.config.boundary)
+        logits = class_logits(scaled, boundaries, self.config.k)
         targets = rating_targets(labels, self.config.n_classes, self.config.label_smoothing)
         loss = rating_loss(self.config.loss, logits, targets, weights)
         # Equal returns order nothing: counted as right, a constant network would stop early on a skewed set.
-        ordered = float(returns.detach().amax() - returns.detach().amin()) > EPSILON or int((counts > 0).sum()) == 1
+        ordered = (
+            float(returns.detach().amax() - returns.detach().amin()) > EPSILON or int((counts > 0).sum()) == 1
+        )
         return loss, int((rate(logits, counts) == labels).sum()) if ordered else 0
 
     def set_reference(self, images: np.ndarray) -> None:
@@ -167,7 +174,10 @@ class ErlRewardEnsemble:
             if held:
                 adam[name] = {key: held[key].clone() for key in _ADAM_KEYS}
         networks = {name: value.detach().clone() for name, value in self.networks.state_dict().items()}
-        scales = {"offsets": torch.from_numpy(self.offsets.copy()), "scales": torch.from_numpy(self.scales.copy())}
+        scales = {
+            "offsets": torch.from_numpy(self.offsets.copy()),
+            "scales": torch.from_numpy(self.scales.copy()),
+        }
         return {"networks": networks, "adam": adam, **scales}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -177,7 +187,9 @@ class ErlRewardEnsemble:
         for name, parameter in self.networks.named_parameters():
             if name in state["adam"]:
                 held = state["adam"][name]
-                self.optimiser.state[parameter] = {key: torch.as_tensor(held[key]).clone() for key in _ADAM_KEYS}
+                self.optimiser.state[parameter] = {
+                    key: torch.as_tensor(held[key]).clone() for key in _ADAM_KEYS
+                }
         self.offsets = np.array(state["offsets"], np.float32)
         self.scales = np.array(state["scales"], np.float32)
 
@@ -197,15 +209,23 @@ class ErlRewardEnsemble:
         known = {field.name for field in fields(ErlRewardConfig)}
         given = dict(meta.get("config") or {})
         if set(given) != known:
-            raise ConfigError(f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown")
+            raise ConfigError(
+                f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown"
+            )
         model = cls(ErlRewardConfig(**given), seed=0)
         expected = {**model.networks.state_dict(), "offsets": model.offsets, "scales": model.scales}
         if set(arrays) != set(expected):
-            raise ConfigError(f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown")
+            raise ConfigError(
+                f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown"
+            )
         for name, array in arrays.items():
             if array.shape != tuple(expected[name].shape):
-                raise ConfigError(f"reward model: {name} has shape {array.shape}, must be {tuple(expected[name].shape)}")
-        weights = {name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()}
+                raise ConfigError(
+                    f"reward model: {name} has shape {array.shape}, must be {tuple(expected[name].shape)}"
+                )
+        weights = {
+            name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()
+        }
         model.networks.load_state_dict(weights)
         model.offsets = np.array(arrays["offsets"], np.float32)
         model.scales = np.array(arrays["scales"], np.float32)
@@ -215,15 +235,21 @@ class ErlRewardEnsemble:
         side = self.config.image_size
         if images.dtype != np.uint8 or images.ndim != ndim or images.shape[-3:] != (side, side, 3):
             wanted = f"uint8 [{'N' if ndim == 4 else 'M, H'}, {side}, {side}, 3]"
-            raise ConfigError(f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}")
+            raise ConfigError(
+                f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}"
+            )
 
     def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.ascontiguousarray(images)
         self._check_images(images, 5)
         ratings = np.asarray(ratings).astype(np.int64, copy=False)
         if ratings.shape != images.shape[:1] or images.shape[1] < 1:
-            raise ConfigError(f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}")
+            raise ConfigError(
+                f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}"
+            )
         if ratings.size and not (0 <= ratings.min() and ratings.max() < self.config.n_classes):
             top = self.config.n_classes - 1
-            raise ConfigError(f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}")
+            raise ConfigError(
+                f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}"
+            )
         return images, ratings

@@ -9,21 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from erl_vlm_ros.reward.erl_model import ErlRewardModel
 from erl_vlm_ros.reward.heads import Heads
+from erl_vlm_ros.reward.prediction import KIND, Prediction
 from erl_vlm_ros.reward.trunk import Trunk, TrunkConfig, encode
 from erl_vlm_ros.ros.bundle import Bundle, BundleError
-
-KIND = "reward_model"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Per frame: expected rating scaled to 0..1 (or the ensemble's output), spread over members, P(top class)."""
-
-    mean: np.ndarray
-    std: np.ndarray
-    top: np.ndarray
-
 
 class RewardModel(Protocol):
     """A published reward model. ``features_version`` changes only when cached features become invalid."""
@@ -111,7 +101,5 @@ def load_reward_model(bundle: Bundle) -> RewardModel:
     if kind == "trunk":
         return TrunkRewardModel.from_bundle(bundle)
     if kind == "erl":
-        from erl_vlm_ros.reward.erl_model import ErlRewardModel  # only needed by runs that chose it
-
         return ErlRewardModel.from_bundle(bundle)
     raise BundleError(f"unknown reward model type '{kind}'")

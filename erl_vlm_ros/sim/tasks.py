@@ -60,7 +60,7 @@ class DrawerOpen(SimTask):
     """Pull the drawer out by its handle bar."""
 
     name = "drawer_open"
-    start_min, start_max = (0.28, -0.16, 0.12), (0.44, 0.16, 0.28)
+    start_min, start_max = (0.28, -0.13, 0.12), (0.44, 0.13, 0.23)
     handle_half_length = 0.08
     near, crack, half, done = 0.06, 0.015, 0.07, 0.15  # m
 
@@ -92,7 +92,7 @@ class SweepInto(SimTask):
     """Push the block into the round zone."""
 
     name = "sweep_into"
-    start_min, start_max = (0.27, -0.14, 0.06), (0.40, 0.14, 0.18)
+    start_min, start_max = (0.27, -0.14, 0.095), (0.40, 0.14, 0.13)
     half_size = 0.0375
     near = 0.045  # tool point to the block's surface
     approached, edge, done = 0.145, 0.105, 0.05  # block centre to zone centre
@@ -100,7 +100,7 @@ class SweepInto(SimTask):
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         yaw = rng.uniform(-0.4, 0.4)
         data.joint("block").qpos = (
-            rng.uniform(0.38, 0.43), rng.uniform(-0.07, 0.07), self.half_size, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
+            rng.uniform(0.35, 0.40), rng.uniform(-0.07, 0.07), self.half_size, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
         )
 
     def block_distance(self, state: SimState) -> float:
@@ -130,7 +130,7 @@ class PickPlace(SimTask):
     """Grasp the block, lift it, and let it go on the raised plate."""
 
     name = "pick_place"
-    start_min, start_max = (0.32, -0.12, 0.12), (0.46, 0.12, 0.22)
+    start_min, start_max = (0.32, -0.12, 0.12), (0.46, 0.12, 0.19)
     start_width = 0.08
     half_size, plate_height, plate_radius = 0.0225, 0.025, 0.07
     near, lifted, above = 0.04, 0.02, 0.07

@@ -20,9 +20,9 @@ JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 FINGER_NAMES = ("finger_left", "finger_right")
 MAX_WIDTH = 0.08  # m
 _HOME = np.array([0.0, 0.2, 1.9, 0.0, 1.04, 0.0])
-_CHUNKS = 4  # the joint reference moves linearly, in this many pieces a control period
+_CHUNKS = 4  # the joint reference moves in this many pieces a control period, each at the middle of its time
 _SERVO_LAG = 0.03  # s: kv / kp of the position servos in sim/arm.xml, fed forward
-_LEASH = 0.04  # m: how far the reference may run ahead of the measured tool
+_LEASH = 0.03  # m: how far the last reference may be from the measured tool when a command arrives
 
 
 class SimArm:
@@ -31,8 +31,8 @@ class SimArm:
     A command is the tool's linear velocity for one control period and the gripper's opening width; the tool keeps
     pointing down. The velocity is integrated from the LAST COMMANDED pose, not from the measured one: a real arm
     sags and lags, and a reference rebuilt from measurements would creep. Only when something holds the arm back is
-    the reference drawn back, so that it never runs more than 4 cm ahead of the measured tool (and not out of the
-    task's workspace box).
+    the reference drawn back to within 3 cm of the measured tool before the next command is added, so that it does not
+    wind up. It is kept inside the task's workspace box, and the joints inside their limits.
 
     The same seed and the same commands give the same states and images, byte for byte, on one machine.
     """
@@ -91,19 +91,19 @@ class SimArm:
         if velocity.size != 3 or not np.isfinite(velocity).all() or not np.isfinite(gripper_width):
             raise ValueError(f"command must be 3 finite velocities and a finite width, got {linear_velocity!r}, {gripper_width!r}")
         measured = self.data.site_xpos[self._ee]
-        ahead = self._reference + velocity * self.control_period - measured
+        ahead = self._reference - measured
         distance = np.linalg.norm(ahead)
-        leash = _LEASH + np.linalg.norm(velocity) * self.control_period
-        if distance > leash:
-            ahead *= leash / distance
-        self._reference = np.minimum(np.maximum(measured + ahead, self._low), self._high)
+        if distance > _LEASH:
+            ahead *= _LEASH / distance
+        target = measured + ahead + velocity * self.control_period
+        self._reference = np.minimum(np.maximum(target, self._low), self._high)
         previous, self._joints = self._joints, self._ik.solve(self._joints, self._reference)
         change = self._joints - previous
         lead = change * (_SERVO_LAG / self.control_period)
         control = self.data.ctrl
         control[self._finger_controls] = min(max(float(gripper_width), 0.0), MAX_WIDTH) / 2
         for chunk in range(1, _CHUNKS + 1):
-            control[self._controls] = previous + change * (chunk / _CHUNKS) + lead
+            control[self._controls] = previous + change * ((chunk - 0.5) / _CHUNKS) + lead
             mujoco.mj_step(self.model, self.data, nstep=self._chunk_steps)
         mujoco.mj_kinematics(self.model, self.data)  # positions of the state after the last step
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated arm, its tasks as Gymnasium environments (registered on import), and the stand-in VLM server."""
+"""The simulated arm, its tasks as Gymnasium environments (registered on import), the stand-in VLM."""
 
 from __future__ import annotations
 
@@ -23,5 +23,8 @@ if _gymnasium is not None:
     for _id, (_task, _steps) in ENVIRONMENTS.items():
         if _id not in _gymnasium.registry:
             _gymnasium.register(
-                id=_id, entry_point="erl_vlm_ros.sim.env:ArmEnv", kwargs={"task": _task}, max_episode_steps=_steps
+                id=_id,
+                entry_point="erl_vlm_ros.sim.env:ArmEnv",
+                kwargs={"task": _task},
+                max_episode_steps=_steps,
             )

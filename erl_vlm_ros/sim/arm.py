@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import erl_vlm_ros.sim  # noqa: F401  (chooses the OpenGL back end before mujoco is imported)
-
 import mujoco
 import numpy as np
 
@@ -28,21 +26,27 @@ _LEASH = 0.03  # m: how far the last reference may be from the measured tool whe
 class SimArm:
     """A 6-axis arm, a task's scene and a fixed camera.
 
-    A command is the tool's linear velocity for one control period and the gripper's opening width; the tool keeps
-    pointing down. The velocity is integrated from the LAST COMMANDED pose, not from the measured one: a real arm
-    sags and lags, and a reference rebuilt from measurements would creep. Only when something holds the arm back is
-    the reference drawn back to within 3 cm of the measured tool before the next command is added, so that it does not
-    wind up. It is kept inside the task's workspace box, and the joints inside their limits.
+    A command is the tool's linear velocity for one control period and the gripper's opening width; the tool
+    keeps pointing down. The velocity is integrated from the LAST COMMANDED pose, not from the measured one:
+    a real arm sags and lags, and a reference rebuilt from measurements would creep. Only when something
+    holds the arm back is the reference drawn back to within 3 cm of the measured tool before the next
+    command is added, so that it does not wind up. It is kept inside the task's workspace box, and the joints
+    inside their limits.
 
     The same seed and the same commands give the same states and images, byte for byte, on one machine.
     """
 
     def __init__(self, task_name: str, image_size: tuple[int, int] = (128, 128)) -> None:
-        """``image_size`` is (width, height) in pixels, up to 640 x 480. ConfigError for an unknown task or a bad size."""
+        """``image_size`` is (width, height) in pixels, up to 640 x 480.
+
+        ConfigError for an unknown task or a bad size.
+        """
         self.task = make_task(task_name)
         self.config = load_task(task_name)
         if abs(self.config.control_hz - 10.0) > 1e-9:
-            raise ConfigError(f"{self.config.path}: control_hz is {self.config.control_hz}; the simulated arm runs at 10 Hz")
+            raise ConfigError(
+                f"{self.config.path}: control_hz is {self.config.control_hz}; the simulated arm runs at 10 Hz"
+            )
         self.image_width, self.image_height = int(image_size[0]), int(image_size[1])
         check_image_size(self.image_width, self.image_height)
         self.model = mujoco.MjModel.from_xml_path(str(resource(self.task.scene)))
@@ -89,7 +93,10 @@ class SimArm:
         """
         velocity = np.asarray(linear_velocity, dtype=np.float64).reshape(-1)
         if velocity.size != 3 or not np.isfinite(velocity).all() or not np.isfinite(gripper_width):
-            raise ValueError(f"command must be 3 finite velocities and a finite width, got {linear_velocity!r}, {gripper_width!r}")
+            raise ValueError(
+                "command must be 3 finite velocities and a finite width, "
+                f"got {linear_velocity!r}, {gripper_width!r}"
+            )
         measured = self.data.site_xpos[self._ee]
         ahead = self._reference - measured
         distance = np.linalg.norm(ahead)
@@ -107,7 +114,7 @@ class SimArm:
             mujoco.mj_step(self.model, self.data, nstep=self._chunk_steps)
         mujoco.mj_kinematics(self.model, self.data)  # positions of the state after the last step
 
-    # -- what the arm's driver, the tracker and the camera report ------------------------------------------------
+    # What the arm's driver, the tracker and the camera report.
 
     @property
     def joint_positions(self) -> np.ndarray:
@@ -161,10 +168,16 @@ class SimArm:
     def state(self) -> SimState:
         """Everything at this instant, for ground truth."""
         return SimState(
-            joint_positions=self.joint_positions, joint_velocities=self.joint_velocities, ee_position=self.ee_position,
-            ee_quaternion=self.ee_quaternion, gripper_width=self.gripper_width, object_position=self.object_position,
-            object_rotation=self.data.site_xmat[self._object].reshape(3, 3).copy(), goal=self.goal,
-            opening=0.0 if self._drawer is None else float(self.data.qpos[self._drawer]), time=self.time,
+            joint_positions=self.joint_positions,
+            joint_velocities=self.joint_velocities,
+            ee_position=self.ee_position,
+            ee_quaternion=self.ee_quaternion,
+            gripper_width=self.gripper_width,
+            object_position=self.object_position,
+            object_rotation=self.data.site_xmat[self._object].reshape(3, 3).copy(),
+            goal=self.goal,
+            opening=0.0 if self._drawer is None else float(self.data.qpos[self._drawer]),
+            time=self.time,
         )
 
     def render(self) -> np.ndarray:
@@ -174,9 +187,18 @@ class SimArm:
         return self._renderer.render(self.data)
 
     def camera_matrix(self) -> np.ndarray:
-        """Intrinsics K [3, 3] in pixels; pixel centres at whole numbers, as in OpenCV and ROS. No distortion."""
+        """Intrinsics K [3, 3] in pixels; pixel centres at whole numbers, as in OpenCV and ROS.
+
+        No distortion.
+        """
         focal = 0.5 * self.image_height / np.tan(0.5 * np.deg2rad(self.model.camera("camera").fovy[0]))
-        return np.array([[focal, 0.0, (self.image_width - 1) / 2], [0.0, focal, (self.image_height - 1) / 2], [0.0, 0.0, 1.0]])
+        return np.array(
+            [
+                [focal, 0.0, (self.image_width - 1) / 2],
+                [0.0, focal, (self.image_height - 1) / 2],
+                [0.0, 0.0, 1.0],
+            ]
+        )
 
     def camera_pose(self) -> np.ndarray:
         """Pose [4, 4] of the camera's optical frame (z forward, x right, y down) in the base frame."""

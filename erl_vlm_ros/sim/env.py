@@ -16,25 +16,33 @@ REWARDS = ("dense", "sparse")
 
 
 class ArmEnv(gymnasium.Env):
-    """One task. Observation: ``build_observation``'s vector, float32 [19]. Action in [-1, 1]: tool velocity over the
-    task's ``linear_speed``, and for tasks with a gripper a fourth number, above zero to open, else to close.
+    """One task. Observation: ``build_observation``'s vector, float32 [19]. Action in [-1, 1]: tool velocity
+    over the task's ``linear_speed``, and for tasks with a gripper a fourth number, above zero to open, else
+    to close.
 
-    ``reward="dense"`` is the true progress, ``"sparse"`` the true success (0 or 1). ``info`` carries progress, success
-    and class_2 .. class_5. Success does not end an episode: only the registered time limit does.
+    ``reward="dense"`` is the true progress, ``"sparse"`` the true success (0 or 1). ``info`` carries
+    progress, success and class_2 .. class_5. Success does not end an episode: only the registered time limit does.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
-        self, task: str = "drawer_open", reward: str = "dense", image_size: tuple[int, int] | int | None = None,
+        self,
+        task: str = "drawer_open",
+        reward: str = "dense",
+        image_size: tuple[int, int] | int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        """``image_size``: (width, height) or one number for both, default 128. ConfigError for a wrong argument."""
+        """``image_size``: (width, height) or one number for both, default 128.
+
+        ConfigError for a wrong argument.
+        """
         if reward not in REWARDS:
             raise ConfigError(f"reward '{reward}': choose one of {', '.join(REWARDS)}")
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode '{render_mode}': only rgb_array is offered")
-        size = (128, 128) if image_size is None else (image_size, image_size) if isinstance(image_size, int) else image_size
+        image_size = 128 if image_size is None else image_size
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.render_mode = render_mode
         self.arm = SimArm(task, size)
         self._sparse = reward == "sparse"
@@ -42,8 +50,13 @@ class ArmEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (OBSERVATION_DIM,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._config.action_dim,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode. ``seed`` fixes this episode (the same as sim_bridge's episode_seed) and the ones after it."""
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode.
+
+        ``seed`` fixes this episode (the same as sim_bridge's episode_seed) and the ones after it.
+        """
         super().reset(seed=seed)
         self.arm.reset(int(self.np_random.integers(2**31)) if seed is None else seed)
         return self._observe(), self._info(self.arm.state())
@@ -67,7 +80,9 @@ class ArmEnv(gymnasium.Env):
 
     def _observe(self) -> np.ndarray:
         arm = self.arm
-        return build_observation(arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal)
+        return build_observation(
+            arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal
+        )
 
     def _info(self, state: Any) -> dict[str, Any]:
         task = self.arm.task

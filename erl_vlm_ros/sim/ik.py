@@ -15,8 +15,8 @@ TOOL_DOWN = np.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])  # t
 class DifferentialIK:
     """Joint positions whose tool point is at a position, tool down, found by a few damped Newton steps.
 
-    dq = J^T (J J^T + lambda^2 I)^-1 e (Nakamura and Hanafusa 1986), on a scratch copy of the simulation state, so the
-    simulated arm itself is never touched. The forearm roll is pulled weakly to zero, which settles the wrist
+    dq = J^T (J J^T + lambda^2 I)^-1 e (Nakamura and Hanafusa 1986), on a scratch copy of the simulation
+    state, so the simulated arm itself is never touched. The forearm roll is pulled weakly to zero, which settles the wrist
     singularity (forearm vertical), where roll and wrist roll do the same thing.
     """
 
@@ -29,8 +29,10 @@ class DifferentialIK:
         self._jacobian = np.zeros((6, model.nv))
         self._error = np.zeros(6)
 
-    def solve(self, joints: np.ndarray, position: np.ndarray, iterations: int = 2, tolerance: float = 2e-4) -> np.ndarray:
-        """From ``joints`` [6] rad towards ``position`` [3] m in the base frame; returns joints [6] within their limits.
+    def solve(
+        self, joints: np.ndarray, position: np.ndarray, iterations: int = 2, tolerance: float = 2e-4
+    ) -> np.ndarray:
+        """From ``joints`` [6] rad towards ``position`` [3] m, base frame. Returns joints [6] in their limits.
 
         Stops early when the error is below ``tolerance`` (m and weighted rad).
         """
@@ -56,8 +58,12 @@ class DifferentialIK:
 
 
 def rotation_error(current: np.ndarray, target: np.ndarray = TOOL_DOWN) -> np.ndarray:
-    """Rotation vector (rad, base frame, small-angle form) [3] that turns ``current`` [3, 3] into ``target``."""
+    """Rotation vector [3] (rad, base frame, small angles) that turns ``current`` [3, 3] into ``target``."""
     difference = target @ current.T
     return 0.5 * np.array(
-        [difference[2, 1] - difference[1, 2], difference[0, 2] - difference[2, 0], difference[1, 0] - difference[0, 1]]
+        [
+            difference[2, 1] - difference[1, 2],
+            difference[0, 2] - difference[2, 0],
+            difference[1, 0] - difference[0, 1],
+        ]
     )

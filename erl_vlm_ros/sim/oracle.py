@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripted policies that solve the tasks from the simulator's state: demonstrations, and proof that they can be solved."""
+"""Scripted policies that solve the tasks from the simulator's state, as demonstrations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Oracle:
     def action(self, state: SimState, action_dim: int) -> np.ndarray:
         """The same as an environment's action in [-1, 1], [action_dim]."""
         velocity, width = self(state)
-        return np.array([*(velocity / self._speed), 1.0 if width > 0 else -1.0][:action_dim], dtype=np.float32)
+        return np.array(
+            [*(velocity / self._speed), 1.0 if width > 0 else -1.0][:action_dim], dtype=np.float32
+        )
 
     def _drawer(self, state: SimState) -> tuple[np.ndarray, float]:
         handle, ee = state.object_position, state.ee_position

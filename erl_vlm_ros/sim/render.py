@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off-screen rendering: choose the OpenGL back end, draw without the effects that make software rendering slow."""
+"""Off-screen rendering: choose the OpenGL back end, leave out what makes software rendering slow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ import numpy as np
 from erl_vlm_ros.errors import ConfigError
 
 MAX_WIDTH, MAX_HEIGHT = 640, 480
-_BACKENDS = {"egl": ("libEGL.so.1", "libEGL.so"), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")}
+_BACKENDS = {
+    "egl": ("libEGL.so.1", "libEGL.so"),
+    "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"),
+}
 _APT = "apt-get install -y libegl1 libgl1-mesa-dri"
 
 
 def choose_backend() -> str:
-    """Set ``MUJOCO_GL`` (unless the user did) to a back end whose library loads: egl, else osmesa, else disable.
+    """Set ``MUJOCO_GL`` (unless the user did) to a back end whose library loads: egl, osmesa, or disable.
 
-    Must run before the first ``import mujoco``, which reads the variable; ``erl_vlm_ros.sim`` does that. Physics works
-    with every answer; only rendering needs a library.
+    Must run before the first ``import mujoco``, which reads the variable; ``erl_vlm_ros.sim`` does that.
+    Physics works with every answer; only rendering needs a library.
     """
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if not chosen:
-        chosen = next((name for name, libraries in _BACKENDS.items() if any(map(_loads, libraries))), "disable")
+        chosen = next(
+            (name for name, libraries in _BACKENDS.items() if any(map(_loads, libraries))), "disable"
+        )
         os.environ["MUJOCO_GL"] = chosen
     return chosen
 
@@ -40,14 +45,19 @@ def _loads(library: str) -> bool:
 def check_image_size(width: int, height: int) -> None:
     """Raise ConfigError unless 16 <= width <= 640 and 16 <= height <= 480."""
     if not (16 <= width <= MAX_WIDTH and 16 <= height <= MAX_HEIGHT):
-        raise ConfigError(f"image_size {width}x{height}: width must be 16..{MAX_WIDTH} and height 16..{MAX_HEIGHT} pixels")
+        raise ConfigError(
+            f"image_size {width}x{height}: width must be 16..{MAX_WIDTH} and height 16..{MAX_HEIGHT} pixels"
+        )
 
 
 class CameraRenderer:
-    """Draws one fixed camera of a MuJoCo model. No shadows, reflections, skybox or haze: together they cost 8x."""
+    """Draws one fixed camera of a MuJoCo model.
+
+    No shadows, reflections, skybox or haze: together they cost 8x.
+    """
 
     def __init__(self, model: Any, width: int, height: int, camera: str = "camera") -> None:
-        """Raises ConfigError for a size out of range, or when no OpenGL back end works (names the apt line)."""
+        """ConfigError for a size out of range, or when no OpenGL back end works (names the apt line)."""
         import mujoco
 
         check_image_size(width, height)
@@ -56,7 +66,7 @@ class CameraRenderer:
             self._renderer = mujoco.Renderer(model, height=height, width=width)
         except Exception as error:  # OpenGL bindings raise many unrelated types
             raise ConfigError(
-                f"off-screen rendering does not work with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); "
+                f"rendering does not work with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); "
                 f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl"
             ) from error
         flags = self._renderer.scene.flags

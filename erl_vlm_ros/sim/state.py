@@ -12,9 +12,10 @@ import numpy as np
 class SimState:
     """Metres, radians and seconds in the arm's base frame.
 
-    joint_positions [6]; joint_velocities [6]; ee_position [3] (tool point, 1 cm above the finger tips); ee_quaternion
-    [4] x, y, z, w; gripper_width: gap between the fingers; object_position [3] (drawer: its handle); object_rotation
-    [3, 3]; goal [3]; opening: how far the drawer is out (0 in other tasks); time since reset.
+    joint_positions [6]; joint_velocities [6]; ee_position [3] (tool point, 1 cm above the finger tips);
+    ee_quaternion [4] x, y, z, w; gripper_width: gap between the fingers; object_position [3] (drawer: its
+    handle); object_rotation [3, 3]; goal [3]; opening: how far the drawer is out (0 in other tasks); time
+    since reset.
     """
 
     joint_positions: np.ndarray

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated tasks: random starts, and ground truth (progress, success, classes) for evaluation only.
 
-The classes follow the descriptions in ``config/tasks/NAME.yaml``. Every task defines five rungs by physical limits;
-fewer classes merge neighbouring rungs.
+The classes follow the descriptions in ``config/tasks/NAME.yaml``. Every task defines five rungs by physical
+limits; fewer classes merge neighbouring rungs.
 """
 
 from __future__ import annotations
@@ -99,9 +99,8 @@ class SweepInto(SimTask):
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         yaw = rng.uniform(-0.4, 0.4)
-        data.joint("block").qpos = (
-            rng.uniform(0.35, 0.40), rng.uniform(-0.07, 0.07), self.half_size, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
-        )
+        position = rng.uniform(0.35, 0.40), rng.uniform(-0.07, 0.07), self.half_size
+        data.joint("block").qpos = (*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
 
     def block_distance(self, state: SimState) -> float:
         """From the tool point to the block's surface, m."""
@@ -137,7 +136,8 @@ class PickPlace(SimTask):
     settled, released = 0.008, 0.052
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        data.joint("block").qpos = (rng.uniform(0.34, 0.42), rng.uniform(-0.08, 0.08), self.half_size, 1.0, 0.0, 0.0, 0.0)
+        position = rng.uniform(0.34, 0.42), rng.uniform(-0.08, 0.08), self.half_size
+        data.joint("block").qpos = (*position, 1.0, 0.0, 0.0, 0.0)
 
     def block_distance(self, state: SimState) -> float:
         """From the tool point to the block's centre, m."""

@@ -1,0 +1,50 @@
+# make sim    set up, train the simulated arm from ratings, evaluate, show the result
+# make test   set up, run all tests
+PYTHON ?= python3
+VENV ?= .venv
+TASK ?= drawer_open
+SEED ?= 0
+OUT ?= runs/$(TASK)-seed$(SEED)-$(shell date +%Y%m%d-%H%M%S)
+ARGS ?=
+PYTEST_ARGS ?=
+# The CPU build of torch is a tenth of the default download; `make TORCH_INDEX=` takes the default.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT := $(OUT)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup preflight sim test lint clean
+
+help:
+	@echo "make sim [TASK=drawer_open|sweep_into|pick_place] [SEED=0] [OUT=folder] [ARGS='...']"
+	@echo "make test [PYTEST_ARGS='...']"
+	@echo "make setup | lint | clean"
+
+preflight:
+	@$(PYTHON) erl_vlm_ros/preflight.py --venv $(VENV)
+
+setup: $(READY)
+
+# Order matters: preflight names missing system packages before anything is downloaded.
+$(READY): setup.py constraints.txt erl_vlm_ros/__init__.py | preflight
+	@echo "setting up $(VENV) (once; some minutes, mostly downloads)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools wheel
+	index=$$($(PYTHON) erl_vlm_ros/preflight.py --reachable "$(TORCH_INDEX)"); \
+	$(BIN)/python -m pip install -q -c constraints.txt $${index:+--extra-index-url $$index} torch
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[ros,sim,dev]'
+	@touch $@
+
+sim: $(READY) | preflight
+	$(BIN)/erl-vlm run train_sim --task $(TASK) --seed $(SEED) --out $(OUT) $(ARGS)
+
+test: $(READY) | preflight
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build install log *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine lacks, told before anything is downloaded: ``python3 erl_vlm_ros/preflight.py``.
+
+Standard library only, and no import from the package: it runs before the package is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import glob
+import importlib.util
+import os
+import shutil
+import sys
+import urllib.request
+
+MIN_PYTHON, MAX_PYTHON = (3, 10), (3, 13)
+NEED_DISK_MB = 4000  # virtual environment with the CPU build of torch, and its download
+
+# shared library -> (apt package, what needs it)
+LIBRARIES = {
+    "libEGL.so.1": ("libegl1", "rendering without a screen"),
+    "libGL.so.1": ("libgl1", "OpenCV and MuJoCo"),
+    "libxcb.so.1": ("libxcb1", "OpenCV"),
+    "libglib-2.0.so.0": ("libglib2.0-0", "OpenCV"),
+    "libgthread-2.0.so.0": ("libglib2.0-0", "OpenCV"),
+}
+# Mesa's driver and its EGL half are opened at run time, by name or by path, when nothing else renders.
+MESA_EGL = ("libEGL_mesa.so.0", "libEGL_nvidia.so.0")
+MESA_DRIVERS = ("/usr/lib/*/dri/*_dri.so", "/usr/lib*/dri/*_dri.so", "/usr/lib*/libgallium*.so", "/usr/lib/*/libgallium*.so")
+
+
+def loads(library: str) -> bool:
+    """True when the dynamic linker finds ``library``."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def missing_packages(python: tuple[int, int] = sys.version_info[:2], load=loads) -> dict[str, str]:
+    """apt packages that are missing -> why each is needed. Empty on a machine that is ready."""
+    missing: dict[str, str] = {}
+    for library, (package, reason) in LIBRARIES.items():
+        if not load(library):
+            missing[package] = f"{reason} ({library})"
+    if not any(load(library) for library in MESA_EGL):
+        missing["libegl-mesa0"] = f"software rendering ({MESA_EGL[0]})"
+    if not any(glob.glob(pattern) for pattern in MESA_DRIVERS) and not load(MESA_EGL[1]):
+        missing["libgl1-mesa-dri"] = "software rendering (swrast_dri.so)"
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        missing[f"python{python[0]}.{python[1]}-venv"] = "the virtual environment"
+    return missing
+
+
+def free_mb(path: str) -> float:
+    """Free space in MB where ``path`` is or will be."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return shutil.disk_usage(path).free / 1e6
+
+
+def report(venv: str = ".venv", load=loads) -> list[str]:
+    """Problems in words, in the order in which to mend them; empty when there is none."""
+    python = sys.version_info[:2]
+    problems = []
+    if not MIN_PYTHON <= python <= MAX_PYTHON:
+        low, high = (".".join(map(str, v)) for v in (MIN_PYTHON, MAX_PYTHON))
+        problems.append(
+            f"Python {python[0]}.{python[1]} ({sys.executable}): this package needs {low} to {high}; "
+            "name another one with: make PYTHON=python3.12 ..."
+        )
+    missing = missing_packages(python, load)
+    for package, reason in missing.items():
+        problems.append(f"missing system package {package}: {reason}")
+    if missing:
+        problems.append("install them with:\n\n    sudo apt-get update && sudo apt-get install -y " + " ".join(sorted(missing)) + "\n")
+    if not os.path.exists(os.path.join(venv, "bin", "python")) and free_mb(venv) < NEED_DISK_MB:
+        problems.append(f"{free_mb(venv):.0f} MB free for {os.path.abspath(venv)}; about {NEED_DISK_MB} MB are needed")
+    return problems
+
+
+def reachable(url: str, timeout: float = 5.0) -> bool:
+    """True when a package index answers at ``url`` within ``timeout`` seconds."""
+    try:
+        with urllib.request.urlopen(url.rstrip("/") + "/torch/", timeout=timeout):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--venv", default=".venv", help="where the virtual environment is or will be")
+    parser.add_argument("--apt", action="store_true", help="print only the missing apt packages, in one line")
+    parser.add_argument("--reachable", metavar="URL", help="print URL if a package index answers there, else nothing")
+    arguments = parser.parse_args(argv)
+    if arguments.reachable is not None:
+        print(arguments.reachable if arguments.reachable and reachable(arguments.reachable) else "")
+        return 0
+    if arguments.apt:
+        print(" ".join(sorted(missing_packages())))
+        return 0
+    problems = report(arguments.venv)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        print("nothing was downloaded or installed", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

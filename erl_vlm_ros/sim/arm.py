@@ -10,13 +10,12 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.sim.ik import DifferentialIK
 from erl_vlm_ros.sim.render import CameraRenderer, check_image_size
-from erl_vlm_ros.sim.state import SimState
+from erl_vlm_ros.sim.state import MAX_WIDTH, SimState
 from erl_vlm_ros.sim.tasks import make_task
 from erl_vlm_ros.tasks import load_task
 
 JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 FINGER_NAMES = ("finger_left", "finger_right")
-MAX_WIDTH = 0.08  # m
 _HOME = np.array([0.0, 0.2, 1.9, 0.0, 1.04, 0.0])
 _CHUNKS = 4  # the joint reference moves in this many pieces a control period, each at the middle of its time
 _SERVO_LAG = 0.03  # s: kv / kp of the position servos in sim/arm.xml, fed forward

@@ -10,18 +10,20 @@ import numpy as np
 
 from erl_vlm_ros.data.observation import OBSERVATION_DIM, build_observation
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.sim.arm import MAX_WIDTH, SimArm
+from erl_vlm_ros.sim.arm import SimArm
+from erl_vlm_ros.sim.state import MAX_WIDTH
 
 REWARDS = ("dense", "sparse")
 
 
 class ArmEnv(gymnasium.Env):
     """One task. Observation: ``build_observation``'s vector, float32 [19]. Action in [-1, 1]: tool velocity
-    over the task's ``linear_speed``, and for tasks with a gripper a fourth number, above zero to open, else
-    to close.
+    over the task's ``linear_speed``, and for tasks with a gripper a fourth number, the opening from -1
+    (closed) to 1 (8 cm).
 
     ``reward="dense"`` is the true progress, ``"sparse"`` the true success (0 or 1). ``info`` carries
-    progress, success and class_2 .. class_5. Success does not end an episode: only the registered time limit does.
+    progress, success and class_2 .. class_5. Success does not end an episode: only the registered time
+    limit does.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -64,7 +66,7 @@ class ArmEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control period of 0.1 s; the action is clipped to [-1, 1]."""
         action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        width = MAX_WIDTH if self._config.use_gripper and action[3] > 0 else 0.0
+        width = MAX_WIDTH * 0.5 * (action[3] + 1.0) if self._config.use_gripper else 0.0
         self.arm.apply(action[:3] * self._config.linear_speed, width)
         info = self._info(self.arm.state())
         reward = float(info["success"]) if self._sparse else info["progress"]

@@ -16,8 +16,8 @@ class DifferentialIK:
     """Joint positions whose tool point is at a position, tool down, found by a few damped Newton steps.
 
     dq = J^T (J J^T + lambda^2 I)^-1 e (Nakamura and Hanafusa 1986), on a scratch copy of the simulation
-    state, so the simulated arm itself is never touched. The forearm roll is pulled weakly to zero, which settles the wrist
-    singularity (forearm vertical), where roll and wrist roll do the same thing.
+    state, so the simulated arm itself is never touched. The forearm roll is pulled weakly to zero, which
+    settles the wrist singularity (forearm vertical), where it and the wrist roll do the same thing.
     """
 
     def __init__(self, model: mujoco.MjModel, site: int, joint_dofs: np.ndarray) -> None:

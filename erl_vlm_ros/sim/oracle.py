@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.sim.state import SimState
+from erl_vlm_ros.sim.state import MAX_WIDTH, SimState
 
 _GAIN = 6.0  # 1/s, from position error to velocity
 
@@ -29,9 +29,8 @@ class Oracle:
     def action(self, state: SimState, action_dim: int) -> np.ndarray:
         """The same as an environment's action in [-1, 1], [action_dim]."""
         velocity, width = self(state)
-        return np.array(
-            [*(velocity / self._speed), 1.0 if width > 0 else -1.0][:action_dim], dtype=np.float32
-        )
+        gripper = width / (0.5 * MAX_WIDTH) - 1.0
+        return np.array([*(velocity / self._speed), gripper][:action_dim], dtype=np.float32)
 
     def _drawer(self, state: SimState) -> tuple[np.ndarray, float]:
         handle, ee = state.object_position, state.ee_position

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_WIDTH = 0.08  # m, the gripper's widest opening
+
 
 @dataclass(frozen=True)
 class SimState:

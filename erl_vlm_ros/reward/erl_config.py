@@ -58,6 +58,8 @@ class ErlRewardConfig:
         classes = f"{MIN_CLASSES} to {MAX_CLASSES}"
         _require(MIN_CLASSES <= self.n_classes <= MAX_CLASSES, "n_classes", self.n_classes, classes)
         _require(0.0 <= self.label_smoothing < 1.0, "label_smoothing", self.label_smoothing, "in [0, 1)")
+        stop = self.early_stop_accuracy
+        _require(0.0 <= stop <= 1.0, "early_stop_accuracy", stop, "in [0, 1] (1 never stops early)")
         for name in ("k", "lr"):
             _require(getattr(self, name) > 0.0, name, getattr(self, name), "positive")
         for name in ("ensemble", "batch_size", "passes"):

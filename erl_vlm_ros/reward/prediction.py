@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every reward model answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+KIND = "reward_model"  # of the bundle
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Per frame: expected rating scaled to 0..1 (or the ensemble's output), spread over members, P(top class)."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    top: np.ndarray

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from erl_vlm_ros.agents.learner import EXPLORE, LEARN, Learner, LearnerConfig
+from erl_vlm_ros.agents.sac import SACConfig
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch
+from erl_vlm_ros.reward.heads import HeadConfig
+from erl_vlm_ros.reward.prediction import Prediction
+from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig, skill
+from erl_vlm_ros.reward.trunk import TrunkConfig
+
+O, A, P = 19, 3, 10
+SAC_CONFIG = SACConfig(obs_dim=O, act_dim=A, hidden=(16, 16), batch_size=16)
+
+
+def episode(index, steps=20, seed=0):
+    rng = np.random.default_rng([seed, index])
+    images = rng.integers(0, 255, (steps + 1, 32, 32, 3), dtype=np.uint8)
+    return Episode(
+        observations=rng.normal(size=(steps + 1, O)).astype(np.float32), actions=rng.uniform(-1, 1, (steps, A)),
+        jpegs=[encode_jpeg(i) for i in images], stamps=np.arange(steps + 1) + 1000 * index, terminated=False, truncated=True,
+        evaluation=False, index=index, actor_version=0, seed=index, prop_dim=P,
+    )
+
+
+def config(**over):
+    base = dict(episode_steps=20, warmup_steps=40, first_ratings=12, round_steps=40, round_ratings=6, max_ratings=30)
+    return LearnerConfig(sac=SAC_CONFIG, **(base | over))
+
+
+class FakeModel:
+    """Reward = first proprioception number plus an offset; counts how many frames it had to encode."""
+
+    image_size, n_classes = 32, 3
+
+    def __init__(self, version=1, features_version=1, offset=0.0, skill=1.0, round=1):
+        self.version, self.features_version, self.offset, self.encoded = version, features_version, offset, 0
+        self.health = {"skill": skill, "round": round}
+
+    def features(self, images):
+        self.encoded += len(images)
+        return np.zeros((len(images), 2), np.float32)
+
+    def predict(self, features, proprio):
+        mean = proprio[:, 0] + self.offset
+        return Prediction(mean, np.zeros_like(mean), mean)
+
+
+def warmed_up(**over):
+    learner = Learner(config(**over), 0)
+    for i in range(2):
+        learner.add_episode(episode(i))
+    return learner
+
+
+def test_exploration_runs_free_until_the_first_round_then_waits():
+    learner = Learner(config(), 0)
+    assert learner.episode_budget() == 2 and not learner.round_due()
+    learner = warmed_up()
+    assert learner.round_due()
+    batch = learner.make_round()
+    assert len(batch.segments) == 12 and learner.episode_budget() == learner.episodes and not learner.round_due()
+    assert learner.update(5) == {} and learner.updates == 0
+    assert learner.actor_bundle().arrays == {}
+
+
+def test_first_frames_are_never_rated_and_last_ones_may_be():
+    learner = warmed_up(first_ratings=40, max_ratings=40)
+    ids = [s.id for s in learner.make_round().segments]
+    assert len(set(ids)) == 40  # all frames but the two first ones
+    assert {"e0_t20_h1", "e1_t20_h1"} <= set(ids) and not any("_t0_" in i for i in ids)
+
+
+def test_segments_stay_within_an_episode():
+    learner = warmed_up(segment_length=4, first_ratings=50, max_ratings=50)
+    segments = learner.make_round().segments
+    assert len(segments) == 2 * 17
+    for s in segments:
+        e, t = int(s.id.split("_")[0][1:]), int(s.id.split("_")[1][1:])
+        original = episode(e)
+        np.testing.assert_array_equal(s.stamps, original.stamps[t - 3 : t + 1])
+        np.testing.assert_array_equal(s.actions, original.actions[t - 4 : t])
+        assert s.jpegs == original.jpegs[t - 3 : t + 1]
+
+
+def test_a_new_model_relabels_everything_and_keeps_features_it_may_keep():
+    learner = warmed_up()
+    learner.make_round()
+    first = FakeModel()
+    learner.set_reward_model(first)
+    assert first.encoded == 42 and learner.phase == LEARN
+    expected = learner.replay.frame_proprio[learner.replay.transition_frame, 0]
+    np.testing.assert_allclose(learner.replay.rewards, expected)
+    second = FakeModel(version=2, offset=3.0, round=1)
+    learner.set_reward_model(second)
+    assert second.encoded == 0  # same features_version
+    np.testing.assert_allclose(learner.replay.rewards, expected + 3, rtol=1e-5)
+    learner.add_episode(episode(2))
+    assert second.encoded == 21 and len(learner.replay.rewards) == 60
+    third = FakeModel(version=3, features_version=2)
+    learner.set_reward_model(third)
+    assert third.encoded == 63
+
+
+def test_eviction_keeps_features_aligned():
+    learner = Learner(config(capacity=45), 0)
+    learner.add_episode(episode(0)), learner.add_episode(episode(1))
+    learner.make_round()
+    learner.set_reward_model(FakeModel())
+    learner.add_episode(episode(2))
+    assert learner.replay.n_frames == 42
+    np.testing.assert_allclose(learner.replay.rewards, learner.replay.frame_proprio[learner.replay.transition_frame, 0])
+
+
+def test_ratings_that_explain_nothing_prolong_exploration():
+    learner = warmed_up(max_warmup_steps=100)
+    learner.make_round()
+    learner.set_reward_model(FakeModel(skill=-0.1))
+    assert learner.phase == EXPLORE and learner.episode_budget() == 4
+    learner.add_episode(episode(2)), learner.add_episode(episode(3))
+    assert learner.round_due()
+    learner.make_round()
+    learner.add_episode(episode(4))
+    learner.set_reward_model(FakeModel(version=2, skill=-0.1, round=2))
+    assert learner.phase == LEARN  # not for ever
+
+
+def test_a_round_without_any_rating_is_asked_again_later():
+    learner = warmed_up()
+    batch = learner.make_round()
+    learner.round_failed(batch.round)
+    assert learner.pending is None and learner.episode_budget() == 4 and not learner.round_due()
+
+
+def test_updates_are_owed_per_step_and_hold_the_arm_back():
+    learner = warmed_up(updates_per_step=2.0, catch_up=0.5)
+    learner.make_round()
+    learner.set_reward_model(FakeModel())
+    assert learner.owed == 20
+    learner.update(1000)
+    assert learner.updates == 20 and learner.episode_budget() == 2 + 2
+    learner.add_episode(episode(2))
+    assert learner.owed == 40 and learner.episode_budget() == 3 + 1
+    learner.add_episode(episode(3))
+    assert learner.episode_budget() == 4  # two episodes behind: wait
+
+
+def test_the_rating_budget_is_never_exceeded():
+    learner = warmed_up(max_ratings=20)
+    sent = 0
+    for i in range(2, 12):
+        if learner.round_due():
+            sent += len(learner.make_round().segments)
+            learner.set_reward_model(FakeModel(version=i, round=learner.rounds_sent))
+        learner.add_episode(episode(i))
+    assert sent == 20 == learner.ratings_requested
+
+
+def run_on(learner, start):
+    for i in range(start, start + 3):
+        learner.add_episode(episode(i))
+        learner.update(10**6)
+    return learner.sac.actor_arrays()
+
+
+def trained():
+    learner = warmed_up()
+    trainer = RewardTrainer(reward_config(), 0)
+    for i in range(2):
+        trainer.add_episode(episode(i))
+    trainer.add_ratings(rate(learner.make_round()))
+    learner.set_reward_model(trainer.train())
+    learner.update(10)
+    return learner, trainer
+
+
+def reward_config():
+    trunk = TrunkConfig(image_size=32, target_size=16, channels=(8, 8), features=16, first_iterations=5, iterations=3)
+    return RewardTrainerConfig(n_classes=3, prop_dim=P, trunk=trunk, heads=HeadConfig(iterations=10))
+
+
+def rate(batch):
+    rated = [RatedSegment(s, i % 3, "") for i, s in enumerate(batch.segments)]
+    return RatingBatch(batch.round, 3, len(rated), rated)
+
+
+def test_resume_continues_bit_for_bit():
+    learner, _ = trained()
+    state = learner.state_dict()
+    again = Learner(config(), 99)
+    again.load_state_dict(state)
+    assert again.metrics() == pytest.approx(learner.metrics(), nan_ok=True)
+    a, b = run_on(learner, 2), run_on(again, 2)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+    picks = [[s.id for s in x.make_round().segments] for x in (learner, again)]
+    assert picks[0] == picks[1]
+
+
+def test_a_round_under_way_survives_a_restart():
+    learner = warmed_up()
+    batch = learner.make_round()
+    again = Learner(config(), 0)
+    again.load_state_dict(learner.state_dict())
+    assert [s.id for s in again.pending.segments] == [s.id for s in batch.segments]
+    again.set_reward_model(FakeModel(round=1))
+    assert again.pending is None
+
+
+def test_trainer_ignores_a_round_it_has_seen_and_counts_no_invented_class():
+    _, trainer = trained()
+    before = trainer.counts().tolist()
+    learner = warmed_up()
+    batch = rate(learner.make_round())
+    assert trainer.add_ratings(batch) == 0 and trainer.counts().tolist() == before
+    late = RatingBatch(5, 3, 2, [RatedSegment(batch.rated[0].segment, -1, "refused"), RatedSegment(batch.rated[1].segment, 2, "")])
+    assert trainer.add_ratings(late) == 1 and trainer.counts().sum() == sum(before) + 1
+
+
+def test_trainer_resumes_bit_for_bit():
+    _, trainer = trained()
+    again = RewardTrainer(reward_config(), 77)
+    again.load_state_dict(trainer.state_dict())
+    again.seed = trainer.seed
+    for t in (trainer, again):
+        t.add_episode(episode(7, steps=30))
+    a, b = trainer.train(), again.train()
+    images = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
+    proprio = np.zeros((5, P), np.float32)
+    np.testing.assert_array_equal(a.predict(a.features(images), proprio).mean, b.predict(b.features(images), proprio).mean)
+
+
+def test_skill_is_zero_for_guessing_the_shares():
+    counts = np.array([30, 10])
+    assert skill(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), counts) == pytest.approx(0)
+    assert skill(0.0, np.array([5, 0])) == 0.0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An ensemble of equal MLPs with a hand-written backward pass.
 
-The networks here are so small that autograd's bookkeeping costs as much as the arithmetic, and that SAC needs
-two different backward passes through the critic (to its parameters, and to its input only). Both are written
-out; test_sac.py compares them with autograd.
+The networks here are so small that autograd's bookkeeping costs as much as the arithmetic, and SAC needs two
+different backward passes through the critic (to its parameters, and to its input only). Both are written out;
+test_sac.py compares them with autograd.
 """
 
 from __future__ import annotations
@@ -14,25 +14,41 @@ from typing import NamedTuple
 
 import torch
 
-from erl_vlm_ros.agents.linear import affine, product
+from erl_vlm_ros.agents.linear import affine, times_transposed, transposed_times
 
 _EPS = 1e-5
+_PAD = 16  # every parameter starts on a cache line
 
 
-class _Layer(NamedTuple):
-    """What the backward pass needs of one layer of one member."""
+class _Linear(NamedTuple):
+    """One member's layer: views of the flat parameter and of its gradient. Only hidden layers have a norm."""
+
+    weight: torch.Tensor  # [I, O]
+    weight_t: torch.Tensor
+    bias: torch.Tensor  # [O]
+    gain: torch.Tensor | None  # LayerNorm [O]
+    shift: torch.Tensor | None
+
+
+class _Pass(NamedTuple):
+    """What the backward pass needs of one layer."""
 
     x: torch.Tensor  # input [B, I]
-    y: torch.Tensor  # output after ReLU [B, O]
-    norm: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None  # before LayerNorm [B, O], mean, 1/std
+    y: torch.Tensor | None  # output after ReLU [B, O]
+    z: torch.Tensor | None = None  # before LayerNorm [B, O]
+    mean: torch.Tensor | None = None  # [B, 1]
+    rstd: torch.Tensor | None = None
+
+
+Record = list[list[_Pass]]  # member, layer
 
 
 class EnsembleMlp:
     """``members`` MLPs of equal shape: (Linear, LayerNorm if asked, ReLU) for each hidden size, then Linear.
 
-    The parameters of all members lie in one tensor a layer, weights [E, in, out] and biases [E, out], so that
-    one optimiser step or one averaging step covers them all. LayerNorm adds gain and shift [E, out].
-    Initialisation: uniform within 1/sqrt(in), like torch.nn.Linear.
+    All parameters of all members lie in one flat tensor, ``flat``, so that one optimiser step and one averaging
+    step cover them; ``named`` gives them by name: w0 [E, in, out], b0 [E, out], LayerNorm's g0 and s0 [E, out],
+    w1 and so on. Initialisation: uniform within 1/sqrt(in), as in torch.nn.Linear.
     """
 
     def __init__(
@@ -44,71 +60,94 @@ class EnsembleMlp:
         layer_norm: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        sizes = [in_dim, *hidden, out_dim]
-        self.members, self.layer_norm = members, layer_norm
-        self.parameters: dict[str, torch.nn.Parameter] = {}
-        for i, (a, b) in enumerate(pairwise(sizes)):
-            bound = a**-0.5
-            self._add(f"w{i}", torch.empty(members, a, b).uniform_(-bound, bound, generator=generator))
-            self._add(f"b{i}", torch.empty(members, b).uniform_(-bound, bound, generator=generator))
+        sizes = list(pairwise([in_dim, *hidden, out_dim]))
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, (a, b) in enumerate(sizes):
+            shapes[f"w{i}"], shapes[f"b{i}"] = (members, a, b), (members, b)
             if layer_norm and i < len(hidden):
-                self._add(f"g{i}", torch.ones(members, b))
-                self._add(f"s{i}", torch.zeros(members, b))
-        self.n_layers = len(sizes) - 1
-        for parameter in self.parameters.values():
-            parameter.grad = torch.zeros_like(parameter)
-        # Views by member, made once: slicing in every pass would cost as much as a small product.
-        self._value = [{k: p.data[e] for k, p in self.parameters.items()} for e in range(members)]
-        self._grad = [{k: p.grad[e] for k, p in self.parameters.items()} for e in range(members)]
+                shapes[f"g{i}"] = shapes[f"s{i}"] = (members, b)
+        self.in_dim, self.layer_norm, self.n_layers = in_dim, layer_norm, len(sizes)
+        spans, at = {}, 0
+        for name, shape in shapes.items():
+            spans[name] = at
+            at += -(-torch.Size(shape).numel() // _PAD) * _PAD
+        self.flat = torch.nn.Parameter(torch.zeros(at), requires_grad=False)
+        self.flat.grad = torch.zeros(at)
 
-    def _add(self, name: str, value: torch.Tensor) -> None:
-        self.parameters[name] = torch.nn.Parameter(value, requires_grad=False)
+        def view(flat: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {n: flat[spans[n] : spans[n] + torch.Size(s).numel()].view(s) for n, s in shapes.items()}
 
-    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[list[_Layer]]]:
+        self.named, self.named_grad = view(self.flat.data), view(self.flat.grad)
+        for i, (a, _) in enumerate(sizes):
+            self.named[f"w{i}"].uniform_(-(a**-0.5), a**-0.5, generator=generator)
+            self.named[f"b{i}"].uniform_(-(a**-0.5), a**-0.5, generator=generator)
+            if f"g{i}" in shapes:
+                self.named[f"g{i}"].fill_(1.0)
+        self._values = [self._layers(self.named, e) for e in range(members)]
+        self._grads = [self._layers(self.named_grad, e) for e in range(members)]
+
+    def _layers(self, named: dict[str, torch.Tensor], member: int) -> list[_Linear]:
+        layers = []
+        for i in range(self.n_layers):
+            weight = named[f"w{i}"][member]
+            norm = [named[f"{k}{i}"][member] if f"{k}{i}" in named else None for k in "gs"]
+            layers.append(_Linear(weight, weight.T, named[f"b{i}"][member], *norm))
+        return layers
+
+    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], Record]:
         """x [B, in] -> outputs [B, out] of each member, and the record that backward needs."""
         outputs, records = [], []
-        for value in self._value:
+        for layers in self._values:
             y, record = x, []
-            for i in range(self.n_layers - 1):
-                x_i, norm = y, None
-                if self.layer_norm:
-                    z = affine(x_i, value[f"w{i}"], value[f"b{i}"], relu=False)
-                    y, mean, rstd = torch.native_layer_norm(z, z.shape[-1:], value[f"g{i}"], value[f"s{i}"], _EPS)
-                    y.relu_()
-                    norm = (z, mean, rstd)
+            for layer in layers[:-1]:
+                if layer.gain is None:
+                    out = affine(y, layer.weight, layer.weight_t, layer.bias, True)
+                    record.append(_Pass(y, out))
                 else:
-                    y = affine(x_i, value[f"w{i}"], value[f"b{i}"], relu=True)
-                record.append(_Layer(x_i, y, norm))
-            last = self.n_layers - 1
-            outputs.append(affine(y, value[f"w{last}"], value[f"b{last}"], relu=False))
-            record.append(_Layer(y, y, None))
+                    z = affine(y, layer.weight, layer.weight_t, layer.bias, False)
+                    out, mean, rstd = torch.native_layer_norm(z, z.shape[1:], layer.gain, layer.shift, _EPS)
+                    record.append(_Pass(y, out.relu_(), z, mean, rstd))
+                y = out
+            last = layers[-1]
+            outputs.append(affine(y, last.weight, last.weight_t, last.bias, False))
+            record.append(_Pass(y, None))
             records.append(record)
         return outputs, records
 
-    def backward(
-        self, records: list[list[_Layer]], grads: Sequence[torch.Tensor], to_parameters: bool, to_input: bool
-    ) -> torch.Tensor | None:
-        """From dL/d output [B, out] of each member: overwrite the parameters' ``.grad`` and / or return
-        dL/d input [B, in], summed over members."""
-        total = None
-        for value, grad, record, g in zip(self._value, self._grad, records, grads):
+    def backward(self, records: Record, grads: Sequence[torch.Tensor]) -> None:
+        """Overwrite the gradient of every parameter, from dL/d output [B, out] of each member."""
+        for layers, into, record, g in zip(self._values, self._grads, records, grads):
             for i in reversed(range(self.n_layers)):
-                layer = record[i]
                 if i < self.n_layers - 1:
-                    g = torch.ops.aten.threshold_backward(g, layer.y, 0.0)
-                    if layer.norm is not None:
-                        g, gain, shift = torch.ops.aten.native_layer_norm_backward(
-                            g, layer.norm[0], g.shape[-1:], *layer.norm[1:], value[f"g{i}"], value[f"s{i}"],
-                            [True, to_parameters, to_parameters],
-                        )  # fmt: skip
-                        if to_parameters:
-                            grad[f"g{i}"].copy_(gain)
-                            grad[f"s{i}"].copy_(shift)
-                if to_parameters:
-                    grad[f"w{i}"].copy_(product(layer.x.T, g))
-                    torch.sum(g, 0, out=grad[f"b{i}"])
-                if i > 0 or to_input:
-                    g = product(g, value[f"w{i}"].T)
-            if to_input:
-                total = g if total is None else total.add_(g)
+                    g = _through_activation(g, record[i], layers[i], into[i])
+                transposed_times(record[i].x, g, into[i].weight, into[i].weight_t)
+                torch.sum(g, 0, out=into[i].bias)
+                if i > 0:
+                    g = times_transposed(g, layers[i].weight, layers[i].weight_t)
+
+    def input_gradient(self, records: Record, grads: Sequence[torch.Tensor], first: int = 0) -> torch.Tensor:
+        """dL/d input, its columns from ``first`` on [B, in - first], summed over members; parameters held fixed."""
+        total = None
+        for layers, record, g in zip(self._values, records, grads):
+            for i in reversed(range(self.n_layers)):
+                if i < self.n_layers - 1:
+                    g = _through_activation(g, record[i], layers[i], None)
+                weight, weight_t = layers[i].weight, layers[i].weight_t
+                g = times_transposed(g, weight[first:], weight_t[:, first:]) if i == 0 else times_transposed(g, weight, weight_t)
+            total = g if total is None else total.add_(g)
         return total
+
+
+def _through_activation(g: torch.Tensor, record: _Pass, layer: _Linear, into: _Linear | None) -> torch.Tensor:
+    """From dL/dy to dL/d(linear output): back through ReLU and, where there is one, LayerNorm."""
+    g = torch.ops.aten.threshold_backward(g, record.y, 0.0)
+    if record.z is None:
+        return g
+    keep = into is not None
+    g, gain, shift = torch.ops.aten.native_layer_norm_backward(
+        g, record.z, g.shape[1:], record.mean, record.rstd, layer.gain, layer.shift, [True, keep, keep]
+    )
+    if keep:
+        into.gain.copy_(gain)
+        into.shift.copy_(shift)
+    return g

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -92,19 +92,19 @@ def _require(good: bool, name: str, value: Any, what: str) -> None:
 
 
 class Metrics(Mapping):
-    """Figures of one update, as tensors; turned into floats only when somebody reads them."""
+    """Figures of one update; computed only when somebody reads them."""
 
-    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        self._tensors = tensors
+    def __init__(self, compute: dict[str, Callable[[], Any]]) -> None:
+        self._compute = compute
 
     def __getitem__(self, key: str) -> float:
-        return float(self._tensors[key].mean())
+        return float(self._compute[key]())
 
     def __iter__(self):
-        return iter(self._tensors)
+        return iter(self._compute)
 
     def __len__(self) -> int:
-        return len(self._tensors)
+        return len(self._compute)
 
 
 class SAC:
@@ -123,28 +123,24 @@ class SAC:
         self.actor = EnsembleMlp(cfg.obs_dim, cfg.hidden, 2 * cfg.act_dim, generator=self.generator)
         self.critic = EnsembleMlp(cfg.obs_dim + cfg.act_dim, cfg.hidden, 1, **make)
         self.target = EnsembleMlp(cfg.obs_dim + cfg.act_dim, cfg.hidden, 1, **make)
-        low, high = cfg.log_std_min, cfg.log_std_max
-        self._std_middle, self._std_half = (high + low) / 2, (high - low) / 2
-        last_bias = self.actor.parameters[f"b{self.actor.n_layers - 1}"].data
+        self.target.flat.copy_(self.critic.flat)
+        self._std_middle, self._std_half = (cfg.log_std_max + cfg.log_std_min) / 2, (cfg.log_std_max - cfg.log_std_min) / 2
+        last_bias = self.actor.named[f"b{len(cfg.hidden)}"]
         last_bias[:, : cfg.act_dim] = 0.0
         last_bias[:, cfg.act_dim :] = math.atanh((cfg.initial_log_std - self._std_middle) / self._std_half)
-        self._critic_list = list(self.critic.parameters.values())
-        self._target_list = list(self.target.parameters.values())
-        torch._foreach_copy_(self._target_list, self._critic_list)
+        # log p = sum(u_dependent - log_std - noise^2 / 2) - this
+        self._log_prob_offset = (0.5 * math.log(2 * math.pi) + 2 * math.log(2)) * cfg.act_dim
         self.log_alpha = torch.nn.Parameter(torch.tensor([math.log(cfg.init_temperature)]), requires_grad=False)
         self.log_alpha.grad = torch.zeros(1)
         self._log_alpha_floor = math.log(cfg.min_temperature) if cfg.min_temperature > 0 else -math.inf
-        self.critic_optimizer = torch.optim.Adam(self._critic_list, lr=cfg.critic_lr, fused=True)
-        groups = [
-            {"params": list(self.actor.parameters.values()), "lr": cfg.actor_lr},
-            {"params": [self.log_alpha], "lr": cfg.alpha_lr},
-        ]
+        self.critic_optimizer = torch.optim.Adam([self.critic.flat], lr=cfg.critic_lr, fused=True)
+        groups = [{"params": [self.actor.flat], "lr": cfg.actor_lr}, {"params": [self.log_alpha], "lr": cfg.alpha_lr}]
         self.actor_optimizer = torch.optim.Adam(groups, fused=True)
 
     # --- acting
 
     def _policy(self, obs: torch.Tensor):
-        """obs [B, O] -> (action, log-probability [B], and what _actor_gradient needs).
+        """obs [B, O] -> (action, log-probability [B], and what _update_actor needs for its derivatives).
 
         With u = mean + std * noise and a = tanh(u): log p(a) = log N(u) - sum log(1 - a^2), where
         log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)) stays finite for every u.
@@ -152,14 +148,12 @@ class SAC:
         (out,), record = self.actor.forward(obs)
         mean, raw = out.chunk(2, 1)
         bounded = torch.tanh(raw)
-        log_std = bounded * self._std_half + self._std_middle
+        log_std = torch.add(bounded * self._std_half, self._std_middle)
         noise = torch.randn(mean.shape, generator=self.generator)
         spread = log_std.exp().mul_(noise)
         u = mean + spread
-        action = torch.tanh(u)
-        per_dim = torch.nn.functional.softplus(u * -2).add_(u).mul_(2).sub_(log_std).sub_(noise.square_().mul_(0.5))
-        constant = (0.5 * math.log(2 * math.pi) + 2 * math.log(2)) * self.cfg.act_dim
-        return action, per_dim.sum(1).sub_(constant), (record, bounded, spread)
+        per_dim = torch.nn.functional.softplus(u * -2).add_(u).mul_(2).sub_(log_std).addcmul_(noise, noise, value=-0.5)
+        return torch.tanh(u), per_dim.sum(1).sub_(self._log_prob_offset), (record, bounded, spread)
 
     def act(self, obs: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Observation(s) [O] or [B, O] -> action(s) in [-1, 1], float32 [A] or [B, A]."""
@@ -173,7 +167,7 @@ class SAC:
 
     def actor_arrays(self) -> dict[str, np.ndarray]:
         """The actor for NumpyActor: w0 [O, H], b0 [H], ..., and log_std_bounds [2]; float32 copies."""
-        arrays = {k: p.data[0].numpy().copy() for k, p in self.actor.parameters.items()}
+        arrays = {k: value[0].numpy().copy() for k, value in self.actor.named.items()}
         arrays["log_std_bounds"] = np.array([self.cfg.log_std_min, self.cfg.log_std_max], np.float32)
         return arrays
 
@@ -189,44 +183,44 @@ class SAC:
 
         next_action, next_log_prob, _ = self._policy(batch.next_obs)
         (q1, q2), _ = self.target.forward(torch.cat((batch.next_obs, next_action), 1))
-        next_value = torch.minimum(q1, q2).squeeze(1)
+        next_value = torch.minimum(q1, q2).squeeze_(1)
         if cfg.backup_entropy:
-            next_value.sub_(next_log_prob.mul_(alpha))
-        goal = next_value.mul_((1 - batch.terminated).mul_(cfg.gamma)).add_(batch.reward).unsqueeze(1)
+            next_value.addcmul_(next_log_prob, alpha, value=-1)
+        going_on = torch.rsub(batch.terminated, cfg.gamma, alpha=cfg.gamma)  # gamma (1 - terminated)
+        goal = torch.addcmul(batch.reward, next_value, going_on).unsqueeze_(1)
 
         # Loss: half the squared error, averaged over the batch, summed over the critics.
         values, record = self.critic.forward(torch.cat((batch.obs, batch.action), 1))
-        errors = [q - goal for q in values]
-        self.critic.backward(record, [e / size for e in errors], to_parameters=True, to_input=False)
+        errors = [q.sub(goal).div_(size) for q in values]
+        self.critic.backward(record, errors)
         self.critic_optimizer.step()
-        metrics = {"critic_error": torch.cat(errors).abs_(), "q": values[0], "alpha": alpha}
+        metrics = {"critic_error": lambda: size * torch.cat(errors).abs().mean(), "q": values[0].mean, "alpha": alpha.item}
 
         if with_actor:
             metrics.update(self._update_actor(batch.obs, alpha))
         if self.updates % cfg.target_delay == 0:
-            torch._foreach_lerp_(self._target_list, self._critic_list, cfg.tau)
+            self.target.flat.lerp_(self.critic.flat, cfg.tau)
         return Metrics(metrics)
 
-    def _update_actor(self, obs: torch.Tensor, alpha: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _update_actor(self, obs: torch.Tensor, alpha: torch.Tensor) -> dict[str, Callable[[], Any]]:
         """Minimise mean(alpha log p - min Q) over the actor and mean(-log_alpha (log p + target entropy)) over
         the temperature. Derivatives of the squashed Gaussian, the noise held fixed:
         d log p / d u = 2a, d log p / d log_std = -1 (and through u), da/du = 1 - a^2."""
         size = len(obs)
         action, log_prob, (record, bounded, spread) = self._policy(obs)
         (q1, q2), critic_record = self.critic.forward(torch.cat((obs, action), 1))
-        first = (q1 <= q2).to(q1.dtype).div_(-size)  # dL/dq: the smaller one counts
-        grad_input = self.critic.backward(critic_record, [first, -1 / size - first], to_parameters=False, to_input=True)
-        grad_action = grad_input[:, self.cfg.obs_dim :]
+        first = (q1 <= q2).to(q1.dtype).div_(-size)  # dL/dq: only the smaller one counts
+        second = torch.rsub(first, -1 / size)
+        grad_action = self.critic.input_gradient(critic_record, (first, second), self.cfg.obs_dim)
         scale = alpha / size
-        grad_mean = grad_action * (1 - action * action) + action * (2 * scale)
-        grad_log_std = grad_mean * spread - scale
-        grad_raw = grad_log_std.mul_((1 - bounded * bounded).mul_(self._std_half))
-        self.actor.backward(record, [torch.cat((grad_mean, grad_raw), 1)], to_parameters=True, to_input=False)
+        grad_mean = grad_action.addcmul(grad_action * action, action, value=-1).addcmul_(action, scale, value=2)
+        grad_raw = (grad_mean * spread).sub_(scale).mul_((1 - bounded * bounded).mul_(self._std_half))
+        self.actor.backward(record, [torch.cat((grad_mean, grad_raw), 1)])
         entropy = log_prob.mean().neg_()
         self.log_alpha.grad.copy_(entropy - self.target_entropy)
         self.actor_optimizer.step()
         self.log_alpha.clamp_(min=self._log_alpha_floor)
-        return {"actor_q": q1, "entropy": entropy}
+        return {"actor_q": q1.mean, "entropy": entropy.item}
 
     # --- saving
 
@@ -235,9 +229,9 @@ class SAC:
         return {
             "config": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.cfg).items()},
             "updates": self.updates,
-            "actor": {k: p.data.clone() for k, p in self.actor.parameters.items()},
-            "critic": {k: p.data.clone() for k, p in self.critic.parameters.items()},
-            "target": {k: p.data.clone() for k, p in self.target.parameters.items()},
+            "actor": {k: v.clone() for k, v in self.actor.named.items()},
+            "critic": {k: v.clone() for k, v in self.critic.named.items()},
+            "target": {k: v.clone() for k, v in self.target.named.items()},
             "log_alpha": self.log_alpha.data.clone(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "actor_optimizer": self.actor_optimizer.state_dict(),
@@ -255,8 +249,8 @@ class SAC:
             if saved[name] != getattr(self.cfg, name):
                 raise ConfigError(f"the saved SAC has {name} {saved[name]}, this run is configured with {getattr(self.cfg, name)}")
         for name in ("actor", "critic", "target"):
-            for key, parameter in getattr(self, name).parameters.items():
-                parameter.data.copy_(state[name][key])
+            for key, value in getattr(self, name).named.items():
+                value.copy_(state[name][key])
         self.log_alpha.data.copy_(state["log_alpha"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])

@@ -42,7 +42,6 @@ class LearnerConfig:
     max_lag_episodes: int = 1
     min_skill: float = 0.02  # below it the ratings explain nothing yet: keep exploring
     std_bonus: float = 0.0
-    novelty_bonus: float = 0.0
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
 

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of vlm_rater. The API key itself is never a parameter, only the name of its environment variable."""
+
+from __future__ import annotations
+
+from erl_vlm_ros.ros.params import Param
+
+PARAMETERS = (
+    Param("task", "drawer_open", "Name or path of the task file."),
+    Param("base_url", "http://127.0.0.1:8000/v1", "OpenAI-compatible endpoint."),
+    Param("model", "stand-in", "Name of the model at the endpoint."),
+    Param("api_key_env", "", "NAME of the environment variable with the API key; empty: the endpoint needs none."),
+    Param("n_classes", 0, "Rating classes; 0: as the task file says.", low=0, high=5),
+    Param("two_stage", True, "Ask for an analysis of the images first, then for a class; false: both in one query."),
+    Param("prompts", "default", "Prompt set in config/prompts, or a folder of templates."),
+    Param("concurrency", 8, "Ratings asked for at the same time.", low=1, high=1024),
+    Param("max_queries", 100_000, "Budget in ratings over the whole ledger.", low=0, high=10**9),
+    Param("timeout_s", 60.0, "Time limit of one attempt, s.", low=0.05, high=3600.0),
+    Param("max_retries", 5, "Attempts after the first one.", low=0, high=100),
+    Param("backoff_s", 0.5, "First pause before another attempt, s; it doubles each time.", low=0.0, high=60.0),
+    Param("temperature", 0.0, "Sampling temperature.", low=0.0, high=2.0),
+    Param("max_tokens", 512, "Longest answer, tokens.", low=1, high=100_000),
+    Param("seed", 0, "Seed of the pauses' jitter.", low=0, high=2**31 - 1),
+    Param("ledger", "", "SQLite file that keeps every query and answer; empty: in memory only."),
+    Param("check_endpoint", True, "Refuse to start when the endpoint does not answer."),
+)  # fmt: skip

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every node shares: parameters from its table, and a main that stops cleanly.
+
+``main`` works from Jazzy on. Signals are taken by our own thread instead of rclpy's handlers, because those shut the
+context down first, and a node could then neither send its last zeros nor say goodbye.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.ros.params import declare
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class BaseNode(Node):
+    """A node with its table's parameters in ``self.p`` (frozen, as at start) and a wall timer that ignores sim time."""
+
+    def __init__(self, name: str, **kwargs: Any):
+        """``name`` is the key of PARAMETERS. Raises ConfigError for parameters that do not fit the table."""
+        super().__init__(name, **kwargs)
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.p = declare(self, PARAMETERS[name])
+
+    def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
+        """Call back every ``period_s`` seconds of steady wall time."""
+        return self.create_timer(period_s, callback, clock=self.steady_clock)
+
+    def on_stop(self) -> None:
+        """Called once before the node is destroyed, while it can still publish. Override to save or to send zeros."""
+
+
+def spin_until(future: Future, executor: SingleThreadedExecutor) -> None:
+    """Serve callbacks until ``future`` is done or the context is shut down."""
+    executor.spin_until_future_complete(future)
+
+
+def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int:
+    """Run one node until SIGINT or SIGTERM. Returns the exit status: 0 stopped, 1 failed, 2 wrong configuration."""
+    # Blocked before any thread starts, so that every thread inherits it and only sigwait below receives them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    node: BaseNode | None = None
+    name = getattr(make_node, "NAME", getattr(make_node, "__name__", "node"))
+    try:
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        except Exception as error:  # rclpy raises its own type for malformed -p and unreadable YAML
+            raise ConfigError(f"arguments not understood: {error}") from error
+        executor = SingleThreadedExecutor()
+        stop = Future()
+        threading.Thread(target=_await_signal, args=(stop,), daemon=True).start()
+        node = make_node()
+        executor.add_node(node)
+        try:
+            spin_until(stop, executor)
+        except ExternalShutdownException:
+            pass
+        except BaseException:
+            _stop_quietly(node)
+            raise
+        node.on_stop()
+        return 0
+    except Exception as error:
+        return _report(name, error)
+    finally:
+        if node is not None and rclpy.ok():
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _await_signal(stop: Future) -> None:
+    signal.sigwait(_SIGNALS)
+    stop.set_result(None)
+    signal.sigwait(_SIGNALS)  # asked twice: do not wait for a clean stop
+    os._exit(130)
+
+
+def _stop_quietly(node: BaseNode) -> None:
+    """Send zeros and save even after a failure, without hiding the failure."""
+    try:
+        node.on_stop()
+    except Exception:
+        traceback.print_exc()
+
+
+def _report(name: str, error: Exception) -> int:
+    """One line for what a user can mend, a traceback for the rest."""
+    checkpoint = sys.modules.get("erl_vlm_ros.data.checkpoint")  # not imported here: it pulls in torch
+    mendable = isinstance(error, ConfigError)
+    if mendable or (checkpoint is not None and isinstance(error, checkpoint.CheckpointError)):
+        print(f"erl_vlm_ros: {name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2 if mendable else 1
+    traceback.print_exc()
+    print(f"erl_vlm_ros: {name}: stopped by an error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    return 1

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of sim_bridge."""
+
+from __future__ import annotations
+
+from erl_vlm_ros.ros.params import Param
+
+PARAMETERS = (
+    Param("task", "drawer_open", "Name of a simulated task, a file in config/tasks."),
+    Param("seed", 0, "Seed of the run; the start of training episode k is drawn from (seed, k).", low=0, high=2**31 - 1),
+    Param("lock_step", True, "Wait for the command that answers each observation; false: paced by the wall clock."),
+    Param("image_width", 128, "Width of the camera image in pixels.", low=16, high=640),
+    Param("image_height", 128, "Height of the camera image in pixels.", low=16, high=480),
+    Param("jpeg_quality", 90, "Quality of image_raw/compressed, encoded only while somebody subscribes.", low=1, high=100),
+    Param("reliable_sensors", True, "Publish image, joints and poses reliably; false: best effort, as drivers do."),
+    Param("republish_s", 1.0, "Lock-step: publish the pending observation again after this wall time, s.", low=0.05, high=60.0),
+    Param("command_timeout_s", 0.15, "Real time: without a command for this long the arm stands still, s.", low=0.01, high=5.0),
+    Param("base_frame", "base_link", "Frame of the poses and of the commanded velocity."),
+    Param("camera_frame", "camera_color_optical_frame", "Optical frame of the camera (z forward, x right, y down)."),
+    Param(
+        "episode_seed", -1, "Seed of the episode that the next reset starts; -1: drawn from the run's seed.",
+        low=-1, high=2**31 - 1, read_only=False,
+    ),
+    Param(
+        "episode_index", -1, "Number k of the training episode that the next reset starts; -1: one after the last.",
+        low=-1, high=2**31 - 1, read_only=False,
+    ),
+)  # fmt: skip

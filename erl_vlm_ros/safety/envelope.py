@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a velocity or gripper command may be. Pure functions; metres, seconds, base frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from erl_vlm_ros.errors import ConfigError
+
+Vector = tuple[float, float, float]
+
+
+class Rejected(ValueError):
+    """A command that must not be obeyed in any form; the message says why."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Box of the tool point, largest speed (m/s), and how long (s) a command may be obeyed before the next one.
+
+    Raises:
+        ConfigError: an empty box, or a limit that is not a positive finite number.
+    """
+
+    box_min: Vector
+    box_max: Vector
+    max_speed: float
+    horizon_s: float
+    frame: str
+    gripper_max: float = 0.08
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.box_min, self.box_max, strict=True)):
+            raise ConfigError(f"workspace box {list(self.box_min)} to {list(self.box_max)} is empty or not finite")
+        for name in ("max_speed", "horizon_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value}; it must be a positive number")
+
+    def contains(self, position: Sequence[float]) -> bool:
+        """Whether a point lies in the box, its faces included."""
+        return all(a <= p <= b for a, p, b in zip(self.box_min, position, self.box_max, strict=True))
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A velocity that may be sent, and what was changed: any of "speed", "box"."""
+
+    velocity: Vector
+    changed: tuple[str, ...] = ()
+
+
+def limit_velocity(velocity: Sequence[float], position: Sequence[float], frame: str, envelope: Envelope) -> Limited:
+    """The nearest velocity that keeps the speed limit and the box.
+
+    Speed is scaled, which keeps the direction. Then each axis is cut so that position + velocity * horizon stays in
+    the box; from outside, that axis may only stand still or move back, and never beyond the far face.
+
+    Raises:
+        Rejected: a number is not finite, or the frame is not the envelope's.
+    """
+    if frame != envelope.frame:
+        raise Rejected(f"command in frame '{frame}', expected '{envelope.frame}'")
+    if not all(map(math.isfinite, velocity)):
+        raise Rejected("velocity is not finite")
+    if not all(map(math.isfinite, position)):
+        raise Rejected("end-effector position is not finite")
+    changed = []
+    scaled = _limit_speed(velocity, envelope.max_speed)
+    if scaled != tuple(velocity):
+        changed.append("speed")
+    x, y, z = (
+        _limit_axis(v, p, low, high, envelope.horizon_s)
+        for v, p, low, high in zip(scaled, position, envelope.box_min, envelope.box_max, strict=True)
+    )
+    if (x, y, z) != scaled:
+        changed.append("box")
+    return Limited((x, y, z), tuple(changed))
+
+
+def _limit_speed(velocity: Sequence[float], most: float) -> Vector:
+    x, y, z = velocity
+    largest = max(abs(x), abs(y), abs(z))
+    if largest == 0.0:
+        return (x, y, z)
+    # Divide by the largest part first: the plain norm of huge numbers overflows.
+    norm = math.hypot(x / largest, y / largest, z / largest) * largest if largest > 1e150 else math.hypot(x, y, z)
+    if norm <= most:
+        return (x, y, z)
+    unit = math.hypot(x / largest, y / largest, z / largest)
+    scale = most / unit * (1.0 - 1e-12)  # a hair below, so that rounding never exceeds the limit
+    return (x / largest * scale, y / largest * scale, z / largest * scale)
+
+
+def _limit_axis(velocity: float, position: float, low: float, high: float, horizon: float) -> float:
+    floor, ceiling = min(low, position), max(high, position)  # from outside: not further out than it is now
+    if velocity > 0.0:
+        if position >= high:
+            return 0.0
+        most = (ceiling - position) / horizon
+        if velocity > most:
+            velocity = most
+            while velocity > 0.0 and position + velocity * horizon > ceiling:
+                velocity = math.nextafter(velocity, 0.0)
+    elif velocity < 0.0:
+        if position <= low:
+            return 0.0
+        most = (floor - position) / horizon
+        if velocity < most:
+            velocity = most
+            while velocity < 0.0 and position + velocity * horizon < floor:
+                velocity = math.nextafter(velocity, 0.0)
+    return velocity
+
+
+def limit_width(width: float, envelope: Envelope) -> float:
+    """Gripper opening clipped to 0..gripper_max. Rejected when it is not finite."""
+    if not math.isfinite(width):
+        raise Rejected("gripper width is not finite")
+    return min(max(width, 0.0), envelope.gripper_max)

@@ -172,7 +172,7 @@ class LocalLoop:
             if r.rating >= 0:
                 self.valid += 1
                 self.right += r.rating == self.truth.rating(r.segment.id, n)
-        if not self.trainer.add_ratings(ratings) and not self.trainer.ready():
+        if not self.trainer.add_ratings(ratings):
             self.learner.round_failed(batch.round)
             return
         model = self._timed("reward", self.trainer.train)

@@ -56,13 +56,17 @@ class RewardTrainer:
         self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
         self.ratings = np.zeros(0, np.int64)
         self.requested = 0
+        self.episodes = 0
         self.frames = FrameStore(config.max_frames, config.image_size, config.prop_dim, seed)
         self.trunk = TrunkTrainer(config.trunk, config.prop_dim, seed) if config.recipe == "trunk" else None
         self.erl = ErlRewardEnsemble(config.erl, seed) if config.recipe == "erl" else None
         self._generator = np.random.default_rng(seed + 2)
 
     def add_episode(self, episode: Episode) -> None:
-        """Frames for the trunk; nothing is kept where the recipe has none."""
+        """Frames for the trunk; nothing is kept where the recipe has none. An episode that was seen is ignored."""
+        if episode.index < self.episodes:
+            return
+        self.episodes = episode.index + 1
         if self.trunk is not None:
             self.frames.add(episode)
 
@@ -95,12 +99,8 @@ class RewardTrainer:
         """Ratings per class, int64 [n]."""
         return np.bincount(self.ratings, minlength=self.config.n_classes)
 
-    def ready(self) -> bool:
-        """Whether there is anything to train on."""
-        return len(self.ratings) > 0 and (self.trunk is None or self.frames.size > 0)
-
     def train(self) -> RewardModel:
-        """Train on all ratings so far; the model carries its health figures."""
+        """Train on all ratings so far (at least one); the model carries its health figures."""
         started = time.monotonic()
         model, health = self._train_trunk() if self.trunk is not None else self._train_erl()
         health |= {f"rated_class_{i}": float(c) for i, c in enumerate(self.counts())}
@@ -133,7 +133,7 @@ class RewardTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later run needs to go on."""
         return {
-            "version": self.version, "round": self.round, "requested": self.requested, "recipe": self.config.recipe,
+            "version": self.version, "round": self.round, "requested": self.requested, "episodes": self.episodes, "recipe": self.config.recipe,
             "n_classes": self.config.n_classes, "images": self.images, "proprio": self.proprio, "ratings": self.ratings,
             "frames": self.frames.state_dict(), "rng": self._generator.bit_generator.state,
             "trunk": self.trunk.state_dict() if self.trunk else None, "erl": self.erl.state_dict() if self.erl else None,
@@ -144,7 +144,8 @@ class RewardTrainer:
         for key in ("recipe", "n_classes"):
             if state[key] != getattr(self.config, key):
                 raise ConfigError(f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}")
-        self.version, self.round, self.requested = int(state["version"]), int(state["round"]), int(state["requested"])
+        for counter in ("version", "round", "requested", "episodes"):
+            setattr(self, counter, int(state[counter]))
         self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])
         self.ratings = np.array(state["ratings"])
         self.frames.load_state_dict(state["frames"])

@@ -28,6 +28,7 @@ TRANSITIONS = "learning/transitions"
 ACTOR = "learning/actor"
 SEGMENTS = "learning/segments"
 RATINGS = "learning/ratings"
+RATING_LOG = "learning/rating_log"  # a readable line per rating
 REWARD_MODEL = "learning/reward_model"
 EVALUATION_EPISODES = "evaluation/episodes"
 METRICS = "learning/metrics"

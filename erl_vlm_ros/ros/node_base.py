@@ -24,19 +24,24 @@ from rclpy.task import Future
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.ros.parameters import PARAMETERS
-from erl_vlm_ros.ros.params import declare
+from erl_vlm_ros.ros.params import declare, namespace
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class BaseNode(Node):
-    """A node with its table's parameters in ``self.p`` (frozen, as at start) and a wall timer that ignores sim time."""
+    """A node with the parameters of its table, and a wall timer that ignores sim time.
+
+    ``self.p.NAME`` is a parameter as it was at start (dots in names become underscores); ``self.values`` maps the
+    plain names to the same values.
+    """
 
     def __init__(self, name: str, **kwargs: Any):
         """``name`` is the key of PARAMETERS. Raises ConfigError for parameters that do not fit the table."""
         super().__init__(name, **kwargs)
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.p = declare(self, PARAMETERS[name])
+        self.values = declare(self, PARAMETERS[name])
+        self.p = namespace(name, self.values)
 
     def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
         """Call back every ``period_s`` seconds of steady wall time."""

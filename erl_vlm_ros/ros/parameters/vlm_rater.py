@@ -21,6 +21,6 @@ PARAMETERS = (
     Param("temperature", 0.0, "Sampling temperature.", low=0.0, high=2.0),
     Param("max_tokens", 512, "Longest answer, tokens.", low=1, high=100_000),
     Param("seed", 0, "Seed of the pauses' jitter.", low=0, high=2**31 - 1),
-    Param("ledger", "", "SQLite file that keeps every query and answer; empty: in memory only."),
+    Param("ledger", "ledger.sqlite", "SQLite file that keeps every query and answer."),
     Param("check_endpoint", True, "Refuse to start when the endpoint does not answer."),
 )  # fmt: skip

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""reward_trainer: keeps the ratings, trains the reward model after each round, publishes it with its health."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from std_msgs.msg import UInt8MultiArray
+
+from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.reward.trainer import RewardTrainer
+from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.ros.bundle import BundleError, decode, encode
+from erl_vlm_ros.ros.convert import bytes_message, bytes_of, metrics_message
+from erl_vlm_ros.ros.node_base import BaseNode, run
+from erl_vlm_ros.settings import reward_config
+from erl_vlm_ros.tasks import load_task
+
+
+class RewardTrainerNode(BaseNode):
+    """Wires topics to a RewardTrainer."""
+
+    NAME = "reward_trainer"
+
+    def __init__(self) -> None:
+        super().__init__(self.NAME)
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
+        self.trainer = RewardTrainer(reward_config(self.values, load_task(self.p.task)), self.p.seed)
+        self._path = Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+        if self.p.resume:
+            self._resume()
+        self._models = self.create_publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
+        self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
+
+    def _on_episode(self, message: UInt8MultiArray) -> None:
+        try:
+            self.trainer.add_episode(Episode.from_bundle(decode(bytes_of(message), "episode")))
+        except BundleError as error:
+            self.get_logger().error(f"episode dropped: {error}")
+
+    def _on_ratings(self, message: UInt8MultiArray) -> None:
+        try:
+            batch = RatingBatch.from_bundle(decode(bytes_of(message), "ratings"))
+        except BundleError as error:
+            self.get_logger().error(f"ratings dropped: {error}")
+            return
+        if not self.trainer.add_ratings(batch):
+            return
+        model = self.trainer.train()
+        self._models.publish(bytes_message(encode(model.to_bundle())))
+        stamp = self.get_clock().now().nanoseconds
+        self._figures.publish(metrics_message(self.NAME, {"version": model.version, **model.health}, stamp))
+        if self._path:
+            self._save()
+
+    def _resume(self) -> None:
+        if self._path is None:
+            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer")
+        self.trainer.load_state_dict(load_state(self._path, self.NAME))
+        trainer = self.trainer
+        self.get_logger().info(
+            f"resumed from {self._path}: {len(trainer.ratings)} ratings {trainer.counts().tolist()}, "
+            f"{trainer.frames.size} frames, model version {trainer.version}"
+        )
+
+    def _save(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        save_state(self._path, self.trainer.state_dict(), self.NAME)
+
+    def on_stop(self) -> None:
+        """Leave a checkpoint."""
+        if self._path:
+            self._save()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run(RewardTrainerNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sac_learner: buffers episodes, updates the actor, relabels with each new reward model, asks for ratings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from std_msgs.msg import UInt8MultiArray
+
+from erl_vlm_ros.agents.learner import Learner
+from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.reward.model import load_reward_model
+from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.ros.bundle import BundleError, decode, encode
+from erl_vlm_ros.ros.convert import bytes_message, bytes_of, metrics_message
+from erl_vlm_ros.ros.node_base import BaseNode, run
+from erl_vlm_ros.settings import learner_config
+from erl_vlm_ros.tasks import load_task
+
+
+class SacLearnerNode(BaseNode):
+    """Wires topics to a Learner. Updates run in chunks between messages, so that none waits long."""
+
+    NAME = "sac_learner"
+
+    def __init__(self) -> None:
+        super().__init__(self.NAME)
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
+        task = load_task(self.p.task)
+        self.learner = Learner(learner_config(self.values, task), self.p.seed)
+        self._path = Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+        self._metrics: dict[str, float] = {}
+        if self.p.resume:
+            self._resume()
+        self._next_checkpoint = self.learner.env_steps + self.p.checkpoint_every
+        self._actor = self.create_publisher(UInt8MultiArray, names.ACTOR, qos.latched())
+        self._segments = self.create_publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+        self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self._more = self.create_guard_condition(self._work)
+        self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.REWARD_MODEL, self._on_reward_model, qos.latched())
+        if self.learner.pending is not None:
+            self._segments.publish(bytes_message(encode(self.learner.pending.to_bundle())))
+        self._report()
+        self._more.trigger()
+
+    def _on_episode(self, message: UInt8MultiArray) -> None:
+        try:
+            episode = Episode.from_bundle(decode(bytes_of(message), "episode"))
+        except BundleError as error:
+            self.get_logger().error(f"episode dropped: {error}")
+            return
+        if episode.index < self.learner.episodes:
+            return  # history that a restart replays
+        self.learner.add_episode(episode)
+        if self.learner.round_due():
+            self._segments.publish(bytes_message(encode(self.learner.make_round().to_bundle())))
+        self._report()
+        self._more.trigger()
+        if self._path and self.learner.env_steps >= self._next_checkpoint:
+            self._next_checkpoint = self.learner.env_steps + self.p.checkpoint_every
+            self._save()
+
+    def _on_ratings(self, message: UInt8MultiArray) -> None:
+        try:
+            batch = RatingBatch.from_bundle(decode(bytes_of(message), "ratings"))
+        except BundleError as error:
+            self.get_logger().error(f"ratings ignored: {error}")
+            return
+        if batch.round >= self.learner.rounds_done and all(r.rating < 0 for r in batch.rated):
+            self.get_logger().warning(f"round {batch.round}: no valid rating; asking again later")
+            self.learner.round_failed(batch.round)
+            self._report()
+
+    def _on_reward_model(self, message: UInt8MultiArray) -> None:
+        try:
+            model = load_reward_model(decode(bytes_of(message), "reward_model"))
+        except BundleError as error:
+            self.get_logger().error(f"reward model ignored: {error}")
+            return
+        if self.learner.model is not None and model.version <= self.learner.model.version:
+            return
+        self.learner.set_reward_model(model)
+        self._report()
+        self._more.trigger()
+
+    def _work(self) -> None:
+        """One chunk of the updates that are owed; publishes the actor when an episode's worth is done."""
+        learner = self.learner
+        if learner.owed < 1:
+            return
+        budget = learner.episode_budget()
+        metrics = learner.update(self.p.update_chunk)
+        if learner.episode_budget() != budget or learner.owed < 1:
+            self._metrics = {name: float(metrics[name]) for name in metrics}
+            self._report()
+        if learner.owed >= 1:
+            self._more.trigger()
+
+    def _report(self) -> None:
+        self._actor.publish(bytes_message(encode(self.learner.actor_bundle())))
+        stamp = self.get_clock().now().nanoseconds
+        self._figures.publish(metrics_message(self.NAME, self.learner.metrics() | self._metrics, stamp))
+
+    def _resume(self) -> None:
+        if self._path is None:
+            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of sac_learner")
+        self.learner.load_state_dict(load_state(self._path, self.NAME))
+        learner = self.learner
+        self.get_logger().info(
+            f"resumed from {self._path}: {learner.env_steps} steps, {learner.episodes} episodes, {learner.updates} updates, "
+            f"{len(learner.replay)} transitions, {learner.ratings_requested} ratings requested"
+        )
+
+    def _save(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        save_state(self._path, self.learner.state_dict(), self.NAME)
+
+    def on_stop(self) -> None:
+        """Leave a checkpoint."""
+        if self._path:
+            self._save()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run(SacLearnerNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rating probabilities from predicted returns (ERL-VLM, arXiv 2506.12822, Eq. 1; RbRL, arXiv 2307.16348).
 
-Class i owns the interval between two boundaries of the batch's returns, scaled to [0, 1]. The boundaries are order
-statistics: they sit where the batch would be cut if its returns were in the order of its ratings.
+Class i owns the interval between two boundaries of the batch's returns, scaled to [0, 1]. The boundaries are
+order statistics: they sit where the batch would be cut if its returns were in the order of its ratings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BOUNDARIES = ("edge", "midpoint")
 
 
 def min_max(returns: Tensor) -> Tensor:
-    """Scale the returns [B] of one batch to [0, 1]: (R - min) / (max - min + 1e-6), with gradient through all three.
+    """Scale the returns [B] of a batch to [0, 1]: (R - min) / (max - min + 1e-6), gradient through all three.
 
     Returns that agree to within 1e-6 hold no order: they come back without a gradient, because 1 / 1e-6 would
     swamp Adam's running mean of squares for thousands of steps.
@@ -32,13 +32,14 @@ def min_max(returns: Tensor) -> Tensor:
 def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor, kind: str = "edge") -> Tensor:
     """Boundaries [n + 1] of n classes: 0 = R_0 <= R_1 <= ... <= R_n = 1, without gradient.
 
-    With c labels below class i, R_i is the c-th smallest of the scaled returns ("edge", as released) or half-way from
-    there to the next larger one ("midpoint"). With c = 0 it is 0 (an index of -1 would wrap round to the maximum), so
-    that a class without a label has an interval of no width.
+    With c labels below class i, R_i is the c-th smallest of the scaled returns ("edge", as released) or
+    half-way from there to the next larger one ("midpoint"). With c = 0 it is 0 (an index of -1 would wrap
+    round to the maximum), so that a class without a label has an interval of no width.
 
-    "edge" drifts once the classes are apart: the highest return of a class lies on its boundary and is pulled inwards,
-    the boundary follows, and after a few dozen passes the lower classes have collapsed into one. The paper's early stop
-    hides that on clean ratings. "midpoint" leaves a gap between classes and does not drift.
+    "edge" drifts once the classes are apart: the highest return of a class lies on its boundary and is pulled
+    inwards, the boundary follows, and after a few dozen passes the lower classes have collapsed into one. The
+    paper's early stop hides that on clean ratings. "midpoint" leaves a gap between classes and does not
+    drift.
 
     Args:
         scaled: returns [B] within [0, 1], from `min_max`.
@@ -82,8 +83,8 @@ def class_probabilities(scaled: Tensor, boundaries: Tensor, k: float) -> Tensor:
 def rate(logits: Tensor, counts: Sequence[int] | Tensor) -> Tensor:
     """Most probable class [B] among those that the batch holds; a tie goes to the lower class.
 
-    A return that lies on a boundary ties between the classes on its two sides. It is the highest of the class below,
-    hence the tie rule; an empty class, whose interval has no width, must not win such a tie.
+    A return that lies on a boundary ties between the classes on its two sides. It is the highest of the class
+    below, hence the tie rule; an empty class, whose interval has no width, must not win such a tie.
     """
     empty = torch.as_tensor(counts) == 0
     return logits.detach().masked_fill(empty, -torch.inf).argmax(dim=1)

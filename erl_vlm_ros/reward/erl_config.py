@@ -21,17 +21,19 @@ class ErlRewardConfig:
         image_size: height = width of the images, pixels; at least 47 (below, the convolutions leave nothing).
         n_classes: ratings are 0 .. n_classes - 1, higher is better; 2 to 5.
         loss: "mae" (Eq. 3) or "ce" (Eq. 2).
-        boundary: where Eq. 1 cuts, "edge" (as released) or "midpoint" (does not drift, see `class_boundaries`).
+        boundary: where Eq. 1 cuts, "edge" (as released) or "midpoint" (does not drift, see
+            `class_boundaries`).
         label_smoothing: r of the smoothed targets, 0 for none (the paper's ablation: 0.1).
         stratified: batches hold the classes in proportion; False draws them uniformly.
         class_weights: weigh samples by the rarity of their class in the rated set.
         k: sharpness of the class intervals in Eq. 1.
         ensemble: number of networks; each has its own initial weights and batches.
         lr: Adam's step size.
-        batch_size: most segments in a batch.
+        batch_size: most segments in a batch; at least 2, for Eq. 1 ranks a batch.
         passes: most passes over the rated set in one fit.
         early_stop_accuracy: a fit ends after the pass whose mean accuracy exceeds this.
-        raw_average: average the members' outputs as they are (as released), without bringing them to one scale.
+        raw_average: average the members' outputs as they are (as released), without bringing them to one
+            scale.
     """
 
     image_size: int = 224
@@ -62,8 +64,8 @@ class ErlRewardConfig:
         _require(0.0 <= stop <= 1.0, "early_stop_accuracy", stop, "in [0, 1] (1 never stops early)")
         for name in ("k", "lr"):
             _require(getattr(self, name) > 0.0, name, getattr(self, name), "positive")
-        for name in ("ensemble", "batch_size", "passes"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name, least in (("ensemble", 1), ("batch_size", 2), ("passes", 1)):
+            _require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reward model of ERL-VLM (arXiv 2506.12822): an ensemble of image networks taught by ratings of segments."""
+"""The reward model of ERL-VLM (arXiv 2506.12822): image networks taught by ratings of segments."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class FitReport:
 
     Attributes:
         passes: passes over the rated set; 0 if there was no order to learn (fewer than two classes rated).
-        accuracy: share of ratings that Eq. 1 reproduces while learning in the last pass, mean over members; NaN for
-            0 passes.
-        losses: mean loss of each pass.
+        accuracy: share of ratings that Eq. 1 reproduces while learning in the last pass, mean over members;
+            NaN for 0 passes.
+        losses: mean loss of each pass (NaN if none of its batches held two classes).
         seconds: wall time.
         counts: rated segments of each class.
-        spans: range of each member's raw output over the rated frames; near 0 the member says nothing.
+        spans: range of each member's raw output over the rated frames, 0 if constant; empty for 0 passes.
     """
 
     passes: int
@@ -46,8 +46,8 @@ class FitReport:
 class ErlRewardEnsemble:
     """Rewards from images; the ensemble, Adam and the members' scales persist between fits.
 
-    The loss is blind to a member's scale and offset (Eq. 1 scales every batch to [0, 1]), so members are brought to
-    [0, 1] over the rated frames before they are averaged, unless `config.raw_average`.
+    The loss is blind to a member's scale and offset (Eq. 1 scales every batch to [0, 1]), so members are
+    brought to [0, 1] over the rated frames before they are averaged, unless `config.raw_average`.
 
     Args:
         config: see `ErlRewardConfig`.
@@ -70,7 +70,8 @@ class ErlRewardEnsemble:
         """Learn from the whole rated set: up to `passes` passes, ended early by training accuracy.
 
         Args:
-            images: frames of the rated segments u8 [M, H, s, s, 3]; a segment's return is the sum over its H frames.
+            images: frames of the rated segments u8 [M, H, s, s, 3]; a segment's return is the sum over its H
+                frames.
             ratings: class of each segment, int [M] in 0 .. n_classes - 1 (leave out what has no rating).
             generator: draws the batches.
 
@@ -90,7 +91,7 @@ class ErlRewardEnsemble:
                 losses.append(loss)
             self.set_reference(images.reshape(-1, *images.shape[2:]))
         seconds = time.perf_counter() - started
-        spans = tuple(float(1.0 / scale) if scale > 0 else 0.0 for scale in self.scales)
+        spans = tuple(float(1.0 / scale) if scale > 0 else 0.0 for scale in self.scales) if losses else ()
         return FitReport(len(losses), accuracy, tuple(losses), seconds, tuple(int(c) for c in counts), spans)
 
     def _one_pass(
@@ -100,18 +101,23 @@ class ErlRewardEnsemble:
         deal = stratified_batches if self.config.stratified else uniform_batches
         members = range(self.config.ensemble)
         plans = [deal(labels.numpy(), self.config.batch_size, generator) for _ in members]
-        losses, right = [], 0
+        losses, right, judged = [], 0, 0
         for batches in zip(*plans):
             self.optimiser.zero_grad(set_to_none=True)
             for member, indices in zip(members, batches):
                 index = torch.from_numpy(indices)
+                if bool((labels[index] == labels[index[0]]).all()):
+                    continue  # one class only: no order to learn, Eq. 1 would just push the extremes inwards
                 sample_weights = None if weights is None else weights[index]
                 loss, hits = self._batch_loss(member, frames[index], labels[index], sample_weights)
                 loss.backward()
                 losses.append(float(loss.detach()))
                 right += hits
+                judged += len(indices)
             self.optimiser.step()
-        return float(np.mean(losses)), right / (labels.numel() * self.config.ensemble)
+        if not judged:
+            return float("nan"), float("nan")
+        return float(np.mean(losses)), right / judged
 
     def _batch_loss(
         self, member: int, frames: Tensor, labels: Tensor, weights: Tensor | None
@@ -124,14 +130,12 @@ class ErlRewardEnsemble:
         logits = class_logits(scaled, boundaries, self.config.k)
         targets = rating_targets(labels, self.config.n_classes, self.config.label_smoothing)
         loss = rating_loss(self.config.loss, logits, targets, weights)
-        # Equal returns order nothing: counted as right, a constant network would stop early on a skewed set.
-        ordered = (
-            float(returns.detach().amax() - returns.detach().amin()) > EPSILON or int((counts > 0).sum()) == 1
-        )
+        # Equal returns order nothing; counted as right, they would end the fit of a constant network early.
+        ordered = float(returns.detach().amax() - returns.detach().amin()) > EPSILON
         return loss, int((rate(logits, counts) == labels).sum()) if ordered else 0
 
     def set_reference(self, images: np.ndarray) -> None:
-        """Bring every member's output to [0, 1] over these images u8 [N, s, s, 3] (a fit does so over its frames)."""
+        """Bring every member's output to [0, 1] over these images u8 [N, s, s, 3] (fit uses its own)."""
         raw = self.raw_members(images)
         low, high = raw.min(axis=1), raw.max(axis=1)
         span = high - low
@@ -159,7 +163,7 @@ class ErlRewardEnsemble:
         return (raw - self.offsets[:, None]) * self.scales[:, None]
 
     def predict(self, images: np.ndarray, batch: int = 512) -> np.ndarray:
-        """Rewards f32 [N] for images u8 [N, s, s, 3]: the mean over members, without those that say nothing."""
+        """Rewards f32 [N] for images u8 [N, s, s, 3]: mean over members, less those that say nothing."""
         members = self.predict_members(images, batch)
         alive = self.scales > 0
         if not self.config.raw_average and alive.any():
@@ -194,7 +198,7 @@ class ErlRewardEnsemble:
         self.scales = np.array(state["scales"], np.float32)
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Weights and scales as float32 arrays, and the configuration as JSON values: enough to predict elsewhere."""
+        """Weights and scales as float32 arrays, the configuration as JSON values: enough to predict."""
         arrays = {name: value.detach().numpy().copy() for name, value in self.networks.state_dict().items()}
         arrays["offsets"], arrays["scales"] = self.offsets.copy(), self.scales.copy()
         return arrays, {"config": asdict(self.config)}
@@ -204,7 +208,7 @@ class ErlRewardEnsemble:
         """The model published by `to_arrays`; Adam starts afresh.
 
         Raises:
-            ConfigError: a name or shape is missing, unknown or wrong.
+            ConfigError: a name is missing or unknown, a shape wrong, a number not finite.
         """
         known = {field.name for field in fields(ErlRewardConfig)}
         given = dict(meta.get("config") or {})
@@ -219,9 +223,10 @@ class ErlRewardEnsemble:
                 f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown"
             )
         for name, array in arrays.items():
-            if array.shape != tuple(expected[name].shape):
+            shape = tuple(expected[name].shape)
+            if array.shape != shape or not np.isfinite(array).all():
                 raise ConfigError(
-                    f"reward model: {name} has shape {array.shape}, must be {tuple(expected[name].shape)}"
+                    f"reward model: {name} has shape {array.shape}, must be {shape} and hold finite numbers"
                 )
         weights = {
             name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()
@@ -242,12 +247,15 @@ class ErlRewardEnsemble:
     def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.ascontiguousarray(images)
         self._check_images(images, 5)
-        ratings = np.asarray(ratings).astype(np.int64, copy=False)
+        ratings = np.asarray(ratings)
+        if ratings.size and not np.issubdtype(ratings.dtype, np.integer):
+            raise ConfigError(f"reward model: ratings are {ratings.dtype}, must be whole numbers")
+        ratings = ratings.astype(np.int64, copy=False)
         if ratings.shape != images.shape[:1] or images.shape[1] < 1:
             raise ConfigError(
                 f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}"
             )
-        if ratings.size and not (0 <= ratings.min() and ratings.max() < self.config.n_classes):
+        if ratings.size and not (ratings.min() >= 0 and ratings.max() < self.config.n_classes):
             top = self.config.n_classes - 1
             raise ConfigError(
                 f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses between class probabilities and ratings (ERL-VLM Eq. 2 and 3), and the class weights of its code.
 
-One scale for both forms: the sum over classes, then a (weighted) mean over the batch. The released code averages over
-classes too when it does not weight, so its unweighted MAE is smaller by the factor n and cannot be compared.
+One scale for both forms: the sum over classes, then a (weighted) mean over the batch. The released code
+averages over classes too when it does not weight, so its unweighted MAE is smaller by the factor n and cannot
+be compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ LOSSES = ("mae", "ce")
 
 
 def rating_targets(labels: Tensor, n_classes: int, smoothing: float = 0.0) -> Tensor:
-    """Target distribution [B, n]: (1 - r) one-hot + r / n, with r the label smoothing (paper: 0.1 in Fig. 6a)."""
+    """Target distribution [B, n]: (1 - r) one-hot + r / n, r the label smoothing (paper: 0.1, Fig. 6a)."""
     onehot = functional.one_hot(labels, n_classes).to(torch.float32)
     return onehot * (1.0 - smoothing) + smoothing / n_classes
 
@@ -50,9 +51,9 @@ def rating_loss(kind: str, logits: Tensor, targets: Tensor, weights: Tensor | No
 
 
 def class_weights(counts: Sequence[int] | Tensor) -> Tensor:
-    """Weight of each class [n] from the label counts of the whole rated set: (N - n_i) / N, smallest scaled to 1.
+    """Weight of each class [n] from the label counts of the rated set: (N - n_i) / N, the smallest scaled to 1.
 
-    For two classes the rarer one weighs n_major / n_minor. While a class has no label, all weigh 1 (as released).
+    For two classes the rarer one weighs n_major / n_minor. While a class has no label, all weigh 1 (released).
     """
     counts = torch.as_tensor(counts, dtype=torch.float32)
     if bool((counts == 0).any()):

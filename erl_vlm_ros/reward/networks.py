@@ -16,7 +16,7 @@ _CACHED_PIXELS = 64 * 84 * 84
 
 
 def conv_sizes(image_size: int) -> tuple[int, ...]:
-    """Side of the feature map after each convolution (no padding), pixels; a value below 1 means that nothing is left."""
+    """Side of the feature map after each convolution (no padding), pixels; below 1 nothing is left."""
     sizes = []
     side = image_size
     for kernel, stride in zip(KERNELS, STRIDES):
@@ -31,10 +31,11 @@ def chunk_length(image_size: int) -> int:
 
 
 class ConvEnsemble(nn.Module):
-    """E networks: four convolutions (kernels 5 3 3 3, strides 3 2 2 2, channels 16 32 64 128, ReLU), linear, tanh.
+    """E networks: four convolutions with ReLU, linear, tanh.
 
-    Parameters carry the members on their first axis. Initial weights are uniform within 1 / sqrt(fan-in), convolution
-    biases 0 and the linear layer uniform within 1e-3, as released.
+    Kernels 5 3 3 3, strides 3 2 2 2, channels 16 32 64 128, no padding. Parameters carry the members on their
+    first axis. Initial weights are uniform within 1 / sqrt(fan-in), convolution biases 0 and the linear layer
+    uniform within 1e-3, as released.
 
     Args:
         members: E.
@@ -59,7 +60,8 @@ class ConvEnsemble(nn.Module):
 
     def forward(self, images: Tensor, member: int) -> Tensor:
         """Rewards [N] in (-1, 1) of one member for images u8 [N, s, s, 3]."""
-        # Scaling the first kernel by 1/255 spares a pass over the pixels; a permuted NHWC array is channels_last.
+        # Scaling the first kernel by 1/255 spares a pass over the pixels; a permuted NHWC array is
+        # channels_last.
         weights = [
             weight[member].mul(1.0 / 255.0) if layer == 0 else weight[member]
             for layer, weight in enumerate(self.conv_weights)

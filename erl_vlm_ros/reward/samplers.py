@@ -11,10 +11,10 @@ def stratified_batches(
 ) -> list[np.ndarray]:
     """Index arrays, each index once, that hold every class in proportion (proportional, not class-balanced).
 
-    ceil(N / batch_size) batches. The samples, grouped by class with the rarest first and shuffled inside, are dealt
-    like cards, so that class counts and sizes differ by at most one between batches. The released code fills batches
-    to the brim instead and leaves a skewed last one: of (500, 80, 20) it makes [462, 40, 10] and [38, 40, 10].
-    A class with fewer samples than there are batches is still absent from some.
+    ceil(N / batch_size) batches. The samples, grouped by class with the rarest first and shuffled inside, are
+    dealt like cards, so that class counts and sizes differ by at most one between batches. The released code
+    fills batches to the brim instead and leaves a skewed last one: of (500, 80, 20) it makes [462, 40, 10]
+    and [38, 40, 10]. A class with fewer samples than there are batches is still absent from some.
     """
     labels = np.asarray(labels)
     shuffled = generator.permutation(labels.size)

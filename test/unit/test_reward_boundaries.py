@@ -21,6 +21,7 @@ from erl_vlm_ros.reward.boundaries import (
 )
 
 K = 30.0
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 
 def accuracy(returns, labels, n, kind="edge"):
@@ -48,9 +49,9 @@ def test_boundaries_by_hand():
 
 
 def test_probabilities_by_hand():
-    # Two classes cut at .25. For R = .5 the exponents are -30 * .5 * .25 = -3.75 and -30 * .25 * -.5 = +3.75, so
-    # P(1) = 1 / (1 + exp(-7.5)) = 0.99944722. For R = .25 both are 0. For R = 0: 0 and -30 * -.25 * -1 = -7.5.
-    # For R = 1: -30 * 1 * .75 = -22.5 and 0.
+    # Two classes cut at .25. For R = .5 the exponents are -30 * .5 * .25 = -3.75 and -30 * .25 * -.5 = +3.75,
+    # so P(1) = 1 / (1 + exp(-7.5)) = 0.99944722. For R = .25 both are 0. For R = 0: 0 and -30 * -.25 * -1 =
+    # -7.5. For R = 1: -30 * 1 * .75 = -22.5 and 0.
     scaled = torch.tensor([0.5, 0.25, 0.0, 1.0], dtype=torch.float64)
     boundaries = class_boundaries(scaled, [2, 2])
     assert boundaries.tolist() == [0.0, 0.25, 1.0]
@@ -63,8 +64,8 @@ def test_probabilities_by_hand():
 
 
 def test_three_classes_by_hand():
-    # Cut at .2 and .6, R = .4, k = 10: exponents -10 * .4 * .2 = -.8, -10 * .2 * -.2 = .4, -10 * -.2 * -.6 = -1.2;
-    # exponentials .449329, 1.491825, .301194 with sum 2.242348.
+    # Cut at .2 and .6, R = .4, k = 10: exponents -10 * .4 * .2 = -.8, -10 * .2 * -.2 = .4, -10 * -.2 * -.6 =
+    # -1.2; exponentials .449329, 1.491825, .301194 with sum 2.242348.
     logits = class_logits(torch.tensor([0.4]), torch.tensor([0.0, 0.2, 0.6, 1.0]), 10.0)
     np.testing.assert_allclose(logits.numpy(), [[-0.8, 0.4, -1.2]], atol=1e-6)
     expected = np.array([[0.449329, 1.491825, 0.301194]]) / 2.242348
@@ -85,7 +86,9 @@ def test_empty_lowest_class_does_not_wrap():
 
 
 @pytest.mark.parametrize("kind", BOUNDARIES)
-@pytest.mark.parametrize("counts", [[0, 3, 4], [3, 0, 4], [3, 4, 0], [0, 0, 7], [0, 7, 0], [7, 0, 0], [1, 5, 1]])
+@pytest.mark.parametrize(
+    "counts", [[0, 3, 4], [3, 0, 4], [3, 4, 0], [0, 0, 7], [0, 7, 0], [7, 0, 0], [1, 5, 1]]
+)
 def test_empty_classes_have_no_width_and_an_ordered_batch_scores_one(counts, kind):
     returns = [0.1 * i for i in range(7)]
     labels = [c for c, count in enumerate(counts) for _ in range(count)]
@@ -130,7 +133,8 @@ def test_a_return_on_a_boundary_belongs_to_the_class_below():
 def test_boundaries_carry_no_gradient_but_min_max_does():
     returns = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64, requires_grad=True)
     assert not class_boundaries(min_max(returns), [1, 1, 1]).requires_grad
-    # Middle value m = (R1 - R0) / (R2 - R0 + e), d = .6 + 1e-6: dm/dR1 = 1/d, dm/dR0 = -1/d + .1/d^2, dm/dR2 = -.1/d^2.
+    # Middle value m = (R1 - R0) / (R2 - R0 + e), d = .6 + 1e-6: dm/dR1 = 1/d, dm/dR0 = -1/d + .1/d^2, dm/dR2
+    # = -.1/d^2.
     min_max(returns)[1].backward()
     d = 0.600001
     expected = [-1 / d + 0.1 / d**2, 1 / d, -0.1 / d**2]

@@ -41,7 +41,8 @@ def test_weighted_mae_by_hand():
 
 
 def test_ce_by_hand():
-    # -ln .5 = .693147 and -ln .2 = 1.609438; mean 1.151293; weighted 1:3, (.693147 + 4.828314) / 4 = 1.380365.
+    # -ln .5 = .693147 and -ln .2 = 1.609438; mean 1.151293; weighted 1:3, (.693147 + 4.828314) / 4 =
+    # 1.380365.
     targets = rating_targets(LABELS, 3)
     np.testing.assert_allclose(ce_terms(LOGITS, targets).numpy(), [0.693147, 1.609438], rtol=1e-6)
     assert rating_loss("ce", LOGITS, targets).item() == pytest.approx(1.151293, rel=1e-6)

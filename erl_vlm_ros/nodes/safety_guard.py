@@ -39,7 +39,7 @@ class SafetyGuard(BaseNode):
 
     def __init__(self) -> None:
         super().__init__(self.NAME)
-        p, task = self.p, load_task(self.get_parameter("task").value)
+        p, task = self.p, load_task(self.p.task)
         self.envelope = Envelope(
             task.workspace_min, task.workspace_max, p.max_speed, p.horizon_s, p.base_frame, p.gripper_max
         )

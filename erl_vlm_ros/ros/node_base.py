@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every node shares: parameters from its table, and a main that stops cleanly.
 
-``main`` works from Jazzy on. Signals are taken by our own thread instead of rclpy's handlers, because those shut the
-context down first, and a node could then neither send its last zeros nor say goodbye.
+Works from Jazzy on. Signals do not go through rclpy's handlers, because those shut the context down first, and a
+node could then neither send its last zeros nor save.
 """
 
 from __future__ import annotations
@@ -58,8 +58,6 @@ def spin_until(future: Future, executor: SingleThreadedExecutor) -> None:
 
 def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int:
     """Run one node until SIGINT or SIGTERM. Returns the exit status: 0 stopped, 1 failed, 2 wrong configuration."""
-    # Blocked before any thread starts, so that every thread inherits it and only sigwait below receives them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     node: BaseNode | None = None
     name = getattr(make_node, "NAME", getattr(make_node, "__name__", "node"))
     try:
@@ -69,7 +67,7 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
             raise ConfigError(f"arguments not understood: {error}") from error
         executor = SingleThreadedExecutor()
         stop = Future()
-        threading.Thread(target=_await_signal, args=(stop,), daemon=True).start()
+        _catch_signals(stop)
         node = make_node()
         executor.add_node(node)
         try:
@@ -89,11 +87,25 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
         rclpy.try_shutdown()
 
 
-def _await_signal(stop: Future) -> None:
-    signal.sigwait(_SIGNALS)
-    stop.set_result(None)
-    signal.sigwait(_SIGNALS)  # asked twice: do not wait for a clean stop
-    os._exit(130)
+def _catch_signals(stop: Future) -> None:
+    """Complete ``stop`` at the first SIGINT or SIGTERM.
+
+    Python runs a handler only when the main thread is back from C++, which may wait long for a message. The wake-up
+    descriptor is written at once, so a thread that reads it can wake the executor.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def watch() -> None:
+        os.read(reader, 1)
+        stop.set_result(None)
+        os.read(reader, 1)  # asked twice: do not wait for a clean stop
+        os._exit(130)
+
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _stop_quietly(node: BaseNode) -> None:

@@ -116,8 +116,8 @@ def namespace(node: str, values: Mapping[str, Any]) -> Any:
     return kind(**fields)
 
 
-def declare(node: Node, table: Iterable[Param]) -> Any:
-    """Declare a table on a node and return the values (see ``namespace``) as they are at start.
+def declare(node: Node, table: Iterable[Param]) -> dict[str, Any]:
+    """Declare a table on a node and return the values as they are at start, by name.
 
     Raises:
         ConfigError: a key that the table lacks (a misspelt YAML key), a wrong type or a value out of range.
@@ -129,7 +129,7 @@ def declare(node: Node, table: Iterable[Param]) -> Any:
     values = resolve(name, table, overrides)
     for param in table:
         node.declare_parameter(param.name, values[param.name], _descriptor(param), ignore_override=True)
-    return namespace(name, values)
+    return values
 
 
 def _descriptor(param: Param) -> Any:

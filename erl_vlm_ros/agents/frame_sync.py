@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the parts of an observation together: by equal stamps in lock-step, by age in real time. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_KEPT = 8  # stamps with parts missing
+
+
+class StampSync:
+    """Collects parts until every one of a stamp is there."""
+
+    def __init__(self, parts: Sequence[str]):
+        self._parts = len(parts)
+        self._sets: dict[int, dict[str, Any]] = {}
+
+    def add(self, part: str, stamp: int, value: Any) -> dict[str, Any] | None:
+        """Store one part. Returns the whole set when this was its last; its older, incomplete sets are dropped."""
+        found = self._sets.setdefault(stamp, {})
+        found[part] = value
+        if len(found) < self._parts:
+            if len(self._sets) > _KEPT:
+                del self._sets[next(iter(self._sets))]
+            return None
+        self._sets = {s: parts for s, parts in self._sets.items() if s > stamp}
+        return found
+
+
+class LatestSync:
+    """Keeps the newest value of each part and says which is too old to act on. Times are seconds, stamps ns."""
+
+    def __init__(self, limits: dict[str, float]):
+        """``limits``: part -> longest time since it was received, s."""
+        self._limits = dict(limits)
+        self._latest: dict[str, tuple[int, Any, float]] = {}
+        self._used: dict[str, int] = {}
+
+    def add(self, part: str, stamp: int, value: Any, now: float) -> None:
+        """Store one part. One whose stamp is not newer does not count as received: a driver that repeats an old frame
+        after a stall must not look alive."""
+        known = self._latest.get(part)
+        if known is None or stamp > known[0] or self._restarted(known[0], stamp):
+            self._latest[part] = (stamp, value, now)
+
+    @staticmethod
+    def _restarted(known: int, stamp: int) -> bool:
+        return stamp < known - 1_000_000_000  # a second back: another clock, not a late message
+
+    def problem(self, now: float, not_before: int = 0, fresh: Sequence[str] = ()) -> str:
+        """Why there is nothing to act on, or an empty text. ``not_before``: least stamp of every part, ns.
+        ``fresh``: parts that must be newer than at the last ``take``."""
+        for part, limit in self._limits.items():
+            if part not in self._latest:
+                return f"no {part} yet"
+            stamp, _, at = self._latest[part]
+            if now - at > limit:
+                return f"{part} is {now - at:.2f} s old"
+            if stamp < not_before:
+                return f"{part} is from before the reset"
+            if part in fresh and self._used.get(part) == stamp:
+                return f"no new {part}"
+        return ""
+
+    def take(self) -> tuple[int, dict[str, Any]]:
+        """(newest stamp, part -> value)."""
+        self._used = {part: entry[0] for part, entry in self._latest.items()}
+        return max(self._used.values()), {part: entry[1] for part, entry in self._latest.items()}

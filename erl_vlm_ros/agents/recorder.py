@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects one episode frame by frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from erl_vlm_ros.data.episode import Episode
+
+
+def square(rgb: np.ndarray, size: int) -> np.ndarray:
+    """The centre square of an image [h, w, 3], resized by area to [size, size, 3]."""
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    crop = rgb[top : top + side, left : left + side]
+    if side == size:
+        return crop
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+
+
+class EpisodeRecorder:
+    """Alternate ``frame`` and ``action``; ``finish`` gives what is complete."""
+
+    def __init__(self, prop_dim: int):
+        self._prop_dim = prop_dim
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._stamps: list[int] = []
+        self._observations: list[np.ndarray] = []
+        self._jpegs: list[bytes] = []
+        self._actions: list[np.ndarray] = []
+
+    @property
+    def steps(self) -> int:
+        """Complete transitions so far."""
+        return max(len(self._jpegs) - 1, 0)
+
+    def frame(self, stamp: int, observation: np.ndarray, jpeg: bytes) -> None:
+        """A frame; ValueError when no action lies between it and the one before."""
+        if len(self._actions) != len(self._jpegs):
+            raise ValueError("two frames without an action between them")
+        self._stamps.append(stamp)
+        self._observations.append(observation)
+        self._jpegs.append(jpeg)
+
+    def action(self, action: np.ndarray) -> None:
+        """The action taken at the last frame; ValueError when that has one already."""
+        if len(self._actions) != len(self._jpegs) - 1:
+            raise ValueError("an action without a frame before it")
+        self._actions.append(action)
+
+    def finish(self, *, evaluation: bool, index: int, actor_version: int, seed: int) -> Episode | None:
+        """The episode, ended by time, and a clean recorder; None when not one transition is complete."""
+        steps = self.steps
+        episode = None
+        if steps > 0:
+            episode = Episode(
+                observations=np.stack(self._observations), actions=np.stack(self._actions[:steps]), jpegs=self._jpegs,
+                stamps=np.array(self._stamps, np.int64), terminated=False, truncated=True, evaluation=evaluation,
+                index=index, actor_version=actor_version, seed=seed, prop_dim=self._prop_dim,
+            )  # fmt: skip
+        self.clear()
+        return episode

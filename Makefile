@@ -31,7 +31,7 @@ setup: $(READY)
 $(READY): setup.py constraints.txt erl_vlm_ros/__init__.py | preflight
 	@echo "setting up $(VENV) (once; some minutes, mostly downloads)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools wheel
+	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools
 	index=$$($(PYTHON) erl_vlm_ros/preflight.py --reachable "$(TORCH_INDEX)"); \
 	$(BIN)/python -m pip install -q -c constraints.txt $${index:+--extra-index-url $$index} torch
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[ros,sim,dev]'

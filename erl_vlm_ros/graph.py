@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node graphs, described once as plain data: the launch files and ``erl-vlm run`` both start what stands here.
+
+A node's parameters are resolved in this order, later ones win: the table of defaults that the node declares,
+``config/<graph>.yaml``, the task file's ``parameters``, the command line's ``--set node.parameter=value``, and what
+the run itself fixes (task, seed, run directory, ...). An unknown node or parameter anywhere is a ConfigError.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.overlay import EVERY_NODE, Overrides, check, read_parameter_file
+from erl_vlm_ros.paths import resource
+from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.ros.params import resolve
+from erl_vlm_ros.tasks import Task, load_task
+
+ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
+STANDIN = "standin_vlm"  # a plain process: its parameters become command-line options
+ACTOR_FILE = "checkpoint/actor.safetensors"
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process. ``parameters`` are resolved; ``parameters_file`` is set once they are on disk.
+
+    ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
+    When a ``required`` node dies, the whole graph is stopped.
+    """
+
+    name: str
+    module: str
+    role: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    required: bool = True
+    ros: bool = True
+    parameters_file: str = ""
+
+    @property
+    def executable(self) -> str:
+        """Name for `ros2 run` and launch files."""
+        return self.module.rpartition(".")[2]
+
+    def options(self) -> list[str]:
+        """Command-line options of a plain process: ``--error-rate 0.2``, one a parameter."""
+        out = []
+        for key, value in self.parameters.items():
+            out += [f"--{key.replace('_', '-')}", str(value).lower() if isinstance(value, bool) else str(value)]
+        return out
+
+    def command(self) -> list[str]:
+        """Arguments for the Python interpreter."""
+        if not self.ros:
+            return ["-m", self.module, *self.options()]
+        arguments = ["-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
+        for source, target in self.remappings:
+            arguments += ["-r", f"{source}:={target}"]
+        return [*arguments, "--params-file", self.parameters_file] if self.parameters_file else arguments
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What to start. The graph is finished when the node ``ends_with`` exits with status 0."""
+
+    name: str
+    nodes: tuple[NodeSpec, ...]
+    ends_with: str
+
+    def node(self, name: str) -> NodeSpec:
+        """The node of that name. Raises KeyError."""
+        return {spec.name: spec for spec in self.nodes}[name]
+
+    def without(self, names: Iterable[str]) -> Graph:
+        """The graph less some nodes."""
+        names = set(names)
+        return replace(self, nodes=tuple(spec for spec in self.nodes if spec.name not in names))
+
+    def write_parameters(self, folder: Path) -> Graph:
+        """Write ``folder/<node>.yaml`` in ROS parameter-file form for each node; returns the graph that uses them."""
+        nodes = []
+        for spec in self.nodes:
+            path = folder / f"{spec.name}.yaml"
+            content = {spec.name: {"ros__parameters": spec.parameters}}
+            path.write_text(yaml.safe_dump(content, sort_keys=True), encoding="utf-8")
+            nodes.append(replace(spec, parameters_file=str(path)) if spec.ros else spec)
+        return replace(self, nodes=tuple(nodes))
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """What a run is asked for. ``task`` is a shipped name or a YAML path; ``overrides`` come from --set.
+
+    ``source`` is the run directory whose parameters are taken instead of the shipped ones: of a run that is resumed
+    (``out`` itself) or evaluated.
+    """
+
+    task: str
+    out: Path
+    seed: int = 0
+    max_steps: int | None = None
+    source: Path | None = None
+    headless: bool = False
+    overrides: Overrides = field(default_factory=dict)
+    episodes: int = 20
+    vlm_port: int = 0  # of the stand-in; 0: a free one
+
+
+_ROBOT = (("safety_guard", ROBOT), ("policy_controller", ROBOT))
+_LEARNING = (("sac_learner", WORKSTATION), ("reward_trainer", WORKSTATION), ("vlm_rater", WORKSTATION))
+_MONITOR = (("monitor", WORKSTATION),)
+
+
+def train_sim(arguments: RunArguments) -> Graph:
+    """Train in simulation, rated by the stand-in server."""
+    port = arguments.vlm_port or free_port()
+    fixed = {STANDIN: {"port": port}, "vlm_rater": {"base_url": f"http://127.0.0.1:{port}/v1"}}
+    nodes = ((STANDIN, SIM), ("sim_bridge", SIM), *_ROBOT, *_LEARNING, *_MONITOR)
+    return _build("train_sim", nodes, arguments, fixed)
+
+
+def evaluate_sim(arguments: RunArguments) -> Graph:
+    """Run the policy that was trained in ``arguments.source``, in simulation and without learning.
+
+    ``arguments.seed`` is the seed of the first evaluation episode.
+    """
+    actor = (arguments.source or arguments.out) / ACTOR_FILE
+    fixed = {
+        "policy_controller": {
+            "mode": "evaluate",
+            "actor_file": str(actor),
+            "final_eval_episodes": arguments.episodes,
+            "eval_seed": arguments.seed,
+            "checkpoint_dir": "",
+        },
+        "monitor": {"mode": "evaluate"},
+    }
+    return _build("evaluate_sim", (("sim_bridge", SIM), *_ROBOT, *_MONITOR), arguments, fixed)
+
+
+GRAPHS = {"train_sim": train_sim, "evaluate_sim": evaluate_sim}
+
+
+def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArguments, fixed: Overrides) -> Graph:
+    task = load_task(arguments.task)
+    names = [node for node, _ in nodes]
+    absent = [node for node in arguments.overrides if node not in names and node != EVERY_NODE]
+    if absent:
+        raise ConfigError(f"--set {absent[0]}...: {name} has no node {absent[0]}; it has {', '.join(names)}")
+    layers = [*_stored(name, arguments, task), ("--set", arguments.overrides)]
+    for origin, layer in layers:
+        check(layer, origin)
+    run = {
+        "task": task.path,
+        "seed": arguments.seed,
+        "run_dir": str(arguments.out),
+        "checkpoint_dir": str(arguments.out / "checkpoint"),
+        "max_steps": arguments.max_steps,
+    }
+    specs = []
+    for node, role in nodes:
+        table = PARAMETERS[node]
+        known = {param.name for param in table}
+        values: dict[str, Any] = {}
+        for _, layer in layers:
+            values |= {k: v for k, v in layer.get(EVERY_NODE, {}).items() if k in known}
+            values |= layer.get(node, {})
+        values |= {k: v for k, v in run.items() if k in known and v is not None}
+        values |= fixed.get(node, {})
+        plain = node == STANDIN
+        built_in = {k: v for k, v in values.items() if k not in known}
+        module = f"erl_vlm_ros.{'sim' if plain else 'nodes'}.{node}"
+        specs.append(NodeSpec(node, module, role, {**built_in, **resolve(node, table, values)}, ros=not plain))
+    return Graph(name, tuple(specs), ends_with="monitor")
+
+
+def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, Overrides]]:
+    """Parameters of the shipped file and the task, or those of the run that is continued or evaluated."""
+    if arguments.source is not None:
+        files = sorted((arguments.source / "config").glob("*.yaml"))
+        return [(str(f), read_parameter_file(f)) for f in files if f.stem in PARAMETERS]
+    source = resource(f"config/{name}.yaml")
+    return [(str(source), read_parameter_file(source)), (f"{task.path}: parameters", task.parameters)]
+
+
+def free_port() -> int:
+    """A TCP port on localhost that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

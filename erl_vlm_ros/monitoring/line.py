@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live line of a run, from progress.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
+    """One line: state, steps, return, ratings and their mix, success, speed, time left."""
+    parts = [f"{progress['env_steps']:,}/{progress['max_steps']:,} steps"]
+    earned = progress.get("episode_return")
+    parts.append("return -" if earned is None else f"return {earned:.1f}")
+    ratings = f"ratings {progress['ratings_valid']:,}/{progress['max_ratings']:,}"
+    mix = format_mix(progress.get("rating_mix") or [], class_names)
+    parts.append(f"{ratings} ({mix})" if mix else ratings)
+    rate = progress.get("success_rate")
+    parts.append("success -" if rate is None else f"success {rate:.0%} at {progress['success_at']:,}")
+    parts.append(f"{progress['steps_per_s']:.0f} steps/s")
+    left = progress.get("left_s")
+    if left is not None and progress["state"] == "running":
+        parts.append(f"{duration(left)} left")
+    state = progress["state"] + (f" {progress['detail']}" if progress.get("detail") else "")
+    return f"[{duration(progress['wall_s'])} {state}] " + " | ".join(parts)
+
+
+def format_mix(mix: Sequence[int], class_names: Sequence[str] = ()) -> str:
+    """Shares of the rating classes, worst first: ``Bad 80% Good 20%``; bare shares without names."""
+    total = sum(mix)
+    if not total:
+        return ""
+    shares = [f"{100 * count / total:.0f}%" for count in mix]
+    if len(class_names) != len(mix):
+        return " ".join(shares)
+    return " ".join(f"{_short(name)} {share}" for name, share in zip(class_names, shares))
+
+
+def _short(name: str) -> str:
+    """Very Bad -> VBad: the line has to fit."""
+    words = name.split()
+    return "".join(word[0] for word in words[:-1]) + words[-1]
+
+
+def duration(seconds: float) -> str:
+    """m:ss or h:mm:ss."""
+    whole = int(round(max(seconds, 0.0)))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of a run, from what the monitor hears: ratings against truth, evaluations, speed, time left."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.segment import RatingBatch
+
+SPEED_WINDOW_S = 30.0  # over which the shown steps/s is measured
+MAX_TRUTH = 400_000  # frames whose ground truth is kept
+
+
+@dataclass
+class Evaluation:
+    """One evaluation of the policy: ``success`` and ``progress`` at the last frame of each judged episode."""
+
+    env_steps: int
+    wall_s: float
+    episodes: int = 0
+    success: list[bool] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the judged episodes that end in success; None when none is judged."""
+        return sum(self.success) / len(self.success) if self.success else None
+
+
+class RunRecord:
+    """Collects; ``summary`` and ``progress`` give plain dictionaries. Times are wall seconds since the run's start.
+
+    Args:
+        task: name; class_names: n -> names, worst first; max_steps, max_ratings: the budgets.
+    """
+
+    def __init__(
+        self, task: str, seed: int, class_names: Mapping[int, list[str]], max_steps: int, max_ratings: int, now: float
+    ):
+        self.task, self.seed = task, seed
+        self.class_names = dict(class_names)
+        self.max_steps, self.max_ratings = max_steps, max_ratings
+        self.env_steps = self.episodes = 0
+        self.ratings_requested = self.ratings_valid = self.ratings_judged = self.ratings_right = 0
+        self.n_classes = 0
+        self.rounds: list[int] = []
+        self.mix: list[int] = []  # valid ratings a class
+        self.mix_history: list[tuple[int, list[int]]] = []  # (env_steps, ratings a class of that round)
+        self.returns: list[tuple[int, float]] = []  # (env_steps, episode return under the learned reward)
+        self.evaluations: list[Evaluation] = []
+        self.state = "starting"
+        self.detail = ""
+        self.last_rating = ""
+        self._wall_before = 0.0
+        self._started = now
+        self._truth: dict[int, dict[str, float]] = {}
+        self._waiting: list[tuple[Evaluation, int]] = []  # evaluation episodes whose last frame has no truth yet
+        self._unjudged: list[tuple[int, int, int]] = []  # (stamp, rating, n) of ratings whose frame has no truth yet
+        self._last_index = math.inf
+        self._speed: deque[tuple[float, int]] = deque()
+        self.heard: dict[str, float] = {}  # node -> when its figures last came
+
+    def wall_s(self, now: float) -> float:
+        """Seconds this run has taken so far, earlier parts of a resumed run included."""
+        return self._wall_before + now - self._started
+
+    # -- what is heard
+
+    def add_truth(self, stamp: int, values: Mapping[str, float]) -> None:
+        """Ground truth of the frame of that stamp (ns): success, progress, class_2 .. class_5."""
+        self._truth[stamp] = dict(values)
+        if len(self._truth) > MAX_TRUTH:
+            del self._truth[next(iter(self._truth))]
+        if self._waiting or self._unjudged:
+            self._judge()
+
+    def add_ratings(self, batch: RatingBatch) -> None:
+        """Count a round of ratings and compare it with the truth about each segment's last frame."""
+        if batch.round in self.rounds:
+            return  # history that a latched topic replays
+        self.rounds.append(batch.round)
+        self.n_classes = batch.n_classes
+        self.ratings_requested += batch.requested
+        self.mix += [0] * (batch.n_classes - len(self.mix))
+        here = [0] * batch.n_classes
+        names = self.class_names.get(batch.n_classes, [])
+        for rated in batch.valid:
+            self.ratings_valid += 1
+            here[rated.rating] += 1
+            self._unjudged.append((int(rated.segment.stamps[-1]), rated.rating, batch.n_classes))
+            self.last_rating = names[rated.rating] if rated.rating < len(names) else str(rated.rating)
+        self.mix = [a + b for a, b in zip(self.mix, here)]
+        self.mix_history.append((self.env_steps, here))
+        self._judge()
+
+    def add_metrics(self, node: str, values: Mapping[str, float], now: float) -> None:
+        """Figures that a node published: env_steps, episodes and episode_return are used here."""
+        self.heard[node] = now
+        steps = values.get("env_steps")
+        if steps is not None and math.isfinite(steps):
+            self.set_steps(int(steps), now)
+        self.episodes = max(self.episodes, int(values.get("episodes", 0)))
+        earned = values.get("episode_return")
+        if earned is not None and math.isfinite(earned):
+            entry = (self.env_steps, float(earned))
+            if not self.returns or self.returns[-1] != entry:
+                self.returns.append(entry)
+
+    def set_steps(self, steps: int, now: float) -> None:
+        """Environment steps of the whole run so far; never goes back."""
+        self.env_steps = max(self.env_steps, steps)
+        self._speed.append((now, self.env_steps))
+        while now - self._speed[0][0] > SPEED_WINDOW_S:
+            self._speed.popleft()
+
+    def add_evaluation(self, episode: Episode, now: float) -> Evaluation:
+        """Count an evaluation episode. A lower episode number than before begins a new evaluation."""
+        if episode.index <= self._last_index:
+            self.evaluations.append(Evaluation(self.env_steps, self.wall_s(now)))
+        self._last_index = episode.index
+        evaluation = self.evaluations[-1]
+        evaluation.episodes += 1
+        self._waiting.append((evaluation, int(episode.stamps[-1])))
+        self._judge()
+        return evaluation
+
+    @property
+    def settled(self) -> bool:
+        """Whether every evaluation episode heard of is judged."""
+        return not self._waiting
+
+    def _judge(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for evaluation, stamp in waiting:
+            truth = self._truth.get(stamp)
+            if truth is None:
+                self._waiting.append((evaluation, stamp))
+                continue
+            evaluation.success.append(truth["success"] > 0.5)
+            evaluation.progress.append(float(truth["progress"]))
+        unjudged, self._unjudged = self._unjudged, []
+        for stamp, rating, n in unjudged:
+            truth = self._truth.get(stamp)
+            if truth is None:
+                self._unjudged.append((stamp, rating, n))
+                continue
+            self.ratings_judged += 1
+            self.ratings_right += int(truth[f"class_{n}"] == rating)
+
+    # -- what is told
+
+    @property
+    def rating_accuracy(self) -> float | None:
+        """Share of the ratings that agree with the truth; None (a real arm) when no truth is known."""
+        return self.ratings_right / self.ratings_judged if self.ratings_judged else None
+
+    def last_evaluation(self) -> Evaluation | None:
+        """The newest evaluation with a judged episode."""
+        judged = [e for e in self.evaluations if e.success]
+        return judged[-1] if judged else None
+
+    def steps_per_s(self, now: float) -> float:
+        """Steps a second over the last SPEED_WINDOW_S."""
+        if len(self._speed) < 2:
+            return 0.0
+        (then, before), (_, after) = self._speed[0], self._speed[-1]
+        return (after - before) / max(now - then, 1e-6)
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """What summary.json holds."""
+        last, wall = self.last_evaluation(), self.wall_s(now)
+        return {
+            "task": self.task,
+            "seed": self.seed,
+            "state": self.state,
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "ratings_requested": self.ratings_requested,
+            "ratings_valid": self.ratings_valid,
+            "rating_accuracy": _rounded(self.rating_accuracy),
+            "rating_classes": self.class_names.get(self.n_classes, []),
+            "rating_mix": self.mix,
+            "success_rate": None if last is None else last.success_rate,
+            "eval_episodes": 0 if last is None else len(last.success),
+            "wall_s": round(wall, 1),
+            "steps_per_s": round(self.env_steps / max(wall, 1e-6), 2),
+            "evaluations": [
+                {
+                    "env_steps": e.env_steps,
+                    "wall_s": round(e.wall_s, 1),
+                    "episodes": e.episodes,
+                    "success_rate": e.success_rate,
+                    "mean_progress": _rounded(sum(e.progress) / len(e.progress)) if e.progress else None,
+                }
+                for e in self.evaluations
+            ],
+        }
+
+    def progress(self, now: float) -> dict[str, Any]:
+        """What progress.json holds: the summary's figures and those of a live line."""
+        last, speed = self.last_evaluation(), self.steps_per_s(now)
+        left = (self.max_steps - self.env_steps) / speed if speed > 0 else None
+        return {
+            "state": self.state,
+            "detail": self.detail,
+            "env_steps": self.env_steps,
+            "max_steps": self.max_steps,
+            "episodes": self.episodes,
+            "episode_return": self.returns[-1][1] if self.returns else None,
+            "ratings_requested": self.ratings_requested,
+            "ratings_valid": self.ratings_valid,
+            "max_ratings": self.max_ratings,
+            "rating_mix": self.mix,
+            "rating_accuracy": _rounded(self.rating_accuracy),
+            "success_rate": None if last is None else last.success_rate,
+            "success_at": None if last is None else last.env_steps,
+            "steps_per_s": round(speed, 2),
+            "left_s": None if left is None else round(max(left, 0.0), 1),
+            "wall_s": round(self.wall_s(now), 1),
+        }
+
+    # -- resume
+
+    _KEPT = (
+        "env_steps", "episodes", "ratings_requested", "ratings_valid", "ratings_judged", "ratings_right", "n_classes",
+        "rounds", "mix", "mix_history", "returns",
+    )  # fmt: skip
+
+    def state_dict(self, now: float) -> dict[str, Any]:
+        """Everything that a resumed run goes on with, as JSON types."""
+        kept = {name: getattr(self, name) for name in self._KEPT}
+        return {**kept, "wall_s": self.wall_s(now), "evaluations": [asdict(e) for e in self.evaluations]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of state_dict. Raises KeyError or TypeError when it is not one."""
+        for name in self._KEPT:
+            setattr(self, name, state[name])
+        self.mix_history = [(int(s), list(m)) for s, m in state["mix_history"]]
+        self.returns = [(int(s), float(r)) for s, r in state["returns"]]
+        self._wall_before = float(state["wall_s"])
+        self.evaluations = [Evaluation(**e) for e in state["evaluations"]]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of parameters: ROS parameter files, a task's overrides, --set. Every key is checked against the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.ros.params import resolve
+
+EVERY_NODE = "/**"
+BUILT_IN = ("use_sim_time",)
+Overrides = Mapping[str, Mapping[str, Any]]  # node -> parameter -> value
+
+
+def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
+    """A ROS parameter file as node -> parameter -> value; nested keys become dotted names.
+
+    Raises:
+        ConfigError: not YAML, or not of the form ``node: {ros__parameters: {...}}``.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    out = {}
+    for node, body in raw.items() if isinstance(raw, dict) else [("", None)]:
+        if not isinstance(body, dict) or set(body) != {"ros__parameters"} or not isinstance(body["ros__parameters"], dict):
+            raise ConfigError(f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}")
+        out[str(node)] = flatten(body["ros__parameters"])
+    return out
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names: {a: {b: 1}} -> {"a.b": 1}."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            out |= flatten(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def check(layer: Overrides, origin: str) -> None:
+    """Refuse nodes and parameters that do not exist and values out of range; ``origin`` is named in the message."""
+    for node, values in layer.items():
+        if node == EVERY_NODE:
+            known = {param.name for table in PARAMETERS.values() for param in table}
+            unknown = [key for key in values if key not in known and key not in BUILT_IN]
+            if unknown:
+                raise ConfigError(f"{origin}: no node declares the parameter '{unknown[0]}' of {EVERY_NODE}")
+            continue
+        if node not in PARAMETERS:
+            raise ConfigError(f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}")
+        try:
+            resolve(node, PARAMETERS[node], flatten(values))
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {error}") from error
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``["sac_learner.first_ratings=100", ...]`` as node -> parameter -> value; the value is read as YAML.
+
+    Raises:
+        ConfigError: not of the form node.parameter=value, or the value is not YAML.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, raw = text.partition("=")
+        node, dot, key = name.strip().partition(".")
+        if not (equals and dot and node and key):
+            raise ConfigError(f"--set {text}: expected node.parameter=value, for instance sac_learner.seed=3")
+        try:
+            value = yaml.safe_load(raw)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text}: the value is not YAML: {error}") from error
+        table = {param.name: param for param in PARAMETERS.get(node, ())}
+        if key in table and table[key].type == "str":
+            value = raw.strip()
+        out.setdefault(node, {})[key] = value
+    return out

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a graph without a ROS installation: one process a node, signals forwarded, stop all when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.graph import Graph, NodeSpec
+
+LOG_TAIL = 15  # lines of a dead node's log that are shown
+STOP_SIGNALS = ((signal.SIGINT, 45.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))  # and the patience for each
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``reason``: finished, interrupted or failed; ``failed``: the node that ended it, with its
+    exit status and last log lines."""
+
+    reason: str
+    failed: str = ""
+    status: int = 0
+    tail: str = ""
+
+
+class Supervisor:
+    """Starts the processes of a graph and ends them together.
+
+    Args:
+        graph: what to start.
+        logs: folder for one log file a node (appended, so that a resumed run keeps the earlier lines).
+        environment: variables on top of this process's own.
+    """
+
+    def __init__(self, graph: Graph, logs: Path, environment: dict[str, str]):
+        self.graph, self.logs = graph, logs
+        self.environment = {**os.environ, **environment}
+        self._processes: dict[str, subprocess.Popen] = {}
+        self._files: list[IO] = []
+        self._specs = {spec.name: spec for spec in graph.nodes}
+
+    def start(self) -> None:
+        """Start all processes. Raises ConfigError when one cannot be started at all; those started are stopped."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            for spec in self.graph.nodes:
+                self._start(spec)
+        except OSError as error:
+            self.stop()
+            raise ConfigError(f"cannot start {spec.name}: {error}") from error
+
+    def _start(self, spec: NodeSpec) -> None:
+        log = (self.logs / f"{spec.name}.log").open("ab")
+        self._files.append(log)
+        self._processes[spec.name] = subprocess.Popen(
+            [sys.executable, "-u", *spec.command()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self.environment,
+            start_new_session=True,  # Ctrl-C reaches the nodes through stop() only
+            preexec_fn=_die_with_parent,
+        )
+
+    def ended(self) -> Outcome | None:
+        """None while the graph runs; else why it is over. The graph is finished when its last-to-end node ends well."""
+        for name, process in self._processes.items():
+            status = process.poll()
+            if status is None:
+                continue
+            if name == self.graph.ends_with and status == 0:
+                return Outcome("finished")
+            if self._specs[name].required and status != 0:
+                return Outcome("failed", name, status, self.tail(name))
+        running = [n for n, p in self._processes.items() if p.poll() is None]
+        required = [n for n in running if self._specs[n].required]
+        if not required or self.graph.ends_with not in running:
+            return Outcome("failed", self.graph.ends_with, 0, "all nodes ended before the run was finished")
+        return None
+
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> list[str]:
+        """End all processes: SIGINT (they save), then SIGTERM, then SIGKILL. ``hurry`` true skips the waiting.
+
+        Returns the names of the nodes that had to be killed.
+        """
+        killed: list[str] = []
+        for number, patience in STOP_SIGNALS:
+            alive = self._alive()
+            if number == signal.SIGKILL:
+                killed = list(alive)
+            for process in alive.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)  # a node may have children
+            deadline = time.monotonic() + patience
+            while self._alive() and time.monotonic() < deadline and not (hurry() and number == signal.SIGINT):
+                time.sleep(0.05)
+        for file in self._files:
+            file.close()
+        return killed
+
+    def _alive(self) -> dict[str, subprocess.Popen]:
+        return {name: p for name, p in self._processes.items() if p.poll() is None}
+
+    def tail(self, name: str) -> str:
+        """Last lines of a node's log."""
+        try:
+            with (self.logs / f"{name}.log").open("rb") as file:
+                file.seek(max(0, os.path.getsize(file.name) - 16_384))
+                return "\n".join(file.read().decode(errors="replace").splitlines()[-LOG_TAIL:])
+        except OSError as error:
+            return f"(no log: {error})"
+
+
+def _die_with_parent() -> None:
+    # A killed runner must not leave an arm moving: the kernel then ends the nodes.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 0.2) -> Outcome:
+    """Start, call ``tick`` every ``period`` s, and stop when the graph ends, dies, or a signal asks for it."""
+    asked: list[int] = []
+    previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        supervisor.start()
+        outcome = None
+        while outcome is None and not asked:
+            tick()
+            time.sleep(period)
+            outcome = supervisor.ended()
+        if outcome is None:
+            outcome = Outcome("interrupted")
+        killed = supervisor.stop(hurry=lambda: len(asked) > 1)
+        if killed and outcome.reason != "failed":
+            outcome = Outcome("failed", ", ".join(killed), -signal.SIGKILL, "did not end in time and had to be killed")
+        tick()
+        return outcome
+    except BaseException:
+        supervisor.stop()
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Domain:
+    """A ROS domain of this run's own, so that two runs on one machine do not meet. Held until closed."""
+
+    def __init__(self, candidates: Iterable[int] = range(1, 102)):  # above 101 the ports are ephemeral ones on Linux
+        self._lock: IO | None = None
+        first = os.getpid()
+        numbers = list(candidates)
+        for i in range(len(numbers)):
+            number = numbers[(first + i) % len(numbers)]
+            if self._take(number):
+                self.number = number
+                return
+        raise ConfigError("no free ROS domain from 1 to 101 on this machine; set ROS_DOMAIN_ID")
+
+    def _take(self, number: int) -> bool:
+        path = Path(tempfile.gettempdir()) / f"erl_vlm_ros.domain{number}.{os.getuid()}.lock"
+        lock = path.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return False
+        if not _udp_port_free(7400 + 250 * number + 10):  # the first participant's port
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def close(self) -> None:
+        """Let another run have the domain."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _udp_port_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def node_environment(logs: Path, profiles: Path | None, domain: int | None) -> dict[str, str]:
+    """Variables for the nodes: one thread each, local discovery, own domain, logs in the run directory."""
+    out = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "RCUTILS_COLORIZED_OUTPUT": "0",
+        "ROS_LOG_DIR": str(logs / "ros"),
+    }
+    if domain is not None:
+        out["ROS_DOMAIN_ID"] = str(domain)
+    for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"):
+        if name in os.environ:
+            break
+    else:
+        out["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if profiles is not None and "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ:
+        out["FASTDDS_DEFAULT_PROFILES_FILE"] = out["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profiles)
+    return out

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the policy controller does next: wait, reset, run a training or an evaluation episode, finish. No ROS.
 
-The learner paces training through a budget: training episode k (counted from 0) starts only while k is below it.
-Every ``eval_every`` steps, and at the end, a round of evaluation episodes comes between.
+The learner paces training through a budget: training episode k (counted from 0) starts only while k is below
+it. Every ``eval_every`` steps, and at the end, a round of evaluation episodes comes between.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DISARMED, WAITING, RESETTING, RUNNING, EVALUATING, FINISHED = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """Counts are training steps, unless said; ``train=False``: one final evaluation round and nothing else."""
+    """Counts are training steps, unless said. ``train=False``: only one final evaluation round."""
 
     max_steps: int
     eval_every: int
@@ -43,7 +43,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Plan:
-    """The episode to run next. ``seed`` is for the simulation, -1 while training; ``final``: of the last round."""
+    """The episode to run next. ``seed``: for the simulation, -1 in training; ``final``: of the last round."""
 
     evaluation: bool
     index: int
@@ -53,7 +53,7 @@ class Plan:
 
 
 class EpisodeMachine:
-    """Feed it events; ``poll`` says when to reset, and for which episode. Times are seconds of one monotonic clock."""
+    """Feed it events; ``poll`` says when to reset, and for which episode. Times: monotonic seconds."""
 
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
@@ -140,7 +140,7 @@ class EpisodeMachine:
             self.state = WAITING if self.armed else DISARMED
 
     def part_done(self, steps: int) -> None:
-        """A running training episode was split after ``steps`` transitions (data were missing); it goes on."""
+        """A running training episode was split after ``steps`` transitions (data were missing)."""
         self.env_steps += steps
         self.episodes += 1
         self.plan = Plan(False, self.episodes, -1, self.plan.explore)
@@ -160,7 +160,7 @@ class EpisodeMachine:
     # -- decisions
 
     def poll(self, now: float) -> Plan | None:
-        """In state waiting: the episode to start, if one may start. The caller resets the arm, then ``reset_done``."""
+        """The episode to start, if one may start now. The caller resets the arm, then ``reset_done``."""
         if self.state != WAITING:
             return None
         self.plan = self._next(now)
@@ -190,7 +190,9 @@ class EpisodeMachine:
         if self._learner_lost_data(now):
             self._adopt(self.learner)
         if self.episodes >= self.learner.episode_budget:
-            self.waiting_for = f"the learner (episode {self.episodes}, its budget is {self.learner.episode_budget})"
+            self.waiting_for = (
+                f"the learner (episode {self.episodes}, its budget is {self.learner.episode_budget})"
+            )
             return None
         return Plan(False, self.episodes, -1, self.learner.explore)
 
@@ -230,9 +232,11 @@ class EpisodeMachine:
         return False
 
     def _learner_lost_data(self, now: float) -> bool:
-        """A learner that restarted from an old checkpoint counts fewer episodes than were sent and may never raise its
-        budget. It first gets the time to receive them again from the publisher's history."""
-        stuck = self._learner_went_back and self.learner.episodes < self.episodes >= self.learner.episode_budget
+        """A learner that restarted from an old checkpoint counts fewer episodes than were sent and may never
+        raise its budget. It first gets the time to receive them again from the publisher's history."""
+        stuck = (
+            self._learner_went_back and self.learner.episodes < self.episodes >= self.learner.episode_budget
+        )
         return stuck and now - self._learner_at >= self.schedule.catch_up_s
 
     def _adopt(self, learner: Learner) -> None:
@@ -240,7 +244,9 @@ class EpisodeMachine:
         if (learner.env_steps, learner.episodes) == (self.env_steps, self.episodes):
             return
         self.env_steps, self.episodes = learner.env_steps, learner.episodes
-        self._evaluated_to = min(self._evaluated_to, learner.env_steps) if self._restored else learner.env_steps
+        self._evaluated_to = (
+            min(self._evaluated_to, learner.env_steps) if self._restored else learner.env_steps
+        )
 
     # -- checkpoint
 

@@ -17,7 +17,7 @@ class StampSync:
         self._sets: dict[int, dict[str, Any]] = {}
 
     def add(self, part: str, stamp: int, value: Any) -> dict[str, Any] | None:
-        """Store one part. Returns the whole set when this was its last; its older, incomplete sets are dropped."""
+        """Store one part. Returns the whole set when this was its last; older sets are dropped then."""
         found = self._sets.setdefault(stamp, {})
         found[part] = value
         if len(found) < self._parts:
@@ -29,7 +29,7 @@ class StampSync:
 
 
 class LatestSync:
-    """Keeps the newest value of each part and says which is too old to act on. Times are seconds, stamps ns."""
+    """Keeps the newest value of each part and says which is too old to act on. Times in s, stamps in ns."""
 
     def __init__(self, limits: dict[str, float]):
         """``limits``: part -> longest time since it was received, s."""
@@ -38,8 +38,8 @@ class LatestSync:
         self._used: dict[str, int] = {}
 
     def add(self, part: str, stamp: int, value: Any, now: float) -> None:
-        """Store one part. One whose stamp is not newer does not count as received: a driver that repeats an old frame
-        after a stall must not look alive."""
+        """Store one part. One whose stamp is not newer does not count as received: a driver that repeats an
+        old frame after a stall must not look alive."""
         known = self._latest.get(part)
         if known is None or stamp > known[0] or self._restarted(known[0], stamp):
             self._latest[part] = (stamp, value, now)

@@ -59,9 +59,17 @@ class EpisodeRecorder:
         episode = None
         if steps > 0:
             episode = Episode(
-                observations=np.stack(self._observations), actions=np.stack(self._actions[:steps]), jpegs=self._jpegs,
-                stamps=np.array(self._stamps, np.int64), terminated=False, truncated=True, evaluation=evaluation,
-                index=index, actor_version=actor_version, seed=seed, prop_dim=self._prop_dim,
-            )  # fmt: skip
+                observations=np.stack(self._observations),
+                actions=np.stack(self._actions[:steps]),
+                jpegs=self._jpegs,
+                stamps=np.array(self._stamps, np.int64),
+                terminated=False,
+                truncated=True,
+                evaluation=evaluation,
+                index=index,
+                actor_version=actor_version,
+                seed=seed,
+                prop_dim=self._prop_dim,
+            )
         self.clear()
         return episode

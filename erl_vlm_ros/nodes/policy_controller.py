@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""policy_controller: turns observations into commands, runs the episodes, and publishes each one when it is over.
+"""policy_controller: turns observations into commands, runs the episodes, and publishes each one.
 
-Subscribes to the camera image, joint_states, ee_pose, object_pose, learning/actor and safety_guard/armed. Publishes
-policy/twist and policy/gripper, learning/transitions and evaluation/episodes (Episode bundles), run/state (latched
-JSON) and learning/metrics. What happens next is decided by EpisodeMachine.
+Subscribes to the camera image, joint_states, ee_pose, object_pose, learning/actor and safety_guard/armed.
+Publishes policy/twist and policy/gripper, learning/transitions and evaluation/episodes (Episode bundles),
+run/state (latched JSON) and learning/metrics. What happens next is decided by EpisodeMachine.
 
-Lock-step: acts when all parts of one stamp are there; a repeated stamp gets the same command again. Real time: acts at
-the task's control rate; while an image or a state is too old the arm is held still, and no transition spans the gap.
+Lock-step: acts when all parts of one stamp are there; a repeated stamp gets the same command again. Real
+time: acts at the task's control rate; while an image or a state is too old the arm is held still, and no
+transition spans the gap.
 """
 
 from __future__ import annotations
@@ -53,13 +54,24 @@ class PolicyController(BaseNode):
         self.task = load_task(p.task)
         self.goal = np.array(self.task.goal)
         train = p.mode == "train"
-        self.machine = EpisodeMachine(Schedule(
-            p.max_steps, p.eval_every, p.eval_episodes, p.final_eval_episodes, p.eval_seed, train, p.settle_timeout_s
-        ))  # fmt: skip
-        exploration = ExplorationConfig(**{
-            key[len(_PREFIX) :]: tuple(value) if isinstance(value, list) else value
-            for key, value in self.values.items() if key.startswith(_PREFIX)
-        })  # fmt: skip
+        self.machine = EpisodeMachine(
+            Schedule(
+                p.max_steps,
+                p.eval_every,
+                p.eval_episodes,
+                p.final_eval_episodes,
+                p.eval_seed,
+                train,
+                p.settle_timeout_s,
+            )
+        )
+        exploration = ExplorationConfig(
+            **{
+                key[len(_PREFIX) :]: tuple(value) if isinstance(value, list) else value
+                for key, value in self.values.items()
+                if key.startswith(_PREFIX)
+            }
+        )
         self.rollout = RolloutPolicy(exploration, self.task, p.seed + 3)
         self.evaluator = RolloutPolicy(exploration, self.task, p.seed + 4)
         self.recorder = EpisodeRecorder(PROPRIO_DIM)
@@ -89,12 +101,16 @@ class PolicyController(BaseNode):
         p, sensor = self.p, qos.sensor(self.p.reliable_sensors)
         parts = (IMAGE, JOINTS, EE, OBJECT)
         self._by_stamp = StampSync(parts)
-        self._latest = LatestSync({part: p.image_timeout_s if part == IMAGE else p.state_timeout_s for part in parts})
+        self._latest = LatestSync(
+            {part: p.image_timeout_s if part == IMAGE else p.state_timeout_s for part in parts}
+        )
         receive = self._on_part_lock_step if p.lock_step else self._on_part_real_time
         for part, kind, topic in zip(
-            parts, (Image, JointState, PoseStamped, PoseStamped),
-            (names.IMAGE, names.JOINT_STATES, names.EE_POSE, names.OBJECT_POSE), strict=True,
-        ):  # fmt: skip
+            parts,
+            (Image, JointState, PoseStamped, PoseStamped),
+            (names.IMAGE, names.JOINT_STATES, names.EE_POSE, names.OBJECT_POSE),
+            strict=True,
+        ):
             self.create_subscription(kind, topic, lambda m, part=part: receive(part, m), sensor)
         self.create_subscription(Bool, names.ARMED, self._on_armed, qos.latched())
         if self.machine.schedule.train:
@@ -113,9 +129,10 @@ class PolicyController(BaseNode):
             bundle = decode(convert.bytes_of(message), "actor")
             meta = bundle.meta
             learner = Learner(
-                int(meta["version"]), int(meta["env_steps"]), int(meta["episodes"]), int(meta["episode_budget"]),
-                meta["phase"] == "explore", bool(bundle.arrays),
-            )  # fmt: skip
+                *(int(meta[key]) for key in ("version", "env_steps", "episodes", "episode_budget")),
+                explore=meta["phase"] == "explore",
+                has_weights=bool(bundle.arrays),
+            )
             actor = NumpyActor(bundle.arrays) if bundle.arrays else None
         except (BundleError, KeyError, ValueError, TypeError) as error:
             self.get_logger().error(f"learning/actor ignored: {type(error).__name__}: {error}")
@@ -124,7 +141,9 @@ class PolicyController(BaseNode):
         self._newest = (actor, learner.version)
         self.machine.set_learner(learner, time.monotonic())
         if before != (self.machine.env_steps, self.machine.episodes):
-            self.get_logger().info(f"learner's counters: {learner.env_steps} steps, {learner.episodes} episodes")
+            self.get_logger().info(
+                f"learner's counters: {learner.env_steps} steps, {learner.episodes} episodes"
+            )
         self._plan_next()
 
     def _on_armed(self, message: Bool) -> None:
@@ -253,7 +272,9 @@ class PolicyController(BaseNode):
                 command = (convert.width_message(width, command_ns), *command)
             self._answered = (stamp, command)
             self._publish_command(command)
-        self.recorder.frame(stamp, observation, encode_jpeg(square(rgb, self.p.image_size), self.p.jpeg_quality))
+        self.recorder.frame(
+            stamp, observation, encode_jpeg(square(rgb, self.p.image_size), self.p.jpeg_quality)
+        )
         if last:
             self._close_episode(cut=False)
             self._plan_next()
@@ -265,9 +286,12 @@ class PolicyController(BaseNode):
         joints = convert.joints_by_name(found[JOINTS], [*self.p.joint_names, *self.p.gripper_joints])
         count = len(self.p.joint_names)
         observation = build_observation(
-            joints[:count], convert.position_of(found[EE]), float(joints[count:].sum()),
-            convert.position_of(found[OBJECT]), self.goal,
-        )  # fmt: skip
+            joints[:count],
+            convert.position_of(found[EE]),
+            float(joints[count:].sum()),
+            convert.position_of(found[OBJECT]),
+            self.goal,
+        )
         return observation, convert.image_to_rgb(found[IMAGE])
 
     def _publish_command(self, command: tuple[Any, ...]) -> None:
@@ -303,21 +327,42 @@ class PolicyController(BaseNode):
         publisher.publish(convert.bytes_message(encode(episode.to_bundle())))
         wall, machine = time.monotonic() - self._began, self.machine
         figures = {
-            "env_steps": machine.env_steps, "episodes": machine.episodes, "evaluation": episode.evaluation,
-            "index": episode.index, "eval_round": machine.eval_round, "actor_version": episode.actor_version,
-            "episode_steps": episode.steps, "steps_per_s": episode.steps / max(wall, 1e-9),
-        }  # fmt: skip
+            "env_steps": machine.env_steps,
+            "episodes": machine.episodes,
+            "evaluation": episode.evaluation,
+            "index": episode.index,
+            "eval_round": machine.eval_round,
+            "actor_version": episode.actor_version,
+            "episode_steps": episode.steps,
+            "steps_per_s": episode.steps / max(wall, 1e-9),
+        }
         self._pub_metrics.publish(convert.metrics_message(self.NAME, figures, int(episode.stamps[-1])))
 
     def _say_state(self) -> None:
         """Publish run/state when it has changed."""
         machine = self.machine
-        overall = "failed" if self._failure else "finished" if machine.finished else "evaluating" if machine.evaluating else "running"
-        text = json.dumps({
-            "state": overall, "detail": machine.state, "waiting_for": self._failure or machine.waiting_text,
-            "env_steps": machine.env_steps, "max_steps": self.p.max_steps, "episodes": machine.episodes,
-            "eval_round": machine.eval_round, "eval_episodes": machine.eval_count, "eval_final": machine.eval_final,
-        })  # fmt: skip
+        overall = (
+            "failed"
+            if self._failure
+            else "finished"
+            if machine.finished
+            else "evaluating"
+            if machine.evaluating
+            else "running"
+        )
+        text = json.dumps(
+            {
+                "state": overall,
+                "detail": machine.state,
+                "waiting_for": self._failure or machine.waiting_text,
+                "env_steps": machine.env_steps,
+                "max_steps": self.p.max_steps,
+                "episodes": machine.episodes,
+                "eval_round": machine.eval_round,
+                "eval_episodes": machine.eval_count,
+                "eval_final": machine.eval_final,
+            }
+        )
         if text != self._said:
             self._said = text
             self._pub_state.publish(String(data=text))
@@ -332,14 +377,20 @@ class PolicyController(BaseNode):
             return
         from erl_vlm_ros.data.checkpoint import save_state  # imports torch: only when needed
 
-        state = {"machine": self.machine.state_dict(), "rollout": self.rollout.state_dict(), "evaluator": self.evaluator.state_dict()}
+        state = {
+            "machine": self.machine.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "evaluator": self.evaluator.state_dict(),
+        }
         save_state(self._path(), state, self.NAME)
 
     def _restore(self) -> None:
         if not (self.p.resume and self.p.checkpoint_dir):
             return
         if not self._path().exists():
-            self.get_logger().warning(f"{self._path()} does not exist: counters come from the learner, random state starts anew")
+            self.get_logger().warning(
+                f"{self._path()} does not exist: counters come from the learner, random state starts anew"
+            )
             return
         from erl_vlm_ros.data.checkpoint import load_state
 
@@ -347,7 +398,9 @@ class PolicyController(BaseNode):
         self.machine.load_state_dict(state["machine"])
         self.rollout.load_state_dict(state["rollout"])
         self.evaluator.load_state_dict(state["evaluator"])
-        self.get_logger().info(f"restored {self._path()}: {self.machine.env_steps} steps, {self.machine.episodes} episodes")
+        self.get_logger().info(
+            f"restored {self._path()}: {self.machine.env_steps} steps, {self.machine.episodes} episodes"
+        )
 
     def on_stop(self) -> None:
         """Keep the counters and the random state."""

@@ -2,11 +2,11 @@
 """safety_guard: the only publisher of the arm's command topics.
 
 Takes policy/twist and policy/gripper, applies the envelope, and publishes servo_node/delta_twist_cmds and
-gripper_controller/commands. Starts disarmed. Services ~/arm (SetBool), ~/estop and ~/clear_estop (Trigger). Says what
-it does and why on ~/armed and ~/estop_state (latched), ~/reason and /diagnostics.
+gripper_controller/commands. Starts disarmed. Services ~/arm (SetBool), ~/estop and ~/clear_estop (Trigger).
+Says what it does and why on ~/armed and ~/estop_state (latched), ~/reason and /diagnostics.
 
-Lock-step: a command is answered at once, under its own stamp, and judged with the ee_pose of that stamp; a refused
-command is not answered, so the simulation stands still. Real time: zeros whenever commands may not pass.
+Lock-step: a command is answered at once, under its own stamp, and judged with the ee_pose of that stamp; a
+refused command is not answered: the simulation stands still. Real time: zeros when commands may not pass.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class SafetyGuard(BaseNode):
             task.workspace_min, task.workspace_max, p.max_speed, p.horizon_s, p.base_frame, p.gripper_max
         )
         # In lock-step every step waits for the others anyway: silence cannot move the arm.
-        limits = {} if p.lock_step else {_COMMAND: p.command_timeout_s, _JOINTS: p.state_timeout_s, _EE: p.state_timeout_s}
-        self.watchdog = Watchdog(limits)
+        limits = {_COMMAND: p.command_timeout_s, _JOINTS: p.state_timeout_s, _EE: p.state_timeout_s}
+        self.watchdog = Watchdog({} if p.lock_step else limits)
         self._ee: tuple[int, tuple[float, float, float]] | None = None  # stamp ns, position m
-        self._twist: tuple[int, tuple[float, float, float], str] | None = None  # stamp ns, velocity m/s, frame
+        self._twist: tuple[int, tuple[float, float, float], str] | None = None  # stamp, m/s, frame
         self._reason = ""
         self._counts = dict.fromkeys(("passed", "limited", "rejected", "blocked"), 0)
         self._make_topics()

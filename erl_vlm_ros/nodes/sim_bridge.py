@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_bridge: the simulated arm and camera behind the topics of a real arm.
 
-Publishes camera image (+ compressed, camera_info), joint_states, ee_pose, object_pose, /clock, and the ground truth
-for evaluation. Obeys servo_node/delta_twist_cmds and gripper_controller/commands. Services ~/reset, ~/pause, ~/step.
+Publishes camera image (+ compressed, camera_info), joint_states, ee_pose, object_pose, /clock, and the ground
+truth for evaluation. Obeys servo_node/delta_twist_cmds and gripper_controller/commands. Services ~/reset,
+~/pause, ~/step.
 
-Lock-step: one observation set, every part with one stamp; the next period is simulated when a command of that stamp
-arrives. Without one the same set is published again after ``republish_s``. The reset and step answers are JSON with
-the stamp of the observation that follows.
+Lock-step: one observation set, every part with one stamp; the next period is simulated when a command of that
+stamp arrives. Without one the same set is published again after ``republish_s``. The reset and step answers
+are JSON with the stamp of the observation that follows.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import sys
 import time
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float32, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
-from diagnostic_msgs.msg import DiagnosticArray
 
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.ros import convert, names, qos
@@ -166,7 +167,9 @@ class SimBridge(BaseNode):
     def _publish_state(self) -> None:
         s, base = self._state, self.p.base_frame
         finger = 0.5 * s.gripper_width
-        joints = convert.joint_message(_JOINTS, [*s.joints.tolist(), finger, finger], [*s.joint_velocities.tolist(), 0.0, 0.0], s.stamp)
+        joints = convert.joint_message(
+            _JOINTS, [*s.joints.tolist(), finger, finger], [*s.joint_velocities.tolist(), 0.0, 0.0], s.stamp
+        )
         joints.header.frame_id = base
         self._pub_joints.publish(joints)
         self._pub_ee.publish(convert.pose_message(s.ee_position, s.ee_quaternion, s.stamp, base))

@@ -64,12 +64,18 @@ def image_to_rgb(message: Image) -> np.ndarray:
     """
     channels = _CHANNELS.get(message.encoding)
     if channels is None:
-        raise ValueError(f"image encoding '{message.encoding}' is not supported; use one of {', '.join(_CHANNELS)}")
+        raise ValueError(
+            f"image encoding '{message.encoding}' is not supported; use one of {', '.join(_CHANNELS)}"
+        )
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or step < width * channels or data.size < height * step:
-        raise ValueError(f"image of {width}x{height} {message.encoding} with step {step} does not fit {data.size} bytes")
-    image = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
+        raise ValueError(
+            f"image of {width}x{height} {message.encoding} with step {step} does not fit {data.size} bytes"
+        )
+    image = (
+        data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
+    )
     if channels == 1:
         return np.repeat(image, 3, axis=2)
     if message.encoding.startswith("bgr"):
@@ -86,7 +92,9 @@ def compressed_message(jpeg: bytes, stamp_ns: int, frame_id: str) -> CompressedI
     return message
 
 
-def camera_info_message(matrix: np.ndarray, width: int, height: int, stamp_ns: int, frame_id: str) -> CameraInfo:
+def camera_info_message(
+    matrix: np.ndarray, width: int, height: int, stamp_ns: int, frame_id: str
+) -> CameraInfo:
     """CameraInfo of an undistorted camera with intrinsics K [3, 3] in pixels."""
     message = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
     k = np.asarray(matrix, np.float64)
@@ -117,7 +125,9 @@ def joints_by_name(message: JointState, names: Sequence[str]) -> np.ndarray:
     return np.array([position[at[name]] for name in names])
 
 
-def joint_message(names: Sequence[str], positions: Iterable[float], velocities: Iterable[float], stamp_ns: int) -> JointState:
+def joint_message(
+    names: Sequence[str], positions: Iterable[float], velocities: Iterable[float], stamp_ns: int
+) -> JointState:
     """A JointState; positions in rad (or m), velocities per second."""
     message = JointState(name=list(names))
     message.position = array.array("d", positions)
@@ -126,7 +136,9 @@ def joint_message(names: Sequence[str], positions: Iterable[float], velocities: 
     return message
 
 
-def pose_message(position: Sequence[float], quaternion: Sequence[float], stamp_ns: int, frame_id: str) -> PoseStamped:
+def pose_message(
+    position: Sequence[float], quaternion: Sequence[float], stamp_ns: int, frame_id: str
+) -> PoseStamped:
     """A PoseStamped; position [3] m, quaternion [4] x y z w."""
     message = PoseStamped()
     message.header.frame_id = frame_id
@@ -160,8 +172,8 @@ def linear_of(message: TwistStamped) -> tuple[float, float, float]:
 
 
 def width_message(width: float, stamp_ns: int) -> Float64MultiArray:
-    """A gripper command: opening in m. Float64MultiArray has no header, so the stamp rides in the layout's label,
-    which controllers ignore; lock-step uses it to pair the command with its observation."""
+    """A gripper command: opening in m. Float64MultiArray has no header, so the stamp rides in the layout's
+    label, which controllers ignore; lock-step uses it to pair the command with its observation."""
     message = Float64MultiArray(data=[float(width)])
     message.layout.dim = [MultiArrayDimension(label=str(stamp_ns), size=1, stride=1)]
     return message
@@ -190,12 +202,16 @@ def bytes_of(message: UInt8MultiArray) -> memoryview:
     return memoryview(message.data)
 
 
-def metrics_message(node: str, values: Mapping[str, float], stamp_ns: int, level: bytes = b"\x00", text: str = "") -> DiagnosticArray:
+def metrics_message(
+    node: str, values: Mapping[str, float], stamp_ns: int, level: bytes = b"\x00", text: str = ""
+) -> DiagnosticArray:
     """Figures of one node as a DiagnosticArray with one status; numbers keep full precision."""
     message = DiagnosticArray()
     set_stamp(message.header.stamp, stamp_ns)
     pairs = [KeyValue(key=key, value=repr(float(value))) for key, value in values.items()]
-    message.status = [DiagnosticStatus(level=level, name=node, message=text, hardware_id="erl_vlm_ros", values=pairs)]
+    message.status = [
+        DiagnosticStatus(level=level, name=node, message=text, hardware_id="erl_vlm_ros", values=pairs)
+    ]
     return message
 
 

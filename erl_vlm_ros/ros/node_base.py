@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every node shares: parameters from its table, and a main that stops cleanly.
 
-Works from Jazzy on. Signals do not go through rclpy's handlers, because those shut the context down first, and a
-node could then neither send its last zeros nor save.
+Works from Jazzy on. Signals do not go through rclpy's handlers, because those shut the context down first,
+and a node could then neither send its last zeros nor save.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class BaseNode(Node):
     """A node with the parameters of its table, and a wall timer that ignores sim time.
 
-    ``self.p.NAME`` is a parameter as it was at start (dots in names become underscores); ``self.values`` maps the
-    plain names to the same values.
+    ``self.p.NAME`` is a parameter as it was at start (dots in names become underscores); ``self.values`` maps
+    the plain names to the same values.
     """
 
     def __init__(self, name: str, **kwargs: Any):
@@ -48,7 +48,7 @@ class BaseNode(Node):
         return self.create_timer(period_s, callback, clock=self.steady_clock)
 
     def on_stop(self) -> None:
-        """Called once before the node is destroyed, while it can still publish. Override to save or to send zeros."""
+        """Called once before the end, while the node can still publish. Override to save or send zeros."""
 
 
 def spin_until(future: Future, executor: SingleThreadedExecutor) -> None:
@@ -57,7 +57,7 @@ def spin_until(future: Future, executor: SingleThreadedExecutor) -> None:
 
 
 def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM. Returns the exit status: 0 stopped, 1 failed, 2 wrong configuration."""
+    """Run one node until SIGINT or SIGTERM. Exit status: 0 stopped, 1 failed, 2 wrong configuration."""
     node: BaseNode | None = None
     name = getattr(make_node, "NAME", getattr(make_node, "__name__", "node"))
     try:
@@ -90,8 +90,8 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
 def _catch_signals(stop: Future) -> None:
     """Complete ``stop`` at the first SIGINT or SIGTERM.
 
-    Python runs a handler only when the main thread is back from C++, which may wait long for a message. The wake-up
-    descriptor is written at once, so a thread that reads it can wake the executor.
+    Python runs a handler only when the main thread is back from C++, which may wait long for a message. The
+    wake-up descriptor is written at once, so a thread that reads it can wake the executor.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -124,5 +124,9 @@ def _report(name: str, error: Exception) -> int:
         print(f"erl_vlm_ros: {name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return 2 if mendable else 1
     traceback.print_exc()
-    print(f"erl_vlm_ros: {name}: stopped by an error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    print(
+        f"erl_vlm_ros: {name}: stopped by an error: {type(error).__name__}: {error}",
+        file=sys.stderr,
+        flush=True,
+    )
     return 1

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters as tables: one line of data per parameter gives its type, default, range and description.
 
-A node's table is ``PARAMETERS`` in ``erl_vlm_ros/ros/parameters/NODE.py``; ``erl_vlm_ros.ros.parameters.PARAMETERS``
-collects them all. Tables and checks need no rclpy: the reference page and the tests read them directly.
+A node's table is ``PARAMETERS`` in ``erl_vlm_ros/ros/parameters/NODE.py``;
+``erl_vlm_ros.ros.parameters.PARAMETERS`` collects them all. Tables and checks need no rclpy: the reference
+page and the tests read them directly.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _BUILT_IN_PREFIX = "qos_overrides."
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter. Its type is the type of ``default``: bool, int, float, str, or a non-empty list of one of them.
+    """One parameter. Its type is that of ``default``: bool, int, float, str, or a non-empty list of them.
 
-    ``low`` and ``high`` bound a number, every entry of a list of numbers; ``choices`` lists the allowed values of a
-    string or int. A list keeps the length of its default unless ``any_length``. ``read_only=False``: may be set while
-    the node runs.
+    ``low`` and ``high`` bound a number, every entry of a list of numbers; ``choices`` lists the allowed
+    values of a string or int. A list keeps the length of its default unless ``any_length``.
+    ``read_only=False``: may be set while the node runs.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Param:
 
     @property
     def limits(self) -> str:
-        """What values are allowed, for messages and the reference page; empty when anything of the type is."""
+        """What values are allowed, for messages and the reference page; empty: anything of the type."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
         if self.low is not None and self.high is not None:
@@ -72,7 +73,9 @@ class Param:
         """The value in the declared type (a whole number is fine for a float). ConfigError otherwise."""
         where = f"parameter '{self.name}' of {node}"
         if self.is_list:
-            items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
+            items = (
+                list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
+            )
             if items is None or not items or (len(items) != len(self.default) and not self.any_length):
                 count = "a non-empty list" if self.any_length else f"a list of {len(self.default)}"
                 raise ConfigError(f"{where} is {_show(value)}; it must be {count} ({self.type})")
@@ -94,11 +97,15 @@ class Param:
 
 
 def _show(value: Any) -> str:
-    return repr(list(value)) if not isinstance(value, (str, bytes, int, float, bool, type(None))) else repr(value)
+    return (
+        repr(list(value))
+        if not isinstance(value, (str, bytes, int, float, bool, type(None)))
+        else repr(value)
+    )
 
 
 def resolve(node: str, table: Iterable[Param], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults with ``overrides`` on top, checked. ConfigError for an unknown key, a wrong type or a wrong value."""
+    """Defaults with ``overrides`` on top. ConfigError for an unknown key, a wrong type or a wrong value."""
     params = {p.name: p for p in table}
     for key in overrides:
         if key in params or key in _BUILT_IN or key.startswith(_BUILT_IN_PREFIX):
@@ -140,9 +147,15 @@ def _descriptor(param: Param) -> Any:
     if param.low is None and param.high is None or param.is_list:
         return out
     if param.type == "int":
-        low, high = (-(2**63) if param.low is None else int(param.low)), (2**63 - 1 if param.high is None else int(param.high))
+        low, high = (
+            (-(2**63) if param.low is None else int(param.low)),
+            (2**63 - 1 if param.high is None else int(param.high)),
+        )
         out.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
     elif param.type == "float":
-        low, high = (-1.7e308 if param.low is None else param.low), (1.7e308 if param.high is None else param.high)
+        low, high = (
+            (-1.7e308 if param.low is None else param.low),
+            (1.7e308 if param.high is None else param.high),
+        )
         out.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
     return out

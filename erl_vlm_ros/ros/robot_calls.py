@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service calls of policy_controller, without blocking: reset the arm to an episode's start, arm the guard."""
+"""Service calls of policy_controller, without blocking: reset to an episode's start, arm the guard."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ class Resetter:
     """One reset at a time; an answer that comes after ``cancel`` or the time limit is dropped."""
 
     def __init__(self, node: BaseNode, choose_episode: bool, timeout_s: float):
-        """``choose_episode``: tell sim_bridge the seed or number of the episode first; False on a real arm."""
+        """``choose_episode``: tell sim_bridge the seed or number of the episode; False on a real arm."""
         self._log = node.get_logger()
         self._reset = node.create_client(Trigger, names.RESET)
-        self._parameters = node.create_client(SetParameters, names.SIM_SET_PARAMETERS) if choose_episode else None
+        self._parameters = (
+            node.create_client(SetParameters, names.SIM_SET_PARAMETERS) if choose_episode else None
+        )
         self._timeout = timeout_s
         self._turn = 0
         self._since: float | None = None
@@ -86,7 +88,9 @@ class Resetter:
 
 
 def _int(name: str, value: int) -> Parameter:
-    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
+    return Parameter(
+        name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value)
+    )
 
 
 def _stamp(message: str) -> int:

@@ -18,7 +18,7 @@ class Rejected(ValueError):
 
 @dataclass(frozen=True)
 class Envelope:
-    """Box of the tool point, largest speed (m/s), and how long (s) a command may be obeyed before the next one.
+    """Box of the tool point (m), largest speed (m/s), and how long (s) a command may be obeyed.
 
     Raises:
         ConfigError: an empty box, or a limit that is not a positive finite number.
@@ -32,8 +32,13 @@ class Envelope:
     gripper_max: float = 0.08
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.box_min, self.box_max, strict=True)):
-            raise ConfigError(f"workspace box {list(self.box_min)} to {list(self.box_max)} is empty or not finite")
+        if not all(
+            math.isfinite(a) and math.isfinite(b) and a < b
+            for a, b in zip(self.box_min, self.box_max, strict=True)
+        ):
+            raise ConfigError(
+                f"workspace box {list(self.box_min)} to {list(self.box_max)} is empty or not finite"
+            )
         for name in ("max_speed", "horizon_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -52,11 +57,13 @@ class Limited:
     changed: tuple[str, ...] = ()
 
 
-def limit_velocity(velocity: Sequence[float], position: Sequence[float], frame: str, envelope: Envelope) -> Limited:
+def limit_velocity(
+    velocity: Sequence[float], position: Sequence[float], frame: str, envelope: Envelope
+) -> Limited:
     """The nearest velocity that keeps the speed limit and the box.
 
-    Speed is scaled, which keeps the direction. Then each axis is cut so that position + velocity * horizon stays in
-    the box; from outside, that axis may only stand still or move back, and never beyond the far face.
+    Speed is scaled, which keeps the direction. Then each axis is cut so that position + velocity * horizon
+    stays in the box; from outside, that axis may only stand still or move back, never beyond the far face.
 
     Raises:
         Rejected: a number is not finite, or the frame is not the envelope's.
@@ -85,10 +92,9 @@ def _limit_speed(velocity: Sequence[float], most: float) -> Vector:
     largest = max(abs(x), abs(y), abs(z))
     if largest == 0.0:
         return (x, y, z)
-    # Divide by the largest part first: the plain norm of huge numbers overflows.
-    norm = math.hypot(x / largest, y / largest, z / largest) * largest if largest > 1e150 else math.hypot(x, y, z)
-    if norm <= most:
+    if largest <= most and math.hypot(x, y, z) <= most:
         return (x, y, z)
+    # Divided by the largest part first: the plain norm of huge numbers overflows.
     unit = math.hypot(x / largest, y / largest, z / largest)
     scale = most / unit * (1.0 - 1e-12)  # a hair below, so that rounding never exceeds the limit
     return (x / largest * scale, y / largest * scale, z / largest * scale)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the arm may move at all: armed or not, latched e-stop, and silence of what is needed. No clock of its own."""
+"""When the arm may move at all: armed, no latched e-stop, nothing needed is silent. No clock of its own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Verdict:
 
 
 class Watchdog:
-    """Starts disarmed. An e-stop latches; clearing it leads to disarmed, so that moving again takes two calls.
+    """Starts disarmed. An e-stop latches; clearing it leads to disarmed: moving again takes two calls.
 
-    Times are seconds of one monotonic clock, given by the caller. Silence stops the arm but does not disarm it:
-    when the messages are back, motion goes on.
+    Times are seconds of one monotonic clock, given by the caller. Silence stops the arm but does not disarm
+    it: when the messages are back, motion goes on.
     """
 
     def __init__(self, timeouts: dict[str, float]):
-        """``timeouts``: source -> longest silence in s, e.g. {"policy command": 0.15, "joint_states": 0.3}."""
+        """``timeouts``: source -> longest silence in s, for instance {"policy command": 0.15}."""
         self.state = DISARMED
         self.estop_reason = ""
         self._timeouts = dict(timeouts)

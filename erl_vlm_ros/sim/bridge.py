@@ -14,7 +14,7 @@ CLASS_COUNTS = (2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class State:
-    """What the arm's driver and the tracker report at one instant; SI units, base frame, quaternions x y z w."""
+    """What the arm's driver and the tracker report at one instant; base frame, quaternions x y z w."""
 
     stamp: int  # ns
     joints: np.ndarray  # [6]
@@ -44,8 +44,11 @@ class BridgeCore:
         """Seed of training episode ``index``; a function of the run's seed and the index alone."""
         return int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
 
-    def reset(self, episode_seed: int = -1, episode_index: int = -1, stamp: int | None = None) -> dict[str, int]:
-        """Start an episode: from ``episode_seed`` if >= 0, else training episode ``episode_index``, or the next one.
+    def reset(
+        self, episode_seed: int = -1, episode_index: int = -1, stamp: int | None = None
+    ) -> dict[str, int]:
+        """Start an episode: from ``episode_seed`` if >= 0, else training episode ``episode_index``, or the
+        next one.
 
         Returns stamp (ns, of the first observation), seed, and episode (-1 when a seed was given).
         """
@@ -62,7 +65,9 @@ class BridgeCore:
         return {"stamp": self.stamp, "seed": seed, "episode": index}
 
     def step(self, velocity: tuple[float, float, float], width: float, stamp: int | None = None) -> None:
-        """Obey one command for one period. ``stamp``: time of the new state, for real time; never before the last."""
+        """Obey one command for one period. ``stamp``: time of the new state, for real time; never before the
+        last.
+        """
         self.arm.apply(np.array(velocity), width)
         self._fresh = False
         self.steps += 1
@@ -75,9 +80,15 @@ class BridgeCore:
         """Joints and poses now."""
         arm = self.arm
         return State(
-            self.stamp, arm.joint_positions, arm.joint_velocities, arm.ee_position, arm.ee_quaternion, arm.gripper_width,
-            arm.object_position, arm.object_quaternion,
-        )  # fmt: skip
+            self.stamp,
+            arm.joint_positions,
+            arm.joint_velocities,
+            arm.ee_position,
+            arm.ee_quaternion,
+            arm.gripper_width,
+            arm.object_position,
+            arm.object_quaternion,
+        )
 
     def ground_truth(self) -> dict[str, float]:
         """progress in [0, 1], success 0 or 1, and class_n: the true class among n. For evaluation only."""
@@ -87,7 +98,9 @@ class BridgeCore:
 
 
 class LockStep:
-    """Pairs commands with the pending observation. A twist and a width may arrive in either order, or twice."""
+    """Pairs commands with the pending observation. A twist and a width may arrive in either order, or
+    twice.
+    """
 
     def __init__(self, needs_gripper: bool):
         self._needs_gripper = needs_gripper

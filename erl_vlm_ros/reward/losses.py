@@ -51,9 +51,10 @@ def rating_loss(kind: str, logits: Tensor, targets: Tensor, weights: Tensor | No
 
 
 def class_weights(counts: Sequence[int] | Tensor) -> Tensor:
-    """Weight of each class [n] from the label counts of the rated set: (N - n_i) / N, the smallest scaled to 1.
+    """Weight of each class [n] from the label counts of the rated set: (N - n_i) / N, the smallest made 1.
 
-    For two classes the rarer one weighs n_major / n_minor. While a class has no label, all weigh 1 (released).
+    For two classes the rarer one weighs n_major / n_minor. While a class has no label, all weigh 1 (as in the
+    released code).
     """
     counts = torch.as_tensor(counts, dtype=torch.float32)
     if bool((counts == 0).any()):

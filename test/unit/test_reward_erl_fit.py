@@ -80,18 +80,19 @@ def test_every_ablation_learns_when_ratings_are_right(ablation):
 
 
 def test_mae_withstands_wrong_ratings_better_than_ce():
-    # The paper's reason for Eq. 3; 30% of 160 ratings are wrong.
-    def correlation(loss):
-        rng = np.random.default_rng(1)
-        images, classes = squares(160, 2, rng)
-        wrong = rng.random(160) < 0.3
-        config = ErlRewardConfig(image_size=SIZE, n_classes=2, lr=1e-3, passes=30, loss=loss)
+    # The paper's reason for Eq. 3; 20% of 300 ratings are wrong. One network, three seeds.
+    def correlation(loss, seed):
+        rng = np.random.default_rng(seed)
+        images, classes = squares(300, 2, rng)
+        wrong = rng.random(300) < 0.2
+        config = ErlRewardConfig(image_size=SIZE, n_classes=2, ensemble=1, lr=1e-3, passes=20, loss=loss)
         model = ErlRewardEnsemble(config, 0)
         model.fit(images, np.where(wrong, 1 - classes, classes), rng)
         new_images, new_classes = squares(300, 2, rng)
         return rank_correlation(model.predict(new_images[:, 0]), new_classes)
 
-    assert correlation("mae") > correlation("ce") + 0.03
+    mae, ce = (np.mean([correlation(loss, seed) for seed in range(3)]) for loss in ("mae", "ce"))
+    assert mae > ce + 0.05
 
 
 def test_edge_boundaries_need_the_early_stop_and_midpoints_do_not():

@@ -19,7 +19,9 @@ def _find_onednn():
         bias = torch.linspace(-1, 1, 5)
         plain = operator(x, w.T, bias, "none", [], "")
         relu = operator(x, w.T, None, "relu", [], "")
-        good = torch.allclose(plain, x @ w + bias, atol=1e-5) and torch.allclose(relu, (x @ w).relu(), atol=1e-5)
+        good = torch.allclose(plain, x @ w + bias, atol=1e-5) and torch.allclose(
+            relu, (x @ w).relu(), atol=1e-5
+        )
         return operator if good else None
     except (AttributeError, RuntimeError, TypeError):
         return None
@@ -29,7 +31,9 @@ _ONEDNN = _find_onednn()
 _LARGE = 1 << 20  # multiply-adds above which oneDNN's fixed cost of about 10 us is earned back
 
 
-def affine(x: torch.Tensor, weight: torch.Tensor, weight_t: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+def affine(
+    x: torch.Tensor, weight: torch.Tensor, weight_t: torch.Tensor, bias: torch.Tensor, relu: bool
+) -> torch.Tensor:
     """``x @ weight + bias`` for x [B, I], weight [I, O], bias [O], then ReLU if asked. No autograd.
 
     ``weight_t`` is ``weight.T``, made once by the caller: a view costs as much as a small product.

@@ -46,9 +46,9 @@ Record = list[list[_Pass]]  # member, layer
 class EnsembleMlp:
     """``members`` MLPs of equal shape: (Linear, LayerNorm if asked, ReLU) for each hidden size, then Linear.
 
-    All parameters of all members lie in one flat tensor, ``flat``, so that one optimiser step and one averaging
-    step cover them; ``named`` gives them by name: w0 [E, in, out], b0 [E, out], LayerNorm's g0 and s0 [E, out],
-    w1 and so on. Initialisation: uniform within 1/sqrt(in), as in torch.nn.Linear.
+    All parameters of all members lie in one flat tensor, ``flat``, so that one optimiser step and one
+    averaging step cover them; ``named`` gives them by name: w0 [E, in, out], b0 [E, out], LayerNorm's g0 and
+    s0 [E, out], w1 and so on. Initialisation: uniform within 1/sqrt(in), as in torch.nn.Linear.
     """
 
     def __init__(
@@ -126,14 +126,18 @@ class EnsembleMlp:
                     g = times_transposed(g, layers[i].weight, layers[i].weight_t)
 
     def input_gradient(self, records: Record, grads: Sequence[torch.Tensor], first: int = 0) -> torch.Tensor:
-        """dL/d input, its columns from ``first`` on [B, in - first], summed over members; parameters held fixed."""
+        """dL/d input [B, in - first], its columns from ``first`` on, summed over members."""
         total = None
         for layers, record, g in zip(self._values, records, grads):
             for i in reversed(range(self.n_layers)):
                 if i < self.n_layers - 1:
                     g = _through_activation(g, record[i], layers[i], None)
                 weight, weight_t = layers[i].weight, layers[i].weight_t
-                g = times_transposed(g, weight[first:], weight_t[:, first:]) if i == 0 else times_transposed(g, weight, weight_t)
+                g = (
+                    times_transposed(g, weight[first:], weight_t[:, first:])
+                    if i == 0
+                    else times_transposed(g, weight, weight_t)
+                )
             total = g if total is None else total.add_(g)
         return total
 

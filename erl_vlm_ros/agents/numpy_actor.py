@@ -20,11 +20,16 @@ class NumpyActor:
             raise ValueError(f"actor arrays should be {sorted(names)}, got {sorted(arrays)}")
         if not all(np.isfinite(a).all() for a in arrays.values()):
             raise ValueError("actor arrays hold a number that is not finite")
-        self._layers = [(np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32)) for i in range(count)]
+        self._layers = [
+            (np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32))
+            for i in range(count)
+        ]
         width = None
         for i, (w, b) in enumerate(self._layers):
             if w.ndim != 2 or b.shape != w.shape[1:] or width not in (None, w.shape[0]):
-                raise ValueError(f"actor layer {i}: weights {list(w.shape)} and bias {list(b.shape)} do not fit")
+                raise ValueError(
+                    f"actor layer {i}: weights {list(w.shape)} and bias {list(b.shape)} do not fit"
+                )
             width = w.shape[1]
         bounds = np.asarray(arrays["log_std_bounds"], np.float32)
         if bounds.shape != (2,) or width % 2:
@@ -33,7 +38,7 @@ class NumpyActor:
         self._middle, self._half = float(bounds.mean()), float(bounds[1] - bounds[0]) / 2
 
     def act(self, obs: np.ndarray, deterministic: bool, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Observation [O] -> action float32 [A] in [-1, 1]: the mean's tanh, or a sample drawn with ``rng``."""
+        """Observation [O] -> action float32 [A] in [-1, 1]: the mode, or a sample drawn with ``rng``."""
         x = np.asarray(obs, np.float32)
         if x.shape != (self.obs_dim,):
             raise ValueError(f"observation has shape {list(x.shape)}, the actor expects [{self.obs_dim}]")

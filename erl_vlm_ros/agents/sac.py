@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) with an automatic temperature, for one CPU thread."""
+"""Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905) for one CPU thread."""
 
 from __future__ import annotations
 
@@ -59,20 +59,34 @@ class SACConfig:
     initial_log_std: float = 0.0  # of the untrained actor, before the action's tanh
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(h) for h in self.hidden))
-        for name in ("obs_dim", "act_dim", "batch_size", "policy_delay", "target_delay"):
-            value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, name, value, "a whole number of at least 1")
-        _require(bool(self.hidden) and min(self.hidden) >= 1, "hidden", self.hidden, "a list of layer sizes of at least 1")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise ConfigError(f"SAC setting {field.name} must be a number, got {value!r}")
+            if field.type == "int" and (type(value) is not int or value < 1):
+                raise ConfigError(
+                    f"SAC setting {field.name} must be a whole number of at least 1, got {value!r}"
+                )
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        ordered = -20 <= self.log_std_min < self.initial_log_std < self.log_std_max <= 5
+        checks = {
+            "hidden": (
+                bool(self.hidden) and all(type(h) is int and h > 0 for h in self.hidden),
+                "layer sizes",
+            ),
+            "gamma": (0 <= self.gamma < 1, "in [0, 1)"),
+            "tau": (0 < self.tau <= 1, "in (0, 1]"),
+            "min_temperature": (
+                0 <= self.min_temperature <= self.init_temperature,
+                "in [0, init_temperature]",
+            ),
+            "initial_log_std": (ordered, "between log_std_min >= -20 and log_std_max <= 5"),
+        }
         for name in ("actor_lr", "critic_lr", "alpha_lr", "init_temperature"):
-            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
-        _require(0 <= self.min_temperature <= self.init_temperature, "min_temperature", self.min_temperature,
-                 f"from 0 to init_temperature ({self.init_temperature})")  # fmt: skip
-        _require(0 <= self.gamma < 1, "gamma", self.gamma, "in [0, 1)")
-        _require(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
-        _require(-20 <= self.log_std_min < self.initial_log_std < self.log_std_max <= 5, "log_std_min",
-                 (self.log_std_min, self.initial_log_std, self.log_std_max),
-                 "ordered -20 <= log_std_min < initial_log_std < log_std_max <= 5")  # fmt: skip
+            checks[name] = (0 < getattr(self, name) < math.inf, "above 0")
+        for name, (good, what) in checks.items():
+            if not good:
+                raise ConfigError(f"SAC setting {name} must be {what}, got {getattr(self, name)!r}")
 
     @staticmethod
     def from_profile(profile: str, obs_dim: int, act_dim: int, **overrides: Any) -> SACConfig:
@@ -82,13 +96,10 @@ class SACConfig:
         known = {f.name for f in fields(SACConfig)} - {"obs_dim", "act_dim"}
         unknown = set(overrides) - known
         if unknown:
-            raise ConfigError(f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}"
+            )
         return SACConfig(obs_dim, act_dim, **{**PROFILES[profile], **overrides})
-
-
-def _require(good: bool, name: str, value: Any, what: str) -> None:
-    if not good:
-        raise ConfigError(f"SAC setting {name} must be {what}, got {value!r}")
 
 
 class Metrics(Mapping):
@@ -124,17 +135,25 @@ class SAC:
         self.critic = EnsembleMlp(cfg.obs_dim + cfg.act_dim, cfg.hidden, 1, **make)
         self.target = EnsembleMlp(cfg.obs_dim + cfg.act_dim, cfg.hidden, 1, **make)
         self.target.flat.copy_(self.critic.flat)
-        self._std_middle, self._std_half = (cfg.log_std_max + cfg.log_std_min) / 2, (cfg.log_std_max - cfg.log_std_min) / 2
+        self._std_middle, self._std_half = (
+            (cfg.log_std_max + cfg.log_std_min) / 2,
+            (cfg.log_std_max - cfg.log_std_min) / 2,
+        )
         last_bias = self.actor.named[f"b{len(cfg.hidden)}"]
         last_bias[:, : cfg.act_dim] = 0.0
         last_bias[:, cfg.act_dim :] = math.atanh((cfg.initial_log_std - self._std_middle) / self._std_half)
         # log p = sum(u_dependent - log_std - noise^2 / 2) - this
         self._log_prob_offset = (0.5 * math.log(2 * math.pi) + 2 * math.log(2)) * cfg.act_dim
-        self.log_alpha = torch.nn.Parameter(torch.tensor([math.log(cfg.init_temperature)]), requires_grad=False)
+        self.log_alpha = torch.nn.Parameter(
+            torch.tensor([math.log(cfg.init_temperature)]), requires_grad=False
+        )
         self.log_alpha.grad = torch.zeros(1)
         self._log_alpha_floor = math.log(cfg.min_temperature) if cfg.min_temperature > 0 else -math.inf
         self.critic_optimizer = torch.optim.Adam([self.critic.flat], lr=cfg.critic_lr, fused=True)
-        groups = [{"params": [self.actor.flat], "lr": cfg.actor_lr}, {"params": [self.log_alpha], "lr": cfg.alpha_lr}]
+        groups = [
+            {"params": [self.actor.flat], "lr": cfg.actor_lr},
+            {"params": [self.log_alpha], "lr": cfg.alpha_lr},
+        ]
         self.actor_optimizer = torch.optim.Adam(groups, fused=True)
 
     # --- acting
@@ -152,7 +171,13 @@ class SAC:
         noise = torch.randn(mean.shape, generator=self.generator)
         spread = log_std.exp().mul_(noise)
         u = mean + spread
-        per_dim = torch.nn.functional.softplus(u * -2).add_(u).mul_(2).sub_(log_std).addcmul_(noise, noise, value=-0.5)
+        per_dim = (
+            torch.nn.functional.softplus(u * -2)
+            .add_(u)
+            .mul_(2)
+            .sub_(log_std)
+            .addcmul_(noise, noise, value=-0.5)
+        )
         return torch.tanh(u), per_dim.sum(1).sub_(self._log_prob_offset), (record, bounded, spread)
 
     def act(self, obs: np.ndarray, deterministic: bool = False) -> np.ndarray:
@@ -194,7 +219,11 @@ class SAC:
         errors = [q.sub(goal).div_(size) for q in values]
         self.critic.backward(record, errors)
         self.critic_optimizer.step()
-        metrics = {"critic_error": lambda: size * torch.cat(errors).abs().mean(), "q": values[0].mean, "alpha": alpha.item}
+        metrics = {
+            "critic_error": lambda: size * torch.cat(errors).abs().mean(),
+            "q": values[0].mean,
+            "alpha": alpha.item,
+        }
 
         if with_actor:
             metrics.update(self._update_actor(batch.obs, alpha))
@@ -203,8 +232,8 @@ class SAC:
         return Metrics(metrics)
 
     def _update_actor(self, obs: torch.Tensor, alpha: torch.Tensor) -> dict[str, Callable[[], Any]]:
-        """Minimise mean(alpha log p - min Q) over the actor and mean(-log_alpha (log p + target entropy)) over
-        the temperature. Derivatives of the squashed Gaussian, the noise held fixed:
+        """Minimise mean(alpha log p - min Q) over the actor and mean(-log_alpha (log p + target entropy))
+        over the temperature. Derivatives of the squashed Gaussian, the noise held fixed:
         d log p / d u = 2a, d log p / d log_std = -1 (and through u), da/du = 1 - a^2."""
         size = len(obs)
         action, log_prob, (record, bounded, spread) = self._policy(obs)
@@ -213,7 +242,9 @@ class SAC:
         second = torch.rsub(first, -1 / size)
         grad_action = self.critic.input_gradient(critic_record, (first, second), self.cfg.obs_dim)
         scale = alpha / size
-        grad_mean = grad_action.addcmul(grad_action * action, action, value=-1).addcmul_(action, scale, value=2)
+        grad_mean = grad_action.addcmul(grad_action * action, action, value=-1).addcmul_(
+            action, scale, value=2
+        )
         grad_raw = (grad_mean * spread).sub_(scale).mul_((1 - bounded * bounded).mul_(self._std_half))
         self.actor.backward(record, [torch.cat((grad_mean, grad_raw), 1)])
         entropy = log_prob.mean().neg_()
@@ -225,7 +256,7 @@ class SAC:
     # --- saving
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, temperature, optimisers, random state and counters, as nested dicts of tensors and numbers."""
+        """Networks, temperature, optimisers, random state, counters: nested dicts of tensors and numbers."""
         return {
             "config": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.cfg).items()},
             "updates": self.updates,
@@ -247,7 +278,9 @@ class SAC:
         saved = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
         for name in ("obs_dim", "act_dim", "hidden", "critic_layer_norm"):
             if saved[name] != getattr(self.cfg, name):
-                raise ConfigError(f"the saved SAC has {name} {saved[name]}, this run is configured with {getattr(self.cfg, name)}")
+                raise ConfigError(
+                    f"the saved SAC has {name} {saved[name]}, this run has {getattr(self.cfg, name)}"
+                )
         for name in ("actor", "critic", "target"):
             for key, value in getattr(self, name).named.items():
                 value.copy_(state[name][key])

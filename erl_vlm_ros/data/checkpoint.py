@@ -4,8 +4,10 @@ new one, never half of either."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,8 @@ class CheckpointError(RuntimeError):
 def save_state(path: str | Path, state: Any, kind: str) -> None:
     """Write ``state`` to ``path``, replacing what is there in one step once everything is on disk.
 
-    ``state`` is built of dicts (keys str or int), lists, tuples, tensors, numpy arrays, bytes, str, int, float,
-    bool and None. Arrays are streamed, so no second copy of a large buffer is made.
+    ``state`` is built of dicts (keys str or int), lists, tuples, tensors, numpy arrays, bytes, str, int,
+    float, bool and None. Arrays are streamed, so no second copy of a large buffer is made.
 
     Raises:
         CheckpointError: the disk is full or the place is not writable; the previous file is left as it was.
@@ -42,7 +44,10 @@ def save_state(path: str | Path, state: Any, kind: str) -> None:
     arrays: list[np.ndarray] = []
     structure = _flatten(state, arrays, "state")
     metadata = {"kind": kind, "schema": str(SCHEMA), "structure": json.dumps(structure)}
-    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed run leaves at most one behind
+    metadata["crc32"] = str(_crc(metadata["structure"], arrays))
+    temporary = path.with_name(
+        f".{path.name}.tmp"
+    )  # one name, so that a killed run leaves at most one behind
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -52,10 +57,11 @@ def save_state(path: str | Path, state: Any, kind: str) -> None:
         os.replace(temporary, path)
         _sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CheckpointError(
-            f"could not write checkpoint {path}: {error.strerror or error}; the previous one, if any, is unchanged. "
-            "Free some disk space or choose another run directory"
+            f"could not write checkpoint {path}: {error.strerror or error}; "
+            "the previous one, if any, is unchanged. Free some disk space or choose another run directory"
         ) from error
 
 
@@ -80,10 +86,14 @@ def load_state(path: str | Path, kind: str) -> Any:
                 )
             if metadata["kind"] != kind:
                 raise CheckpointError(f"checkpoint {path} is of kind '{metadata['kind']}', expected '{kind}'")
-            return _rebuild(json.loads(metadata["structure"]), file)
+            arrays = [file.get_tensor(str(i)) for i in range(len(file.keys()))]
+        if str(_crc(metadata["structure"], arrays)) != metadata.get("crc32"):
+            raise ValueError("its contents do not match its checksum")
+        return _rebuild(json.loads(metadata["structure"]), arrays)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {error}); restore it from a copy or start a new run"
+            f"checkpoint {path} is damaged ({type(error).__name__}: {error}); "
+            "restore it from a copy or start a new run"
         ) from error
 
 
@@ -127,17 +137,17 @@ def _flatten(value: Any, arrays: list[np.ndarray], where: str) -> Any:
     return {"$": mark, "v": len(arrays) - 1}
 
 
-def _rebuild(node: Any, file: Any) -> Any:
+def _rebuild(node: Any, arrays: list[np.ndarray]) -> Any:
     if isinstance(node, list):
-        return [_rebuild(n, file) for n in node]
+        return [_rebuild(n, arrays) for n in node]
     if not isinstance(node, dict):
         return node
     mark, content = node["$"], node["v"]
     if mark == "dict":
-        return {key: _rebuild(v, file) for key, v in content}
+        return {key: _rebuild(v, arrays) for key, v in content}
     if mark == "tuple":
-        return tuple(_rebuild(v, file) for v in content)
-    array = file.get_tensor(str(content))
+        return tuple(_rebuild(v, arrays) for v in content)
+    array = arrays[content]
     if mark == "tensor":
         return torch.from_numpy(array)
     if mark == "bytes":
@@ -155,15 +165,30 @@ def _parts(arrays: list[np.ndarray], metadata: dict[str, str]) -> Iterator[Any]:
     header: dict[str, Any] = {"__metadata__": metadata}
     at = 0
     for i, array in enumerate(arrays):
-        header[str(i)] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        header[str(i)] = {
+            "dtype": _CODES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
         at += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little")
     yield text
+    yield from map(_bytes, arrays)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    # Flat first: a scalar array cannot be viewed as bytes.
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _crc(structure: str, arrays: list[np.ndarray]) -> int:
+    """safetensors notices a cut file but not a flipped bit."""
+    value = zlib.crc32(structure.encode())
     for array in arrays:
-        # A view of bytes; reshape first, because a scalar array has no buffer to cast.
-        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        value = zlib.crc32(_bytes(array), value)
+    return value
 
 
 def _sync_directory(directory: Path) -> None:

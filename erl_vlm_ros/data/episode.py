@@ -48,11 +48,18 @@ class Episode:
         self.stamps = np.ascontiguousarray(self.stamps, np.int64)
         steps = len(self.actions)
         if self.observations.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
-            raise ValueError("episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank")
-        if steps < 1 or len(self.observations) != steps + 1 or len(self.jpegs) != steps + 1 or self.stamps.size != steps + 1:
             raise ValueError(
-                f"episode: {steps} actions need {steps + 1} observations, frames and stamps (at least one action), got "
-                f"{len(self.observations)}, {len(self.jpegs)} and {self.stamps.size}"
+                "episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank"
+            )
+        if (
+            steps < 1
+            or len(self.observations) != steps + 1
+            or len(self.jpegs) != steps + 1
+            or self.stamps.size != steps + 1
+        ):
+            raise ValueError(
+                f"episode: {steps} actions need {steps + 1} observations, frames and stamps "
+                f"(at least one action), got {len(self.observations)}, {len(self.jpegs)}, {self.stamps.size}"
             )
         if not 0 < self.prop_dim <= self.observations.shape[1]:
             raise ValueError(f"episode: prop_dim {self.prop_dim} is outside 1..{self.observations.shape[1]}")
@@ -78,10 +85,12 @@ class Episode:
 
     @staticmethod
     def from_bundle(bundle: Bundle) -> Episode:
-        """Inverse of to_bundle. Raises BundleError for missing or mistyped meta, or arrays that do not agree."""
+        """Inverse of to_bundle. Raises BundleError for bad meta or arrays that do not agree."""
         for key, kind in _META.items():
             if type(bundle.meta.get(key)) is not kind:
-                raise BundleError(f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}")
+                raise BundleError(
+                    f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}"
+                )
         arrays = bundle.arrays
         try:
             return Episode(

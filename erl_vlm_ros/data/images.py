@@ -17,14 +17,16 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
     """Compress an image uint8 [h, w, 3], RGB. Raises ValueError on another shape or dtype."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f"expected an uint8 image [h, w, 3], got {rgb.dtype} {list(rgb.shape)}")
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
+    )
     if not done:
         raise ValueError(f"OpenCV could not encode an image of {list(rgb.shape)}")
     return data.tobytes()
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(height, width) in px from the JPEG header, without decoding. Raises ValueError when it is not a JPEG."""
+    """(height, width) in px from the header, without decoding. Raises ValueError when it is not a JPEG."""
     if data[:2] != b"\xff\xd8":
         raise ValueError("not a JPEG: it does not start with ff d8")
     at, end = 2, len(data)
@@ -65,7 +67,7 @@ def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
 
 
 def decode_many(jpegs: Sequence[bytes], size: int) -> np.ndarray:
-    """Decode N frames to uint8 [N, size, size, 3], RGB. Raises ValueError naming the first unreadable index."""
+    """Decode N frames to uint8 [N, size, size, 3], RGB. Raises ValueError naming the first bad frame."""
     out = np.empty((len(jpegs), size, size, 3), np.uint8)
     for i, data in enumerate(jpegs):
         try:
@@ -84,7 +86,13 @@ def pack_jpegs(jpegs: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 def unpack_jpegs(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
     """Inverse of pack_jpegs. Raises ValueError unless offsets run from 0 to B without going back."""
-    if offsets.ndim != 1 or offsets.size < 1 or offsets[0] != 0 or offsets[-1] != data.size or (np.diff(offsets) < 0).any():
+    if (
+        offsets.ndim != 1
+        or offsets.size < 1
+        or offsets[0] != 0
+        or offsets[-1] != data.size
+        or (np.diff(offsets) < 0).any()
+    ):
         raise ValueError(f"JPEG offsets do not run from 0 to {data.size} without going back")
     raw, at = data.tobytes(), offsets.tolist()
     return [raw[a:b] for a, b in pairwise(at)]

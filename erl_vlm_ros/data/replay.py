@@ -24,7 +24,7 @@ class TransitionBatch(NamedTuple):
 
 
 class _Column:
-    """Rows appended at the end and dropped at the front, always contiguous: ``view`` is a plain array slice."""
+    """Rows appended at the end and dropped at the front; ``view`` is always one plain slice."""
 
     def __init__(self, row_shape: tuple[int, ...], dtype: Any) -> None:
         self._data = np.zeros((64, *row_shape), dtype)
@@ -35,7 +35,9 @@ class _Column:
         live, extra = self._end - self._start, len(rows)
         if self._end + extra > len(self._data):
             target = self._data
-            if 2 * (live + extra) > len(target):  # else at least half is free: moving rows down is cheap enough
+            if 2 * (live + extra) > len(
+                target
+            ):  # else at least half is free: moving rows down is cheap enough
                 target = np.zeros((2 * (live + extra), *target.shape[1:]), target.dtype)
             target[:live] = self.view
             self._data, self._start, self._end = target, 0, live
@@ -48,6 +50,14 @@ class _Column:
         self.view = self._data[self._start : self._end]
 
 
+def _rows(source: np.ndarray, index: np.ndarray) -> torch.Tensor:
+    # Memory from torch: its alignment is fixed, and the last bits of a matrix product depend on alignment.
+    # mode="clip" only because it spares numpy a buffer; callers pass indices within range.
+    rows = torch.empty((len(index), *source.shape[1:]))
+    source.take(index, 0, out=rows.numpy(), mode="clip")
+    return rows
+
+
 class ReplayBuffer:
     """Holds at most ``capacity`` transitions; when full, whole episodes leave, oldest first.
 
@@ -57,7 +67,9 @@ class ReplayBuffer:
 
     def __init__(self, capacity: int, obs_dim: int, act_dim: int, prop_dim: int) -> None:
         if capacity < 1 or not 0 < prop_dim <= obs_dim or act_dim < 1:
-            raise ValueError(f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}")
+            raise ValueError(
+                f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}"
+            )
         self.capacity, self.obs_dim, self.act_dim, self.prop_dim = capacity, obs_dim, act_dim, prop_dim
         self._clear()
 
@@ -91,13 +103,17 @@ class ReplayBuffer:
             raise ValueError("an evaluation episode must not be learned from")
         if episode.observations.shape[1] != self.obs_dim or episode.actions.shape[1] != self.act_dim:
             raise ValueError(
-                f"episode with observations [{episode.observations.shape[1]}] and actions [{episode.actions.shape[1]}] "
-                f"does not fit a buffer of [{self.obs_dim}] and [{self.act_dim}]"
+                f"episode with {episode.observations.shape[1]} observations and {episode.actions.shape[1]} actions "
+                f"a step does not fit a buffer of {self.obs_dim} and {self.act_dim}"
             )
         if episode.prop_dim != self.prop_dim:
-            raise ValueError(f"episode with prop_dim {episode.prop_dim} does not fit a buffer of {self.prop_dim}")
+            raise ValueError(
+                f"episode with prop_dim {episode.prop_dim} does not fit a buffer of {self.prop_dim}"
+            )
         if steps > self.capacity:
-            raise ValueError(f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}")
+            raise ValueError(
+                f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}"
+            )
         while len(self) + steps > self.capacity:
             self._evict()
         first = self.first_frame_id + len(self._jpegs)
@@ -107,7 +123,9 @@ class ReplayBuffer:
         self._frames["episode"].append(np.full(steps + 1, self.episodes_added))
         last = np.arange(steps) == steps - 1
         self._steps["action"].append(episode.actions)
-        self._steps["reward"].append(np.zeros(steps, np.float32) if rewards is None else np.asarray(rewards, np.float32))
+        self._steps["reward"].append(
+            np.zeros(steps, np.float32) if rewards is None else np.asarray(rewards, np.float32)
+        )
         self._steps["terminated"].append(last & episode.terminated)
         self._steps["truncated"].append(last & episode.truncated)
         self._steps["next_frame"].append(np.arange(first + 1, first + steps + 1))
@@ -127,21 +145,25 @@ class ReplayBuffer:
         """Uniform, with replacement. Raises ValueError when the buffer is empty."""
         if not len(self):
             raise ValueError("cannot sample from an empty replay buffer")
-        return self.gather(generator.integers(0, len(self), batch_size))
+        return self._gather(generator.integers(0, len(self), batch_size))
 
     def gather(self, index: np.ndarray) -> TransitionBatch:
-        """The transitions at ``index`` int [B] (0 is the oldest held); the tensors are copies."""
+        """The transitions at ``index`` int [B], 0 being the oldest; copies. IndexError when out of range."""
+        index = np.asarray(index, np.int64)
+        if index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= len(self):
+            raise IndexError(f"transition indices must be a list within 0..{len(self) - 1}")
+        return self._gather(index)
+
+    def _gather(self, index: np.ndarray) -> TransitionBatch:
         steps, observations = self._steps, self._frames["observations"].view
         frame = steps["next_frame"].view.take(index)
         frame -= self.first_frame_id
-        next_obs = observations.take(frame, 0)
-        frame -= 1
         return TransitionBatch(
-            torch.from_numpy(observations.take(frame, 0)),
-            torch.from_numpy(steps["action"].view.take(index, 0)),
-            torch.from_numpy(steps["reward"].view.take(index)),
-            torch.from_numpy(next_obs),
-            torch.from_numpy(steps["terminated"].view.take(index)),
+            _rows(observations, frame - 1),
+            _rows(steps["action"].view, index),
+            _rows(steps["reward"].view, index),
+            _rows(observations, frame),
+            _rows(steps["terminated"].view, index),
         )
 
     @property
@@ -176,7 +198,7 @@ class ReplayBuffer:
 
     @property
     def transition_frame(self) -> np.ndarray:
-        """int64 [n], index (into the frame views) of each transition's next state; the one before it is its state."""
+        """int64 [n], each transition's next state as an index of the frame views; its state is one before."""
         return self._steps["next_frame"].view - self.first_frame_id
 
     @property
@@ -205,7 +227,7 @@ class ReplayBuffer:
         return self._steps["truncated"].view
 
     def set_rewards(self, rewards: np.ndarray) -> None:
-        """Replace every reward: float [n]. Raises ValueError on another length or a number that is not finite."""
+        """Replace every reward: float [n]. ValueError on another length or a number that is not finite."""
         rewards = np.asarray(rewards, np.float32)
         if rewards.shape != (len(self),) or not np.isfinite(rewards).all():
             raise ValueError(f"expected {len(self)} finite rewards, got shape {list(rewards.shape)}")
@@ -229,11 +251,15 @@ class ReplayBuffer:
         """Restore. Raises ValueError when the dimensions differ or the parts do not belong together."""
         for key in ("obs_dim", "act_dim", "prop_dim"):
             if state["sizes"][key] != getattr(self, key):
-                raise ValueError(f"checkpoint buffer has {key} {state['sizes'][key]}, this run has {getattr(self, key)}")
+                raise ValueError(
+                    f"checkpoint buffer has {key} {state['sizes'][key]}, this run has {getattr(self, key)}"
+                )
         lengths = [int(n) for n in state["lengths"]]
         jpegs = unpack_jpegs(state["jpeg"], state["jpeg_offsets"])
         n_steps, n_frames = sum(lengths), sum(lengths) + len(lengths)
-        parts = [(state["steps"][k], n_steps) for k in self._steps] + [(state["frames"][k], n_frames) for k in self._frames]
+        parts = [(state["steps"][k], n_steps) for k in self._steps] + [
+            (state["frames"][k], n_frames) for k in self._frames
+        ]
         if len(jpegs) != n_frames or any(len(part) != n for part, n in parts):
             raise ValueError("checkpoint buffer is inconsistent: its columns have different lengths")
         self._clear()

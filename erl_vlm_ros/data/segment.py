@@ -16,7 +16,7 @@ NO_RATING = -1
 
 @dataclass
 class Segment:
-    """H consecutive frames of one episode. Raises ValueError when lengths differ or a number is not finite."""
+    """H consecutive frames of one episode. ValueError when lengths differ or a number is not finite."""
 
     id: str  # for instance "e12_t33_h1": episode, first frame, H
     jpegs: list[bytes]  # H camera frames
@@ -29,10 +29,14 @@ class Segment:
         self.actions = np.ascontiguousarray(self.actions, np.float32)
         self.stamps = np.ascontiguousarray(self.stamps, np.int64)
         if self.proprio.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
-            raise ValueError(f"segment {self.id}: proprio [H, P], actions [H, A] and stamps [H] have the wrong rank")
+            raise ValueError(
+                f"segment {self.id}: proprio [H, P], actions [H, A] and stamps [H] have the wrong rank"
+            )
         lengths = {len(self.jpegs), len(self.proprio), len(self.actions), len(self.stamps)}
         if len(lengths) != 1 or lengths == {0}:
-            raise ValueError(f"segment {self.id}: frames, proprio, actions and stamps differ in length or are empty")
+            raise ValueError(
+                f"segment {self.id}: frames, proprio, actions and stamps differ in length or are empty"
+            )
         if not (np.isfinite(self.proprio).all() and np.isfinite(self.actions).all()):
             raise ValueError(f"segment {self.id}: a number in proprio or actions is not finite")
 
@@ -66,7 +70,7 @@ class RatedSegment:
 
 @dataclass
 class RatingBatch:
-    """What came of one round, published once when it is complete. ``requested`` counts the segments asked about."""
+    """What came of one round, published when it is complete; ``requested`` counts the segments asked."""
 
     round: int
     n_classes: int
@@ -91,7 +95,11 @@ class RatingBatch:
         segments = _unpack(bundle)
         n_classes, ratings = _int(bundle, "n_classes"), bundle.arrays["ratings"].tolist()
         reasons = bundle.meta.get("reasons")
-        if not isinstance(reasons, list) or len(reasons) != len(segments) or not all(isinstance(r, str) for r in reasons):
+        if (
+            not isinstance(reasons, list)
+            or len(reasons) != len(segments)
+            or not all(isinstance(r, str) for r in reasons)
+        ):
             raise BundleError(f"ratings: meta.reasons must be {len(segments)} texts")
         if n_classes < 2 or any(not NO_RATING <= r < n_classes for r in ratings):
             raise BundleError(f"ratings: a class is outside -1..{n_classes - 1}")
@@ -130,7 +138,13 @@ def _unpack(bundle: Bundle) -> list[Segment]:
     try:
         jpegs = unpack_jpegs(arrays["jpeg"], arrays["jpeg_offsets"])
         return [
-            Segment(ids[i], jpegs[i * length : (i + 1) * length], arrays["proprio"][i], arrays["actions"][i], arrays["stamps"][i])
+            Segment(
+                ids[i],
+                jpegs[i * length : (i + 1) * length],
+                arrays["proprio"][i],
+                arrays["actions"][i],
+                arrays["stamps"][i],
+            )
             for i in range(count)
         ]
     except ValueError as error:

@@ -23,7 +23,12 @@ _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 _FRAMES = {"jpeg": ("U8", ("B",)), "jpeg_offsets": ("I64", ("N*H+1",))}
-_SEGMENTS = {**_FRAMES, "proprio": ("F32", ("N", "H", "P")), "actions": ("F32", ("N", "H", "A")), "stamps": ("I64", ("N", "H"))}
+_SEGMENTS = {
+    **_FRAMES,
+    "proprio": ("F32", ("N", "H", "P")),
+    "actions": ("F32", ("N", "H", "A")),
+    "stamps": ("I64", ("N", "H")),
+}
 # kind -> array name -> (dtype, dimensions); a dimension is a name, or products and sums of names and numbers.
 # None: names are free and every array is float32 or int64 (network weights).
 SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
@@ -55,11 +60,13 @@ class Bundle:
 
 
 def encode(bundle: Bundle) -> bytes:
-    """Serialise. Raises BundleError when the bundle breaks its own spec, so a sender never sends a bad one."""
+    """Serialise. BundleError when the bundle breaks its own spec, so a sender never sends a bad one."""
     arrays = {name: np.ascontiguousarray(array) for name, array in bundle.arrays.items()}
     for name, array in arrays.items():
         if array.dtype not in _CODES:
-            raise BundleError(f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8")
+            raise BundleError(
+                f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8"
+            )
     _check(bundle.kind, {name: (_CODES[a.dtype], a.shape) for name, a in arrays.items()})
     total = sum(a.nbytes for a in arrays.values())
     if total > MAX_TOTAL:
@@ -85,7 +92,9 @@ def decode(data: Any, kind: str) -> Bundle:
         raise BundleError(f"{kind}: {size} bytes is too short for a tensor bundle")
     header_size = int.from_bytes(view[:8], "little")
     if header_size > MAX_HEADER or header_size > size - 8:
-        raise BundleError(f"{kind}: header length {header_size} does not fit {size} bytes (limit {MAX_HEADER})")
+        raise BundleError(
+            f"{kind}: header length {header_size} does not fit {size} bytes (limit {MAX_HEADER})"
+        )
     try:
         header = json.loads(bytes(view[8 : 8 + header_size]))
         metadata = header.pop("__metadata__")
@@ -95,7 +104,9 @@ def decode(data: Any, kind: str) -> Bundle:
     if found != kind:
         raise BundleError(f"expected a bundle of kind '{kind}', got '{str(found)[:40]}'")
     if schema != str(SCHEMA):
-        raise BundleError(f"{kind}: schema {str(schema)[:20]}, this package reads schema {SCHEMA}; update the older machine")
+        raise BundleError(
+            f"{kind}: schema {str(schema)[:20]}, this package reads schema {SCHEMA}; update the older machine"
+        )
     if not isinstance(meta, dict):
         raise BundleError(f"{kind}: meta is not a mapping")
     layout = _layout(kind, header, size - 8 - header_size)
@@ -104,12 +115,16 @@ def decode(data: Any, kind: str) -> Bundle:
     arrays = {}
     for name, (code, shape, begin) in layout.items():
         count = math.prod(shape)
-        arrays[name] = np.frombuffer(body, _DTYPES[code], count, begin).reshape(shape).copy() if count else np.empty(shape, _DTYPES[code])
+        arrays[name] = (
+            np.frombuffer(body, _DTYPES[code], count, begin).reshape(shape).copy()
+            if count
+            else np.empty(shape, _DTYPES[code])
+        )
     return Bundle(kind, arrays, meta)
 
 
 def _layout(kind: str, header: dict[str, Any], body_size: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Check every header entry; returns name -> (dtype code, shape, first byte). Entries must tile the body exactly."""
+    """Check the header; returns name -> (dtype code, shape, first byte). Entries must tile the body."""
     if len(header) > MAX_ARRAYS:
         raise BundleError(f"{kind}: {len(header)} arrays is above the limit of {MAX_ARRAYS}")
     layout, spans = {}, []
@@ -118,9 +133,13 @@ def _layout(kind: str, header: dict[str, Any], body_size: int) -> dict[str, tupl
             raise BundleError(f"{kind}.{name[:64]}: malformed header entry")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(code, str) or code not in _DTYPES:
-            raise BundleError(f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}")
+            raise BundleError(
+                f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}"
+            )
         if not _sizes(shape, 6) or not _sizes(offsets, 2) or len(offsets) != 2:
-            raise BundleError(f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0")
+            raise BundleError(
+                f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0"
+            )
         if math.prod(shape) * _DTYPES[code].itemsize != offsets[1] - offsets[0]:
             raise BundleError(f"{kind}.{name[:64]}: shape {shape} of {code} does not fill bytes {offsets}")
         spans.append(tuple(offsets))
@@ -151,23 +170,34 @@ def _check(kind: str, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     if spec is None:
         for name, (code, _) in found.items():
             if code == "U8" or not name.isascii() or not 0 < len(name) <= 64:
-                raise BundleError(f"{kind}.{name[:64]}: weights are float32 or int64 under an ASCII name of 1-64 letters")
+                raise BundleError(
+                    f"{kind}.{name[:64]}: weights are float32 or int64 under an ASCII name of 1-64 letters"
+                )
         return
     if set(found) != set(spec):
         missing, unknown = set(spec) - set(found), set(found) - set(spec)
-        raise BundleError(f"{kind}: missing arrays {sorted(missing)}, unknown arrays {sorted(n[:64] for n in unknown)}")
+        raise BundleError(
+            f"{kind}: missing arrays {sorted(missing)}, unknown arrays {sorted(n[:64] for n in unknown)}"
+        )
     sizes: dict[str, int] = {}
     for name, (code, dims) in spec.items():
         got_code, shape = found[name]
         if got_code != code or len(shape) != len(dims):
-            raise BundleError(f"{kind}.{name}: expected {code} [{', '.join(dims)}], got {got_code} {list(shape)}")
+            raise BundleError(
+                f"{kind}.{name}: expected {code} [{', '.join(dims)}], got {got_code} {list(shape)}"
+            )
         sizes.update({d: n for d, n in zip(dims, shape) if d.isalpha() and d not in sizes})
     for name, (_, dims) in spec.items():
         want = tuple(_evaluate(d, sizes) for d in dims)
         if found[name][1] != want:
-            raise BundleError(f"{kind}.{name}: shape {list(found[name][1])} should be [{', '.join(dims)}] = {list(want)}")
+            raise BundleError(
+                f"{kind}.{name}: shape {list(found[name][1])} should be [{', '.join(dims)}] = {list(want)}"
+            )
 
 
 def _evaluate(expression: str, sizes: dict[str, int]) -> int:
     """A sum of products of names and numbers, such as ``N*H+1``."""
-    return sum(math.prod(int(f) if f.isdigit() else sizes[f] for f in term.split("*")) for term in expression.split("+"))
+    return sum(
+        math.prod(int(f) if f.isdigit() else sizes[f] for f in term.split("*"))
+        for term in expression.split("+")
+    )

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes: the bundle round trip and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.ros.bundle import BundleError, decode, encode
+
+
+def make_episode(steps=3, **changes):
+    rng = np.random.default_rng(steps)
+    values = {
+        "observations": rng.normal(size=(steps + 1, 19)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, (steps, 3)).astype(np.float32),
+        "jpegs": [bytes([i] * (i + 1)) for i in range(steps + 1)],
+        "stamps": np.arange(steps + 1) * 10**8,
+        "terminated": False,
+        "truncated": True,
+        "evaluation": False,
+        "index": 12,
+        "actor_version": 4,
+        "seed": -1,
+        "prop_dim": 10,
+    }
+    return Episode(**{**values, **changes})
+
+
+def test_bundle_round_trip():
+    episode = make_episode(evaluation=True, seed=1007)
+    copy = Episode.from_bundle(decode(encode(episode.to_bundle()), "episode"))
+    for field in dataclasses.fields(Episode):
+        np.testing.assert_array_equal(
+            getattr(copy, field.name), getattr(episode, field.name), err_msg=field.name
+        )
+    assert copy.steps == 3 and copy.observations.dtype == np.float32 and copy.stamps.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"actions": np.zeros((2, 3))}, "2 actions need 3 observations"),
+        ({"jpegs": [b""] * 3}, "frames"),
+        ({"stamps": np.arange(3)}, "stamps"),
+        ({"observations": np.full((4, 19), np.nan)}, "not finite"),
+        ({"actions": np.full((3, 3), np.inf)}, "not finite"),
+        ({"prop_dim": 20}, "prop_dim 20"),
+        ({"observations": np.zeros(4)}, "rank"),
+    ],
+)
+def test_inconsistent_parts_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_episode(**changes)
+    with pytest.raises(ValueError, match="at least one action"):
+        make_episode(
+            1, actions=np.zeros((0, 3)), observations=np.zeros((1, 19)), jpegs=[b""], stamps=np.zeros(1)
+        )
+
+
+def test_a_bundle_with_bad_meta_or_offsets_is_refused():
+    bundle = make_episode().to_bundle()
+    bundle.meta["truncated"] = 1
+    with pytest.raises(BundleError, match="meta.truncated must be bool"):
+        Episode.from_bundle(bundle)
+    bundle = make_episode().to_bundle()
+    del bundle.meta["seed"]
+    with pytest.raises(BundleError, match="meta.seed"):
+        Episode.from_bundle(bundle)
+    bundle = make_episode().to_bundle()
+    bundle.arrays["jpeg_offsets"][2] = -5
+    with pytest.raises(BundleError, match="offsets"):
+        Episode.from_bundle(bundle)
+    bundle = make_episode().to_bundle()
+    bundle.arrays["observations"][0, 0] = np.nan
+    with pytest.raises(BundleError, match="finite"):
+        Episode.from_bundle(bundle)

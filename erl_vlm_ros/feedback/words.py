@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Actions in words, for prompts about segments of several frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from erl_vlm_ros.tasks import Task
+
+# names of + and - along the base frame's axes (REP 103: x forward, y left, z up)
+_AXES = (("forward", "backward"), ("left", "right"), ("up", "down"))
+_SMALL_CM = 0.5
+
+
+def action_words(action: np.ndarray, task: Task) -> str:
+    """One commanded step as words: ``forward 3.0 cm, down 1.5 cm, gripper opening``.
+
+    Args:
+        action: [A] in [-1, 1]; the first three are the velocity as a share of ``task.linear_speed``.
+    """
+    step_cm = 100.0 * task.linear_speed / task.control_hz
+    parts = []
+    for value, (positive, negative) in zip(np.clip(action[:3], -1.0, 1.0) * step_cm, _AXES):
+        if abs(value) >= _SMALL_CM:
+            parts.append(f"{positive if value > 0 else negative} {abs(value):.1f} cm")
+    if not parts:
+        parts.append("hardly any motion")
+    if task.use_gripper and len(action) > 3:
+        parts.append("gripper opening" if action[3] > 0 else "gripper closing")
+    return ", ".join(parts)
+
+
+def segment_words(actions: np.ndarray, task: Task) -> str:
+    """Lines for the motion between a segment's frames; empty when it has one frame.
+
+    Args:
+        actions: [H, A], the action that led to each frame; the first led to the first frame and is left out.
+    """
+    lines = [f"- from image {i} to image {i + 1}: {action_words(actions[i], task)}" for i in range(1, len(actions))]
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixed camera frames with their true classes, to measure how well the stand-in VLM sees. Uses the simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.sim.arm import MAX_WIDTH, SimArm
+from erl_vlm_ros.sim.oracle import Oracle
+from erl_vlm_ros.sim.state import SimState
+
+
+@dataclass(frozen=True)
+class TrueFrame:
+    """One picture and what was true when it was taken. ``classes``: n -> true class 0..n-1."""
+
+    jpeg: bytes
+    state: SimState
+    classes: dict[int, int]
+
+
+def collect_frames(task: str, count: int, seed: int = 0, size: int = 128, quality: int = 90) -> list[TrueFrame]:
+    """``count`` frames of episodes that wander between random waypoints, do the task for a while, and wander again.
+
+    Every third frame is kept, so that neighbours differ. One episode in four only wanders; half of the waypoints lie
+    around the object, as they do in a learning run.
+    """
+    rng = np.random.default_rng(seed)
+    arm = SimArm(task, (size, size))
+    config = arm.config
+    low, high, speed = np.array(config.workspace_min), np.array(config.workspace_max), config.linear_speed
+    frames: list[TrueFrame] = []
+    while len(frames) < count:
+        arm.reset(int(rng.integers(2**31)))
+        start = int(rng.integers(0, 16))
+        stop = start + int(rng.integers(8, config.episode_steps)) * int(rng.random() < 0.75)
+        noise, oracle, point, width = rng.uniform(0.0, 0.1), Oracle(task, speed), None, arm.task.start_width
+        for step in range(config.episode_steps):
+            state = arm.state()
+            if start <= step < stop:
+                velocity, width = oracle(state)
+            else:
+                if point is None or np.linalg.norm(point - state.ee_position) < 0.03 or rng.random() < 0.08:
+                    near = rng.random() < 0.5
+                    point = state.object_position + rng.normal(0.0, 0.06, 3) if near else rng.uniform(low, high)
+                    width = MAX_WIDTH * float(config.use_gripper and rng.random() < 0.5)
+                velocity = 10.0 * (point - state.ee_position)
+            arm.apply(np.clip(velocity + rng.normal(0.0, noise, 3), -speed, speed), width)
+            if step % 3 == 0 and len(frames) < count:
+                state = arm.state()
+                classes = {n: arm.task.truth_class(state, n) for n in arm.task.merge}
+                frames.append(TrueFrame(encode_jpeg(arm.render(), quality), state, classes))
+    arm.close()
+    return frames

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905) for one CPU thread."""
+"""Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905), on one thread."""
 
 from __future__ import annotations
 

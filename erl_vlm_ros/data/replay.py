@@ -101,10 +101,11 @@ class ReplayBuffer:
         steps = episode.steps
         if episode.evaluation:
             raise ValueError("an evaluation episode must not be learned from")
-        if episode.observations.shape[1] != self.obs_dim or episode.actions.shape[1] != self.act_dim:
+        sizes = (episode.observations.shape[1], episode.actions.shape[1])
+        if sizes != (self.obs_dim, self.act_dim):
             raise ValueError(
-                f"episode with {episode.observations.shape[1]} observations and {episode.actions.shape[1]} actions "
-                f"a step does not fit a buffer of {self.obs_dim} and {self.act_dim}"
+                f"episode of {sizes[0]} observations and {sizes[1]} actions a step does not fit a buffer of "
+                f"{self.obs_dim} and {self.act_dim}"
             )
         if episode.prop_dim != self.prop_dim:
             raise ValueError(

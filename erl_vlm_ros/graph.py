@@ -25,7 +25,7 @@ from erl_vlm_ros.tasks import Task, load_task
 
 ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
 STANDIN = "standin_vlm"  # a plain process: its parameters become command-line options
-ACTOR_FILE = "checkpoint/actor.safetensors"
+ACTOR_FILE = "actor.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class NodeSpec:
     """One process. ``parameters`` are resolved; ``parameters_file`` is set once they are on disk.
 
     ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
-    When a ``required`` node dies, the whole graph is stopped.
+    When a ``required`` node dies, the whole graph is stopped. A node with ``after`` starts when the output of the node
+    of that name shows its ``ready_text``.
     """
 
     name: str
@@ -43,6 +44,8 @@ class NodeSpec:
     remappings: tuple[tuple[str, str], ...] = ()
     required: bool = True
     ros: bool = True
+    ready_text: str = ""
+    after: str = ""
     parameters_file: str = ""
 
     @property
@@ -51,10 +54,14 @@ class NodeSpec:
         return self.module.rpartition(".")[2]
 
     def options(self) -> list[str]:
-        """Command-line options of a plain process: ``--error-rate 0.2``, one a parameter."""
+        """Command-line options of a plain process: ``--error-rate 0.2``; a bool is a switch."""
         out = []
         for key, value in self.parameters.items():
-            out += [f"--{key.replace('_', '-')}", str(value).lower() if isinstance(value, bool) else str(value)]
+            option = f"--{key.replace('_', '-')}"
+            if isinstance(value, bool):
+                out += [option] if value else []
+            else:
+                out += [option, str(value)]
         return out
 
     def command(self) -> list[str]:
@@ -122,7 +129,10 @@ _MONITOR = (("monitor", WORKSTATION),)
 def train_sim(arguments: RunArguments) -> Graph:
     """Train in simulation, rated by the stand-in server."""
     port = arguments.vlm_port or free_port()
-    fixed = {STANDIN: {"port": port}, "vlm_rater": {"base_url": f"http://127.0.0.1:{port}/v1"}}
+    fixed = {
+        STANDIN: {"port": port, "task": ""},
+        "vlm_rater": {"base_url": f"http://127.0.0.1:{port}/v1", "ledger": str(arguments.out / "ledger.sqlite")},
+    }
     nodes = ((STANDIN, SIM), ("sim_bridge", SIM), *_ROBOT, *_LEARNING, *_MONITOR)
     return _build("train_sim", nodes, arguments, fixed)
 
@@ -132,7 +142,7 @@ def evaluate_sim(arguments: RunArguments) -> Graph:
 
     ``arguments.seed`` is the seed of the first evaluation episode.
     """
-    actor = (arguments.source or arguments.out) / ACTOR_FILE
+    actor = arguments.out / ACTOR_FILE
     fixed = {
         "policy_controller": {
             "mode": "evaluate",
@@ -164,8 +174,9 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         "run_dir": str(arguments.out),
         "checkpoint_dir": str(arguments.out / "checkpoint"),
         "max_steps": arguments.max_steps,
+        "resume": arguments.source is not None and arguments.source == arguments.out,
     }
-    specs = []
+    specs: list[NodeSpec] = []
     for node, role in nodes:
         table = PARAMETERS[node]
         known = {param.name for param in table}
@@ -178,8 +189,19 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         plain = node == STANDIN
         built_in = {k: v for k, v in values.items() if k not in known}
         module = f"erl_vlm_ros.{'sim' if plain else 'nodes'}.{node}"
-        specs.append(NodeSpec(node, module, role, {**built_in, **resolve(node, table, values)}, ros=not plain))
-    return Graph(name, tuple(specs), ends_with="monitor")
+        resolved = {**built_in, **resolve(node, table, values)}
+        after = STANDIN if node == "vlm_rater" and STANDIN in names else ""
+        specs.append(NodeSpec(node, module, role, resolved, ros=not plain, ready_text="base_url" * plain, after=after))
+    return _with_budget(Graph(name, tuple(specs), ends_with="monitor"))
+
+
+def _with_budget(graph: Graph) -> Graph:
+    """Tell the monitor the learner's budget of ratings."""
+    budget = [spec.parameters["max_ratings"] for spec in graph.nodes if spec.name == "sac_learner"]
+    for spec in graph.nodes:
+        if spec.name == "monitor" and budget:
+            spec.parameters["max_ratings"] = budget[0]
+    return graph
 
 
 def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, Overrides]]:

@@ -16,7 +16,7 @@ from erl_vlm_ros.errors import ConfigError
 NEED_DISK_MB = 200
 RUN_FILE = "config/run.json"
 # Any of these means that a run was here; their loss would be a loss.
-TRACES = ("checkpoint", "summary.json", "metrics.csv", "ledger.sqlite", RUN_FILE)
+TRACES = ("checkpoint/*", "summary.json", "metrics.csv", "ledger.sqlite", RUN_FILE)
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -62,7 +62,7 @@ class RunDirectory:
             raise ConfigError(f"--out {self.path}: cannot write there: {error.strerror or error}") from error
 
     def _refuse_used(self) -> None:
-        used = [name for name in TRACES if (self.path / name).exists()]
+        used = [name for name in TRACES if any(self.path.glob(name))]
         if used:
             self.close()
             raise ConfigError(

@@ -21,6 +21,7 @@ from typing import IO
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import Graph, NodeSpec
 
+READY_TIMEOUT_S = 60.0
 LOG_TAIL = 15  # lines of a dead node's log that are shown
 STOP_SIGNALS = ((signal.SIGINT, 45.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))  # and the patience for each
 _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
@@ -51,20 +52,24 @@ class Supervisor:
         self.environment = {**os.environ, **environment}
         self._processes: dict[str, subprocess.Popen] = {}
         self._files: list[IO] = []
+        self._begin: dict[str, int] = {}  # where this run's lines start in each log
         self._specs = {spec.name: spec for spec in graph.nodes}
 
     def start(self) -> None:
         """Start all processes. Raises ConfigError when one cannot be started at all; those started are stopped."""
         self.logs.mkdir(parents=True, exist_ok=True)
         try:
-            for spec in self.graph.nodes:
+            for spec in sorted(self.graph.nodes, key=lambda spec: bool(spec.after)):
+                if spec.after:
+                    self._await_ready(self._specs[spec.after])
                 self._start(spec)
         except OSError as error:
             self.stop()
             raise ConfigError(f"cannot start {spec.name}: {error}") from error
 
     def _start(self, spec: NodeSpec) -> None:
-        log = (self.logs / f"{spec.name}.log").open("ab")
+        log = self._log(spec.name).open("ab")
+        self._begin[spec.name] = log.tell()
         self._files.append(log)
         self._processes[spec.name] = subprocess.Popen(
             [sys.executable, "-u", *spec.command()],
@@ -75,6 +80,19 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C reaches the nodes through stop() only
             preexec_fn=_die_with_parent,
         )
+
+    def _await_ready(self, spec: NodeSpec) -> None:
+        """Wait for a process to say that it is ready; a dead one is found by ended()."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while self._processes[spec.name].poll() is None and time.monotonic() < deadline:
+            with self._log(spec.name).open("rb") as log:
+                log.seek(self._begin[spec.name])
+                if spec.ready_text.encode() in log.read():
+                    return
+            time.sleep(0.05)
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
 
     def ended(self) -> Outcome | None:
         """None while the graph runs; else why it is over. The graph is finished when its last-to-end node ends well."""
@@ -118,8 +136,9 @@ class Supervisor:
     def tail(self, name: str) -> str:
         """Last lines of a node's log."""
         try:
-            with (self.logs / f"{name}.log").open("rb") as file:
-                file.seek(max(0, os.path.getsize(file.name) - 16_384))
+            with self._log(name).open("rb") as file:
+                # Only what this run wrote: a resumed run's log begins with an earlier one's.
+                file.seek(max(self._begin.get(name, 0), os.path.getsize(file.name) - 16_384))
                 return "\n".join(file.read().decode(errors="replace").splitlines()[-LOG_TAIL:])
         except OSError as error:
             return f"(no log: {error})"

@@ -129,6 +129,11 @@ class RunRecord:
         self._judge()
         return evaluation
 
+    def success_at(self, stamp: int) -> bool | None:
+        """Whether the frame of that stamp (ns) shows success; None when it is not known."""
+        truth = self._truth.get(stamp)
+        return None if truth is None else truth["success"] > 0.5
+
     @property
     def settled(self) -> bool:
         """Whether every evaluation episode heard of is judged."""

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``erl-vlm``: run a graph without a ROS installation, evaluate a policy, plot a run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from erl_vlm_ros import __version__
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.session import evaluate, train
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="erl-vlm", description="Teach a robot arm a task from ratings, over ROS 2.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a graph: one process a node", description="Run a graph.")
+    run.add_argument("graph", choices=["train_sim"], help="which graph")
+    run.add_argument("--task", help="a shipped task or a task YAML (default drawer_open)")
+    run.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    run.add_argument("--out", metavar="DIR", help="run directory to make (default runs/TASK-seedSEED)")
+    run.add_argument("--resume", metavar="DIR", help="continue the run in DIR")
+    run.add_argument("--max-steps", type=int, metavar="N", help="environment steps of the whole run")
+    run.add_argument("--headless", action="store_true", help="no window with the dashboard")
+    _add_set(run)
+
+    check = commands.add_parser(
+        "evaluate", help="run a trained policy", description="Run a trained policy; the last line printed is JSON."
+    )
+    check.add_argument("directory", metavar="DIR", help="run directory")
+    check.add_argument("--episodes", type=int, default=20, metavar="N", help="episodes (default 20)")
+    check.add_argument("--seed", type=int, default=1000, help="seed of the first episode (default 1000)")
+    _add_set(check)
+
+    plot = commands.add_parser("plot", help="draw the learning curve again")
+    plot.add_argument("directory", metavar="DIR", help="run directory")
+    return top
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.PARAMETER=VALUE",
+        dest="overrides",
+        help="replace a parameter (docs/nodes.md lists them); may be given again",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Exit status: 0 done, 1 a node failed, 2 wrong configuration, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except ConfigError as error:
+        print(f"erl-vlm: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stderr.close()
+        return EXIT_FAILED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    outcome = train(
+        arguments.graph,
+        task=arguments.task,
+        seed=arguments.seed,
+        out=arguments.out,
+        resume=arguments.resume,
+        max_steps=arguments.max_steps,
+        headless=arguments.headless,
+        settings=arguments.overrides,
+    )
+    return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    outcome, result = evaluate(arguments.directory, arguments.episodes, arguments.seed, arguments.overrides)
+    if result is not None:
+        print(json.dumps(result), flush=True)
+    return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from erl_vlm_ros.monitoring.files import redraw
+
+    print(redraw(Path(arguments.directory)))
+    return EXIT_OK
+
+
+_COMMANDS = {"run": _run, "evaluate": _evaluate, "plot": _plot}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""monitor: listens to all, keeps the run's figures, and ends when the run is finished.
+
+Subscribes to learning/metrics, learning/ratings, learning/transitions, evaluation/episodes, task/ground_truth and
+run/state. Publishes monitor/image (+ compressed), monitor/markers and /diagnostics. Writes into run_dir: summary.json,
+progress.json, metrics.csv, tensorboard/, learning_curve.png and evaluation.mp4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String, UInt8MultiArray
+from visualization_msgs.msg import MarkerArray
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.monitoring.dashboard import render
+from erl_vlm_ros.monitoring.files import RunFiles
+from erl_vlm_ros.monitoring.record import RunRecord
+from erl_vlm_ros.monitoring.video import Clip
+from erl_vlm_ros.ros import convert, markers, names, qos
+from erl_vlm_ros.ros.bundle import BundleError, decode
+from erl_vlm_ros.ros.node_base import BaseNode, run
+from erl_vlm_ros.tasks import load_task
+
+_ROBOT = ("sim_bridge", "safety_guard", "policy_controller")
+_LEARNING = ("sac_learner", "vlm_rater", "reward_trainer")
+_LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "stale": DiagnosticStatus.STALE}
+_EE = slice(6, 9)  # end-effector position in the observation
+
+
+class Monitor(BaseNode):
+    """ROS side of RunRecord and RunFiles."""
+
+    NAME = "monitor"
+
+    def __init__(self) -> None:
+        super().__init__(self.NAME)
+        p, self.task = self.p, load_task(self.p.task)
+        now = time.monotonic()
+        class_names = {n: self.task.class_names(n) for n in self.task.classes}
+        self.record = RunRecord(self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now)
+        self.files: RunFiles | None = None
+        if p.run_dir:
+            if not Path(p.run_dir).is_dir():
+                raise ConfigError(f"parameter 'run_dir' of monitor: {p.run_dir} is not a folder")
+            self.files = RunFiles(Path(p.run_dir))
+            if self.files.restore(self.record):
+                self.get_logger().info(f"figures go on from step {self.record.env_steps}")
+        self._clips: list[Clip] = []  # of the newest evaluation
+        self._clip_stamps: list[int] = []
+        self._camera: np.ndarray | None = None
+        self._path: np.ndarray | None = None
+        self._expected = 0  # episodes of the last evaluation, as the controller says
+        self._over_at: float | None = None
+        self._ended = False
+        self._drawn_at = now
+        self._make_topics()
+
+    def _make_topics(self) -> None:
+        p = self.p
+        self._pub_image = self.create_publisher(Image, names.MONITOR_IMAGE, qos.latched())
+        self._pub_jpeg = self.create_publisher(CompressedImage, names.MONITOR_IMAGE_COMPRESSED, qos.latched())
+        self._pub_markers = self.create_publisher(MarkerArray, names.MONITOR_MARKERS, qos.latched())
+        self._pub_diagnostics = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
+        self.create_subscription(DiagnosticArray, names.METRICS, self._on_metrics, qos.metrics())
+        self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_transitions, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
+        self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.sensor(True, 2000))
+        self.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
+        self.wall_timer(p.progress_s, self._tick)
+        self.wall_timer(p.dashboard_s, self._show)
+
+    # -- what is heard
+
+    def _on_metrics(self, message: DiagnosticArray) -> None:
+        now = time.monotonic()
+        for node, values in convert.metrics_of(message).items():
+            self.record.add_metrics(node, values, now)
+            if self.files is not None:
+                self.files.figures(self.record, node, values, now)
+
+    def _on_ratings(self, message: UInt8MultiArray) -> None:
+        try:
+            self.record.add_ratings(RatingBatch.from_bundle(decode(convert.bytes_of(message), "ratings")))
+        except BundleError as error:
+            self.get_logger().error(f"ratings ignored: {error}")
+
+    def _on_transitions(self, message: UInt8MultiArray) -> None:
+        episode = self._episode(message)
+        if episode is not None:
+            self._remember(episode)
+
+    def _on_evaluation(self, message: UInt8MultiArray) -> None:
+        episode = self._episode(message)
+        if episode is None:
+            return
+        self._remember(episode)
+        evaluation = self.record.add_evaluation(episode, time.monotonic())
+        if evaluation.episodes == 1:
+            self._clips, self._clip_stamps = [], []
+        if len(self._clips) < self.p.video_episodes:
+            caption = f"{self.task.instruction}  {evaluation.env_steps:,} steps  episode {episode.index}"
+            self._clips.append(Clip(episode.jpegs, caption))
+            self._clip_stamps.append(int(episode.stamps[-1]))
+
+    def _episode(self, message: UInt8MultiArray) -> Episode | None:
+        try:
+            return Episode.from_bundle(decode(convert.bytes_of(message), "episode"))
+        except BundleError as error:
+            self.get_logger().error(f"episode ignored: {error}")
+            return None
+
+    def _remember(self, episode: Episode) -> None:
+        bgr = cv2.imdecode(np.frombuffer(episode.jpegs[-1], np.uint8), cv2.IMREAD_COLOR)
+        self._camera = None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        self._path = episode.observations[:, _EE]
+
+    def _on_truth(self, message: DiagnosticArray) -> None:
+        truth = convert.metrics_of(message).get("ground_truth")
+        if truth is not None:
+            self.record.add_truth(convert.header_ns(message), truth)
+
+    def _on_state(self, message: String) -> None:
+        try:
+            said: dict[str, Any] = json.loads(message.data)
+            state, steps = str(said["state"]), int(said["env_steps"])
+        except (ValueError, KeyError, TypeError) as error:
+            self.get_logger().error(f"run/state ignored: {error}")
+            return
+        now, record = time.monotonic(), self.record
+        record.state, record.detail = state, str(said.get("waiting_for") or "")
+        if self.p.mode == "train":
+            record.set_steps(steps, now)
+            record.episodes = max(record.episodes, int(said.get("episodes", 0)))
+        self._expected = int(said.get("eval_episodes", 0)) if int(said.get("eval_round", 0)) else 0
+        if state in ("finished", "failed") and self._over_at is None:
+            self._over_at = now
+
+    # -- what is told
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._over_at is not None:
+            # The last episode and its ground truth may still be on their way.
+            if self._complete() or now - self._over_at > self.p.settle_s:
+                self._finish()
+            return
+        if self.files is None:
+            return
+        self.files.progress(self.record, now)
+        if now - self._drawn_at > self.p.plot_s:
+            self._drawn_at = now
+            self.files.summary(self.record, now)
+            self.files.curve(self.record, now)
+
+    def _complete(self) -> bool:
+        record = self.record
+        if record.state == "failed":
+            return True
+        heard = record.evaluations[-1].episodes if record.evaluations else 0
+        return heard >= self._expected and record.settled
+
+    def _finish(self) -> None:
+        """Write everything and leave."""
+        if self._ended:
+            return
+        self._write_last()
+        if self.record.state == "failed":
+            raise RuntimeError(f"the run failed: {self.record.detail or 'see the log of policy_controller'}")
+        os.kill(os.getpid(), signal.SIGTERM)  # the way in which every node is asked to stop
+
+    def _write_last(self) -> None:
+        self._ended = True
+        if self.files is None:
+            return
+        now = time.monotonic()
+        for clip, stamp in zip(self._clips, self._clip_stamps):
+            clip.success = self.record.success_at(stamp)
+        self.files.progress(self.record, now)
+        self.files.summary(self.record, now)
+        self.files.curve(self.record, now)
+        if self._over_at is not None:
+            self.files.film(self._clips, self.task.control_hz, self.p.video_scale)
+        self.files.close()
+
+    def on_stop(self) -> None:
+        """Leave the figures so far."""
+        if not self._ended:
+            self.record.state = "interrupted"
+            self._write_last()
+
+    # -- what is shown
+
+    def _show(self) -> None:
+        health = self._health()
+        stamp = self.get_clock().now().to_msg()
+        report = DiagnosticArray()
+        report.header.stamp = stamp
+        for node, level in health.items():
+            status = DiagnosticStatus(level=_LEVELS[level], name=f"erl_vlm_ros: {node}", hardware_id="erl_vlm_ros")
+            status.message = {"ok": "running", "warn": "silent", "stale": "not in the graph"}[level]
+            report.status.append(status)
+        self._pub_diagnostics.publish(report)
+        self._pub_markers.publish(markers.overview(self.task, self._path, self.record.last_rating, stamp))
+        raw, jpeg = self._pub_image.get_subscription_count(), self._pub_jpeg.get_subscription_count()
+        if not raw and not jpeg:
+            return
+        image, ns = self._dashboard(health), convert.stamp_to_ns(stamp)
+        if raw:
+            self._pub_image.publish(convert.image_message(image, ns, "monitor"))
+        if jpeg:
+            self._pub_jpeg.publish(convert.compressed_message(encode_jpeg(image), ns, "monitor"))
+
+    def _dashboard(self, health: dict[str, str]) -> np.ndarray:
+        record = self.record
+        success = [(e.env_steps, e.success_rate) for e in record.evaluations if e.success]
+        return render(
+            record.progress(time.monotonic()),
+            f"{self.task.instruction}  ({self.task.name}, seed {self.p.seed})",
+            record.class_names.get(record.n_classes, []),
+            self._camera,
+            success,
+            record.returns,
+            health,
+        )
+
+    def _health(self) -> dict[str, str]:
+        """ok; warn: in the graph, but its figures are old; stale: gone."""
+        present, now = set(self.get_node_names()), time.monotonic()
+        nodes = _ROBOT if self.p.mode == "evaluate" else (*_ROBOT, *_LEARNING)
+        out = {}
+        for node in nodes:
+            silent = now - self.record.heard.get(node, now) > self.p.stale_s
+            out[node] = "stale" if node not in present else "warn" if silent and node != "reward_trainer" else "ok"
+        return out
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run(Monitor, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of standin_vlm, the stand-in for a vision-language model. It is a plain process, not a ROS node: these
+become its command-line options."""
+
+from __future__ import annotations
+
+from erl_vlm_ros.ros.params import Param
+
+PARAMETERS = (
+    Param("host", "127.0.0.1", "Address to listen on."),
+    Param("port", 8000, "Port to listen on.", low=0, high=65_535),
+    Param("task", "", "The task, where prompts do not tell it."),
+    Param("error_rate", 0.2, "Share of answers that are another class, drawn per question.", low=0.0, high=1.0),
+    Param("systematic_rate", 0.0, "Share of kinds of view that are always misjudged.", low=0.0, high=1.0),
+    Param("seed", 0, "Seed of both kinds of error and of the faults.", low=0, high=2**31 - 1),
+    Param("latency", 0.0, "Seconds added to every answer.", low=0.0, high=600.0),
+    Param("fault_rate", 0.0, "Share of requests that meet an HTTP fault.", low=0.0, high=1.0),
+    Param("faults", "", "Comma-separated kinds of fault; empty: all."),
+    Param("no_schema", False, "Refuse response_format with HTTP 400."),
+    Param("api_key_env", "", "Environment variable with a key that requests must carry; empty: none."),
+)  # fmt: skip

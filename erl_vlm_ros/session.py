@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs from the command line: make the run directory, start the graph, show how it goes, sum up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.graph import ACTOR_FILE, GRAPHS, Graph, RunArguments
+from erl_vlm_ros.monitoring.line import duration
+from erl_vlm_ros.monitoring.live import LiveLine
+from erl_vlm_ros.overlay import parse_overrides
+from erl_vlm_ros.paths import resource
+from erl_vlm_ros.rundir import RunDirectory, load_run, read_json, save_run
+from erl_vlm_ros.runner import Domain, Outcome, Supervisor, node_environment, supervise
+from erl_vlm_ros.tasks import load_task
+
+TASK_COPY = "config/task.yaml"
+_FILES = ("summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard", "checkpoint")
+
+
+def train(
+    graph: str,
+    task: str | None,
+    seed: int | None,
+    out: str | None,
+    resume: str | None,
+    max_steps: int | None,
+    headless: bool,
+    settings: Sequence[str],
+) -> Outcome:
+    """Run a training graph to its end and print how it went.
+
+    Raises:
+        ConfigError: nothing was started, or what was started is stopped again.
+    """
+    overrides = parse_overrides(settings)
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError(f"--max-steps must be at least 1, got {max_steps}")
+    if resume is not None:
+        if out is not None and Path(out).resolve() != Path(resume).resolve():
+            raise ConfigError("--resume DIR goes on in DIR itself; leave --out away")
+        before = load_run(resume)
+        for name, given in (("task", task), ("seed", seed)):
+            if given is not None and given != before.get(name):
+                raise ConfigError(f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away")
+        task, seed, folder = before["task"], before["seed"], Path(resume)
+        max_steps = max_steps or before.get("max_steps")
+    else:
+        task, seed = task or "drawer_open", 0 if seed is None else seed
+        folder = Path(out) if out else Path("runs") / f"{Path(task).stem}-seed{seed}"
+    loaded = load_task(task if resume is None else Path(resume) / TASK_COPY)
+    with RunDirectory(folder, resume=resume is not None) as run_directory:
+        path = run_directory.path
+        if resume is None:
+            shutil.copyfile(loaded.path, path / TASK_COPY)
+        arguments = RunArguments(
+            task=str(path / TASK_COPY),
+            out=path,
+            seed=seed,
+            max_steps=max_steps,
+            source=path if resume is not None else None,
+            headless=headless,
+            overrides=overrides,
+        )
+        described = GRAPHS[graph](arguments)
+        limit = described.node("policy_controller").parameters["max_steps"]
+        save_run(path, {"graph": graph, "task": task, "seed": seed, "max_steps": limit})
+        verb = "resuming" if resume is not None else "training"
+        print(f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)", flush=True)
+        outcome = run_graph(described, path, LiveLine(path / "progress.json", _class_names(described, loaded), sys.stdout))
+        _report(outcome, path, limit)
+        return outcome
+
+
+def evaluate(directory: str, episodes: int, seed: int, settings: Sequence[str]) -> tuple[Outcome, dict[str, Any] | None]:
+    """Run the policy of a run directory through the graph. The result is None unless the evaluation finished.
+
+    Raises:
+        ConfigError: no such run, nothing learned yet, or a bad argument.
+    """
+    from erl_vlm_ros.actor_export import export_actor
+
+    if episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, got {episodes}")
+    if seed < 0:
+        raise ConfigError(f"--seed must not be negative, got {seed}")
+    source = Path(directory).resolve()
+    before = load_run(source)
+    overrides = parse_overrides(settings)
+    name = f"seed{seed}-n{episodes}"
+    candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    folder = next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists())
+    with RunDirectory(folder) as run_directory:
+        path = run_directory.path
+        trained = export_actor(source, path / ACTOR_FILE)
+        arguments = RunArguments(
+            task=str(source / TASK_COPY), out=path, seed=seed, source=source, overrides=overrides, episodes=episodes
+        )
+        described = GRAPHS["evaluate_sim"](arguments)
+        print(f"evaluating {source} after {trained:,} steps: {episodes} episodes from seed {seed}", file=sys.stderr, flush=True)
+        outcome = run_graph(described, path, LiveLine(path / "progress.json", (), sys.stderr))
+        if outcome.reason != "finished":
+            _explain(outcome, path)
+            return outcome, None
+        summary = read_json(path / "summary.json")
+    last = summary["evaluations"][-1] if summary["evaluations"] else {}
+    return outcome, {
+        "task": summary["task"],
+        "run": str(source),
+        "trained_seed": before["seed"],
+        "env_steps": trained,
+        "seed": seed,
+        "eval_episodes": summary["eval_episodes"],
+        "success_rate": summary["success_rate"],
+        "mean_progress": last.get("mean_progress"),
+        "wall_s": summary["wall_s"],
+        "files": str(path),
+    }
+
+
+def run_graph(graph: Graph, path: Path, live: LiveLine) -> Outcome:
+    """Start the graph with its parameter files in ``path/config`` and its logs in ``path/logs``; returns its end."""
+    graph = graph.write_parameters(path / "config")
+    logs = path / "logs"
+    domain = None if os.environ.get("ROS_DOMAIN_ID") else Domain()
+    try:
+        profiles = _profiles()
+        environment = node_environment(logs, profiles, domain.number if domain else None)
+        outcome = supervise(Supervisor(graph, logs, environment), live.tick)
+    finally:
+        if domain is not None:
+            domain.close()
+    live.finish()
+    return outcome
+
+
+def _profiles() -> Path | None:
+    try:
+        return resource("config/fastdds.xml")
+    except ConfigError:
+        return None
+
+
+def _class_names(graph: Graph, task: Any) -> list[str]:
+    return task.class_names(graph.node("vlm_rater").parameters["n_classes"] or task.n_classes)
+
+
+def _explain(outcome: Outcome, path: Path) -> None:
+    if outcome.reason == "failed":
+        print(f"{outcome.failed} ended with status {outcome.status}; its last lines:", file=sys.stderr)
+        print("\n".join(f"    {line}" for line in outcome.tail.splitlines()), file=sys.stderr)
+        print(f"all logs: {path / 'logs'}", file=sys.stderr, flush=True)
+
+
+def _report(outcome: Outcome, path: Path, max_steps: int) -> None:
+    """Print what came of a training run and how to go on."""
+    _explain(outcome, path)
+    where = shlex.quote(str(_short(path)))
+    try:
+        summary = read_json(path / "summary.json")
+    except ConfigError:
+        summary = None
+    if summary is not None and outcome.reason != "failed":
+        print(_result(summary))
+        print("files in " + where + ": " + ", ".join(name for name in _FILES if (path / name).exists()))
+    reached = 0 if summary is None else summary["env_steps"]
+    if any((path / "checkpoint").glob("*.safetensors")):
+        further = f" --max-steps {max(2 * max_steps, 1)}" if reached >= max_steps else ""
+        print(f"continue: erl-vlm run train_sim --resume {where}{further}")
+        if outcome.reason == "finished":
+            print(f"evaluate: erl-vlm evaluate {where} --episodes 20 --seed 1000")
+    sys.stdout.flush()
+
+
+def _result(summary: dict[str, Any]) -> str:
+    rate, accuracy = summary["success_rate"], summary["rating_accuracy"]
+    success = "not evaluated" if rate is None else f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
+    rated = f"{summary['ratings_valid']:,} ratings" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
+    return f"{success} after {summary['env_steps']:,} steps, {rated}, {duration(summary['wall_s'])}"
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where that is shorter."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

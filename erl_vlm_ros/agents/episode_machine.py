@@ -25,7 +25,7 @@ class Schedule:
     final_eval_episodes: int
     eval_seed: int
     train: bool = True
-    settle_s: float = 60.0  # longest wait for the learner before the final evaluation
+    settle_timeout_s: float = 60.0  # longest wait for the learner before the final evaluation
     catch_up_s: float = 10.0  # see Machine._learner_lost_data
 
 
@@ -92,20 +92,29 @@ class EpisodeMachine:
         """Whether a round of evaluation episodes is under way, also between two of them."""
         return bool(self._queue)
 
-    @property
-    def eval_count(self) -> int:
-        """Episodes of the newest evaluation round."""
-        return self._round_size
-
-    @property
-    def eval_final(self) -> bool:
-        """Whether the newest evaluation round is the final one."""
-        return self._round_final
-
-    @property
-    def waiting_text(self) -> str:
-        """What stands in the way of the next episode; empty while one runs or when finished."""
-        return self.waiting_for if self.state in (DISARMED, WAITING, RESETTING) else ""
+    def summary(self, failure: str = "") -> dict[str, Any]:
+        """What run/state tells: state (running, evaluating, finished or failed), why nothing runs, and counters."""
+        state = (
+            "failed"
+            if failure
+            else "finished"
+            if self.finished
+            else "evaluating"
+            if self.evaluating
+            else "running"
+        )
+        waiting = self.waiting_for if self.state in (DISARMED, WAITING, RESETTING) else ""
+        return {
+            "state": state,
+            "detail": self.state,
+            "waiting_for": failure or waiting,
+            "env_steps": self.env_steps,
+            "max_steps": self.schedule.max_steps,
+            "episodes": self.episodes,
+            "eval_round": self.eval_round,
+            "eval_episodes": self._round_size,
+            "eval_final": self._round_final,
+        }
 
     def set_armed(self, armed: bool) -> None:
         """The guard's state. Close a running episode first (episode_done or abandon)."""
@@ -226,7 +235,10 @@ class EpisodeMachine:
         """Whether the learner has caught up with the last episodes, or has had long enough to."""
         if self._settle_from is None:
             self._settle_from = now
-        if self.learner.env_steps >= self.env_steps or now - self._settle_from >= self.schedule.settle_s:
+        if (
+            self.learner.env_steps >= self.env_steps
+            or now - self._settle_from >= self.schedule.settle_timeout_s
+        ):
             return True
         self.waiting_for = f"the learner to catch up ({self.learner.env_steps} of {self.env_steps} steps)"
         return False

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,21 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String, UInt8MultiArray
 
 from erl_vlm_ros.agents.command import action_to_command
-from erl_vlm_ros.agents.episode_machine import EpisodeMachine, Learner, Schedule
+from erl_vlm_ros.agents.episode_machine import EpisodeMachine, Schedule
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.agents.frame_sync import LatestSync, StampSync
 from erl_vlm_ros.agents.numpy_actor import NumpyActor
 from erl_vlm_ros.agents.recorder import EpisodeRecorder, square
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.observation import PROPRIO_DIM, build_observation
-from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import BundleError, decode, encode
+from erl_vlm_ros.ros.actor_source import read_file, read_published
+from erl_vlm_ros.ros.bundle import BundleError, encode
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.ros.robot_calls import GuardArmer, Resetter
 from erl_vlm_ros.tasks import load_task
 
 IMAGE, JOINTS, EE, OBJECT = "image", "joint state", "end-effector pose", "object pose"
-_PREFIX = "exploration."
 
 
 class PolicyController(BaseNode):
@@ -54,23 +54,11 @@ class PolicyController(BaseNode):
         self.task = load_task(p.task)
         self.goal = np.array(self.task.goal)
         train = p.mode == "train"
-        self.machine = EpisodeMachine(
-            Schedule(
-                p.max_steps,
-                p.eval_every,
-                p.eval_episodes,
-                p.final_eval_episodes,
-                p.eval_seed,
-                train,
-                p.settle_timeout_s,
-            )
-        )
+        schedule = {f.name: getattr(p, f.name) for f in fields(Schedule) if hasattr(p, f.name)}
+        self.machine = EpisodeMachine(Schedule(**schedule, train=train))
+        exploration = {f.name: self.values[f"exploration.{f.name}"] for f in fields(ExplorationConfig)}
         exploration = ExplorationConfig(
-            **{
-                key[len(_PREFIX) :]: tuple(value) if isinstance(value, list) else value
-                for key, value in self.values.items()
-                if key.startswith(_PREFIX)
-            }
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in exploration.items()}
         )
         self.rollout = RolloutPolicy(exploration, self.task, p.seed + 3)
         self.evaluator = RolloutPolicy(exploration, self.task, p.seed + 4)
@@ -87,7 +75,7 @@ class PolicyController(BaseNode):
         self._failure = ""
         self._said = ""
         if not train:
-            self._newest = self._actor = _actor_from_file(p.actor_file)
+            self._newest = self._actor = read_file(p.actor_file)
         self._restore()
         self._make_topics()
         self.reset_call = Resetter(self, p.set_episode_seed, p.reset_timeout_s)
@@ -126,16 +114,9 @@ class PolicyController(BaseNode):
 
     def _on_actor(self, message: UInt8MultiArray) -> None:
         try:
-            bundle = decode(convert.bytes_of(message), "actor")
-            meta = bundle.meta
-            learner = Learner(
-                *(int(meta[key]) for key in ("version", "env_steps", "episodes", "episode_budget")),
-                explore=meta["phase"] == "explore",
-                has_weights=bool(bundle.arrays),
-            )
-            actor = NumpyActor(bundle.arrays) if bundle.arrays else None
-        except (BundleError, KeyError, ValueError, TypeError) as error:
-            self.get_logger().error(f"learning/actor ignored: {type(error).__name__}: {error}")
+            learner, actor = read_published(convert.bytes_of(message))
+        except BundleError as error:
+            self.get_logger().error(f"learning/actor ignored: {error}")
             return
         before = (self.machine.env_steps, self.machine.episodes)
         self._newest = (actor, learner.version)
@@ -340,29 +321,7 @@ class PolicyController(BaseNode):
 
     def _say_state(self) -> None:
         """Publish run/state when it has changed."""
-        machine = self.machine
-        overall = (
-            "failed"
-            if self._failure
-            else "finished"
-            if machine.finished
-            else "evaluating"
-            if machine.evaluating
-            else "running"
-        )
-        text = json.dumps(
-            {
-                "state": overall,
-                "detail": machine.state,
-                "waiting_for": self._failure or machine.waiting_text,
-                "env_steps": machine.env_steps,
-                "max_steps": self.p.max_steps,
-                "episodes": machine.episodes,
-                "eval_round": machine.eval_round,
-                "eval_episodes": machine.eval_count,
-                "eval_final": machine.eval_final,
-            }
-        )
+        text = json.dumps(self.machine.summary(self._failure))
         if text != self._said:
             self._said = text
             self._pub_state.publish(String(data=text))
@@ -406,18 +365,6 @@ class PolicyController(BaseNode):
         """Keep the counters and the random state."""
         if self.machine.schedule.train:
             self._save()
-
-
-def _actor_from_file(path: str) -> tuple[NumpyActor, int]:
-    if not path:
-        raise ConfigError("parameter 'actor_file' is empty; mode evaluate needs the file of an actor bundle")
-    try:
-        bundle = decode(Path(path).read_bytes(), "actor")
-        return NumpyActor(bundle.arrays), int(bundle.meta.get("version", -1))
-    except OSError as error:
-        raise ConfigError(f"actor_file {path}: {error.strerror}") from error
-    except (BundleError, ValueError, KeyError) as error:
-        raise ConfigError(f"actor_file {path}: {error}") from error
 
 
 def main(args: list[str] | None = None) -> int:

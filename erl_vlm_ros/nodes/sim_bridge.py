@@ -29,6 +29,7 @@ from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.sim.arm import FINGER_NAMES, JOINT_NAMES, SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore, LockStep, State
+from erl_vlm_ros.tasks import load_task
 
 _STILL = (0.0, 0.0, 0.0)
 _JOINTS = [*JOINT_NAMES, *FINGER_NAMES]
@@ -42,7 +43,7 @@ class SimBridge(BaseNode):
     def __init__(self) -> None:
         super().__init__(self.NAME)
         p = self.p
-        self.arm = SimArm(p.task, (p.image_width, p.image_height))
+        self.arm = SimArm(load_task(p.task).name, (p.image_width, p.image_height))
         self.core = BridgeCore(self.arm, p.seed)
         if not p.lock_step:
             self.core.stamp = self.get_clock().now().nanoseconds
@@ -60,7 +61,9 @@ class SimBridge(BaseNode):
             self._observe()
         else:
             self.wall_timer(self.arm.control_period, self._tick)
-        self.get_logger().info(f"{p.task}, seed {p.seed}, {'lock-step' if p.lock_step else 'real time'}")
+        self.get_logger().info(
+            f"{self.arm.task.name}, seed {p.seed}, {'lock-step' if p.lock_step else 'real time'}"
+        )
 
     def _make_topics(self) -> None:
         sensor = qos.sensor(self.p.reliable_sensors)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from erl_vlm_ros.ros.params import Param
 
 PARAMETERS = (
-    Param("task", "drawer_open", "Name of a simulated task, a file in config/tasks."),
+    Param("task", "drawer_open", "Name or path of the task file; its name must be a simulated task."),
     Param(
         "seed",
         0,

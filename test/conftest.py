@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all tests. rclpy is only imported by tests that ask for a ROS fixture."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture
+def ros_domain(monkeypatch):
+    """A ROS domain that nobody else on this machine uses, in the environment; for this test and its processes."""
+    from erl_vlm_ros.runner import Domain
+
+    domain = Domain()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain.number))
+    if "ROS_LOCALHOST_ONLY" not in os.environ:
+        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    yield domain.number
+    domain.close()

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A test's own ROS node, and the package's nodes as real processes under it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros]')")
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # s; only a failing test waits this long
+
+
+class Ros:
+    """Publish, collect and call on one node; start and stop the package's nodes. Every wait has a deadline."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+        self.node = Node("test", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.processes: dict[str, subprocess.Popen] = {}
+
+    # -- processes
+
+    def start(self, name: str, **parameters: Any) -> subprocess.Popen:
+        """Run ``erl_vlm_ros.nodes.NAME``; its output goes to a file that a failing test shows."""
+        command = [sys.executable, "-m", f"erl_vlm_ros.nodes.{name}", "--ros-args"]
+        for key, value in parameters.items():
+            command += ["-p", f"{key.replace('__', '.')}:={json.dumps(value)}"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        with (self.folder / f"{name}.log").open("a") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+        self.processes[name] = process
+        return process
+
+    def log(self, name: str) -> str:
+        """What the node printed so far."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def stop(self, name: str, number: int = signal.SIGINT) -> int:
+        """Send a signal and wait; returns the exit status. The executor keeps running, as peers would."""
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        self.until(lambda: process.poll() is not None, f"{name} to stop")
+        return process.returncode
+
+    # -- topics and services
+
+    def collect(self, kind: type, topic: str, qos: Any) -> list[Any]:
+        """Messages of a topic, in a list that grows."""
+        found: list[Any] = []
+        self.node.create_subscription(kind, topic, found.append, qos)
+        return found
+
+    def publisher(self, kind: type, topic: str, qos: Any, readers: int = 1) -> Any:
+        """A publisher, returned once ``readers`` subscriptions are matched."""
+        out = self.node.create_publisher(kind, topic, qos)
+        self.until(lambda: out.get_subscription_count() >= readers, f"a subscriber of {topic}")
+        return out
+
+    def call(self, kind: type, service: str, request: Any) -> Any:
+        """Call a service; returns the response."""
+        client = self.node.create_client(kind, service)
+        self.until(client.service_is_ready, f"service {service}")
+        future = client.call_async(request)
+        self.until(future.done, f"an answer of {service}")
+        self.node.destroy_client(client)
+        return future.result()
+
+    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+        """Serve callbacks until the condition holds; fails the test at the deadline."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {p.name}\n{p.read_text()[-2000:]}" for p in self.folder.glob("*.log"))
+                pytest.fail(f"waited {patience:g} s for {what}\n{logs}")
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def serve(self, seconds: float) -> None:
+        """Serve callbacks for a while: to show that something does NOT happen."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+@pytest.fixture
+def ros(ros_domain, tmp_path):
+    """A Ros on a domain of its own."""
+    out = Ros(tmp_path)
+    yield out
+    out.close()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""safety_guard as a process, over real DDS."""
+
+import signal
+
+import pytest
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray, String
+from std_srvs.srv import SetBool, Trigger
+
+from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.tasks import load_task
+
+TASK = load_task("drawer_open")
+INSIDE = (0.4, 0.0, 0.2)
+NAN = float("nan")
+
+
+class Guard:
+    """A running guard, what it sends, and what it says."""
+
+    def __init__(self, ros, arm=True, **parameters):
+        self.ros = ros
+        self.sent = ros.collect(TwistStamped, names.ARM_TWIST, qos.metrics())
+        self.widths = ros.collect(Float64MultiArray, names.ARM_GRIPPER, qos.metrics())
+        self.armed = ros.collect(Bool, names.ARMED, qos.latched())
+        self.estopped = ros.collect(Bool, names.ESTOP_STATE, qos.latched())
+        self.reasons = ros.collect(String, names.REASON, qos.latched())
+        ros.start("safety_guard", **parameters)
+        self.twist = ros.publisher(TwistStamped, names.POLICY_TWIST, qos.command())
+        self.width = ros.publisher(Float64MultiArray, names.POLICY_GRIPPER, qos.command())
+        self.ee = ros.publisher(PoseStamped, names.EE_POSE, qos.sensor(True))
+        if arm:
+            assert self.set_armed(True).success
+
+    def set_armed(self, on):
+        return self.ros.call(SetBool, names.ARM, SetBool.Request(data=on))
+
+    def pose(self, stamp, position=INSIDE, frame="base_link"):
+        self.ee.publish(convert.pose_message(position, (0, 0, 0, 1), stamp, frame))
+
+    def command(self, stamp, velocity, position=INSIDE, frame="base_link"):
+        self.pose(stamp, position)
+        self.twist.publish(convert.twist_message(velocity, stamp, frame))
+
+    def answer(self, stamp):
+        self.ros.until(lambda: any(convert.header_ns(m) == stamp for m in self.sent), f"an answer to {stamp}")
+        return next(convert.linear_of(m) for m in self.sent if convert.header_ns(m) == stamp)
+
+    def stamps(self):
+        return {convert.header_ns(m) for m in self.sent}
+
+    def says(self, text):
+        self.ros.until(lambda: self.reasons and text in self.reasons[-1].data, f"the reason '{text}'")
+
+
+def test_starts_disarmed_and_passes_commands_on_once_armed(ros):
+    guard = Guard(ros, arm=False)
+    guard.says("disarmed")
+    ros.until(lambda: guard.armed and guard.estopped, "the latched states")
+    assert not guard.armed[-1].data and not guard.estopped[-1].data
+    guard.command(1_000, (0.1, 0, 0))
+    ros.serve(0.3)
+    assert guard.sent == []
+    assert guard.set_armed(True).success
+    guard.command(2_000, (0.1, -0.2, 0.3))
+    assert guard.answer(2_000) == (0.1, -0.2, 0.3)
+    guard.command(2_000, (0.1, -0.2, 0.3))  # asked again: the same answer again
+    ros.until(lambda: len([m for m in guard.sent if convert.header_ns(m) == 2_000]) >= 2, "the answer again")
+    assert guard.stamps() == {2_000}
+
+
+def test_lock_step_waits_for_the_pose_of_the_same_stamp(ros):
+    guard = Guard(ros)
+    guard.pose(1_000)
+    guard.twist.publish(convert.twist_message((0.5, 0, 0), 2_000, "base_link"))
+    ros.serve(0.2)
+    assert guard.sent == []
+    guard.pose(2_000, (TASK.workspace_max[0] - 0.01, 0.0, 0.2))
+    assert guard.answer(2_000)[0] == pytest.approx(0.1)  # judged where the arm is now: 1 cm in 0.1 s
+
+
+@pytest.mark.parametrize(
+    "velocity, frame, reason",
+    [((NAN, 0, 0), "base_link", "not finite"), ((0, float("inf"), 0), "base_link", "not finite"), ((0.1, 0, 0), "world", "frame 'world'")],
+)
+def test_bad_commands_are_rejected_with_the_reason(ros, velocity, frame, reason):
+    guard = Guard(ros)
+    guard.command(1_000, velocity, frame=frame)
+    guard.says(reason)
+    guard.command(2_000, (0.1, 0, 0))
+    guard.answer(2_000)
+    assert guard.stamps() == {2_000}
+
+
+def test_rotation_is_rejected(ros):
+    guard = Guard(ros)
+    message = convert.twist_message((0.1, 0, 0), 1_000, "base_link")
+    message.twist.angular.z = 0.5
+    guard.pose(1_000)
+    guard.twist.publish(message)
+    guard.says("rotation")
+    assert guard.sent == []
+
+
+def test_box_and_speed_are_kept(ros):
+    guard = Guard(ros, max_speed=0.2)
+    guard.command(1_000, (0.5, 0, 0))
+    assert guard.answer(1_000) == pytest.approx((0.2, 0, 0))
+    guard.says("speed")
+    low = TASK.workspace_min[2]
+    guard.command(2_000, (0, 0, -0.2), position=(0.4, 0, low + 0.005))
+    assert guard.answer(2_000) == pytest.approx((0, 0, -0.05))
+    guard.says("box")
+    guard.command(3_000, (0, 0, -0.2), position=(0.4, 0, low - 0.05))  # outside already: only back in
+    assert guard.answer(3_000) == (0, 0, 0)
+    guard.command(4_000, (0, 0, 0.2), position=(0.4, 0, low - 0.05))
+    assert guard.answer(4_000) == pytest.approx((0, 0, 0.2))
+
+
+def test_gripper_is_clipped_and_nan_refused(ros):
+    guard = Guard(ros)
+    guard.width.publish(convert.width_message(NAN, 1))
+    guard.says("gripper width is not finite")
+    guard.width.publish(convert.width_message(0.5, 2))
+    ros.until(lambda: guard.widths, "a gripper command")
+    assert [convert.width_of(m) for m in guard.widths] == [(0.08, 2)]
+
+
+def test_estop_latches_until_cleared_and_armed_again(ros):
+    guard = Guard(ros)
+    assert ros.call(Trigger, names.ESTOP, Trigger.Request()).success
+    ros.until(lambda: guard.estopped and guard.estopped[-1].data and not guard.armed[-1].data, "the e-stop state")
+    refused = guard.set_armed(True)
+    assert not refused.success and "clear" in refused.message
+    guard.command(1_000, (0.1, 0, 0))
+    guard.says("e-stop")
+    assert ros.call(Trigger, names.CLEAR_ESTOP, Trigger.Request()).success
+    ros.until(lambda: not guard.estopped[-1].data, "the cleared state")
+    guard.command(2_000, (0.1, 0, 0))
+    guard.says("disarmed")
+    assert guard.sent == []
+    assert not ros.call(Trigger, names.CLEAR_ESTOP, Trigger.Request()).success  # nothing to clear
+    assert guard.set_armed(True).success
+    guard.command(3_000, (0.1, 0, 0))
+    guard.answer(3_000)
+
+
+def real_time(ros, **parameters):
+    """A guard in real time, with state messages at 50 Hz while ``state`` is on, and commands while ``velocity`` is set."""
+    guard = Guard(ros, lock_step=False, **parameters)
+    joints = ros.publisher(JointState, names.JOINT_STATES, qos.sensor(True))
+    guard.state, guard.velocity = True, None
+
+    def feed():
+        now = ros.node.get_clock().now().nanoseconds
+        if guard.state:
+            joints.publish(convert.joint_message(["joint1"], [0.0], [0.0], now))
+            guard.pose(now)
+        if guard.velocity is not None:
+            guard.twist.publish(convert.twist_message(guard.velocity, now, "base_link"))
+
+    ros.node.create_timer(0.02, feed)
+    return guard
+
+
+def test_real_time_republishes_and_stops_when_something_falls_silent(ros):
+    guard = real_time(ros, command_timeout_s=0.3, state_timeout_s=0.3)
+    guard.says("no policy command")
+    assert all(convert.linear_of(m) == (0, 0, 0) for m in guard.sent)
+    guard.velocity = (0.1, 0, 0)
+    ros.until(lambda: guard.sent and convert.linear_of(guard.sent[-1])[0] == 0.1, "the command to pass")
+    guard.velocity = None
+    count = len(guard.sent)
+    guard.says("no policy command for")
+    still = [convert.linear_of(m)[0] for m in guard.sent[count:]]
+    assert len(still) >= 8 and still[0] == 0.1  # held and repeated until the time limit
+    ros.until(lambda: convert.linear_of(guard.sent[-1]) == (0, 0, 0), "zeros")
+    guard.velocity = (0.1, 0, 0)
+    ros.until(lambda: convert.linear_of(guard.sent[-1])[0] == 0.1, "motion again")
+    guard.state = False
+    guard.says("no joint_states for")
+    ros.until(lambda: convert.linear_of(guard.sent[-1]) == (0, 0, 0), "zeros")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_zeros_on_shutdown(ros, number):
+    guard = real_time(ros)
+    guard.velocity = (0.1, 0, 0)
+    ros.until(lambda: guard.sent and convert.linear_of(guard.sent[-1])[0] == 0.1, "the command to pass")
+    assert ros.stop("safety_guard", number) == 0
+    ros.until(lambda: [convert.linear_of(m) for m in guard.sent[-5:]] == [(0, 0, 0)] * 5, "zeros")
+    assert not guard.armed[-1].data

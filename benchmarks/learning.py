@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success against steps, ratings and wall time: our default, the paper's reward model, its ablations, and truth.
+
+Every run is the one-process loop (`erl_vlm_ros/local.py`): the same parts as the graph, without DDS. Ratings come
+from the stand-in server over HTTP with the given error rate; `sparse` and `dense` use the simulator's truth.
+
+    python benchmarks/learning.py --jobs 2 --out learning.jsonl
+    python benchmarks/learning.py --task sweep_into --variants default --steps 25000
+
+Rows that are in --out already are not run again. Prints a table, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ERL = {"recipe": "erl"}
+VARIANTS = {
+    "default": ("trunk and heads (our default)", "model", {}),
+    "erl_vlm": ("ERL-VLM: MAE, stratified, weights", "model", ERL),
+    "no_mae": ("ERL-VLM without MAE (cross-entropy)", "model", ERL | {"erl.loss": "ce"}),
+    "no_stratified": ("ERL-VLM without stratified batches", "model", ERL | {"erl.stratified": False}),
+    "no_weights": ("ERL-VLM without class weights", "model", ERL | {"erl.class_weights": False}),
+    "vanilla_rbrl": ("vanilla RbRL", "model", ERL | {"erl.loss": "ce", "erl.stratified": False, "erl.class_weights": False}),
+    "sparse": ("true sparse reward", "sparse", {}),
+    "dense": ("true dense reward (upper bound)", "dense", {}),
+}
+
+
+def main() -> None:
+    """Run what is asked for, print the table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="drawer_open")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="not the seeds 100 to 199 used for tuning")
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--error-rate", type=float, default=0.2)
+    parser.add_argument("--systematic-rate", type=float, default=0.0)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=None, help="JSON lines, one a run; kept and continued")
+    parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.single:
+        print(json.dumps(single(args)))
+        return
+    rows = load(args.out)
+    wanted = [(v, s) for s in args.seeds for v in args.variants]
+    todo = [(v, s) for v, s in wanted if not any(matches(row, args, v, s) for row in rows)]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for row in pool.map(lambda job: child(args, *job), todo):
+            rows.append(row)
+            print(f"  {row['variant']} seed {row['seed']}: {row['success_rate']:.2f} after {row['env_steps']} steps", file=sys.stderr)
+            if args.out:
+                with args.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    rows = [row for row in rows if any(matches(row, args, v, s) for v, s in wanted)]
+    print(table(rows, args))
+    print(json.dumps({"benchmark": "learning", "task": args.task, "error_rate": args.error_rate, "rows": summary(rows, args)}))
+
+
+def single(args: argparse.Namespace) -> dict:
+    """One run in this process."""
+    import torch
+
+    from erl_vlm_ros.local import LocalConfig, LocalLoop
+    from erl_vlm_ros.settings import exploration_config, learner_config, node_values, reward_config
+    from erl_vlm_ros.tasks import load_task
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    variant, seed = args.variants[0], args.seeds[0]
+    _, source, reward = VARIANTS[variant]
+    task, extra = load_task(args.task), overrides(args.set)
+    values = {node: node_values(node, task, extra.get(node)) for node in ("sac_learner", "policy_controller")}
+    reward_values = node_values("reward_trainer", task, reward | extra.get("reward_trainer", {}))
+    config = LocalConfig(
+        learner=learner_config(values["sac_learner"], task), reward=reward_config(reward_values, task),
+        exploration=exploration_config(values["policy_controller"]), max_steps=args.steps, reward_source=source,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, Endpoint(args, seed, source) as url:
+        loop = LocalLoop(task, config, seed, lambda truth: teacher(url, task, config, folder))
+        out = loop.run()
+    return out | {"variant": variant, "error_rate": args.error_rate, "systematic_rate": args.systematic_rate, "set": args.set, "steps": args.steps}
+
+
+def teacher(url: str | None, task, config, folder: str):
+    """Rates over HTTP; a run on the simulator's truth has no teacher."""
+    if url is None:
+        return None
+    from erl_vlm_ros.feedback.config import RaterConfig
+    from erl_vlm_ros.feedback.ledger import Ledger
+    from erl_vlm_ros.feedback.rater import VlmRater
+
+    rater_config = RaterConfig(base_url=url, n_classes=config.reward.n_classes, max_queries=10**6)
+    return VlmRater(rater_config, task, Ledger(Path(folder) / "ledger.sqlite")).rate_batch
+
+
+class Endpoint:
+    """The stand-in server in a process of its own."""
+
+    def __init__(self, args: argparse.Namespace, seed: int, source: str) -> None:
+        self.command = [
+            sys.executable, "-m", "erl_vlm_ros.sim.standin_vlm", "--port", "0", "--seed", str(seed),
+            "--error-rate", str(args.error_rate), "--systematic-rate", str(args.systematic_rate),
+        ]  # fmt: skip
+        self.process = None
+        self.wanted = source == "model"
+
+    def __enter__(self) -> str | None:
+        if not self.wanted:
+            return None
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return f"http://127.0.0.1:{json.loads(self.process.stdout.readline())['port']}/v1"
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=10)
+
+
+def overrides(pairs: list[str]) -> dict[str, dict]:
+    """``node.param=value`` pairs as {node: {param: value}}; values are JSON where they parse."""
+    out: dict[str, dict] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        node, _, name = key.partition(".")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        out.setdefault(node, {})[name] = value
+    return out
+
+
+def child(args: argparse.Namespace, variant: str, seed: int) -> dict:
+    """One run in a process of its own; its error text on failure."""
+    command = [sys.executable, __file__, "--single", "--task", args.task, "--variants", variant, "--seeds", str(seed), "--steps", str(args.steps)]
+    command += ["--error-rate", str(args.error_rate), "--systematic-rate", str(args.systematic_rate), "--set", *args.set]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{variant} seed {seed} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def load(path: Path | None) -> list[dict]:
+    """Rows of earlier calls."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
+
+
+def matches(row: dict, args: argparse.Namespace, variant: str, seed: int) -> bool:
+    """Whether a row is this run."""
+    keys = {"variant": variant, "seed": seed, "task": args.task, "error_rate": args.error_rate, "systematic_rate": args.systematic_rate}
+    return all(row[k] == v for k, v in (keys | {"set": args.set, "steps": args.steps}).items())
+
+
+def first_at(row: dict, level: float) -> dict | None:
+    """The first evaluation at or above a success rate; a noisy first crossing."""
+    return next((h for h in row["history"] if h["success_rate"] >= level), None)
+
+
+def summary(rows: list[dict], args: argparse.Namespace) -> list[dict]:
+    """Per variant: final success of each seed (mean of the last three evaluations too), and first crossings of 80%."""
+    out = []
+    for variant in args.variants:
+        own = sorted((r for r in rows if r["variant"] == variant), key=lambda r: r["seed"])
+        crossings = [first_at(r, 0.8) for r in own]
+        out.append({
+            "variant": variant, "seeds": [r["seed"] for r in own], "final": [r["success_rate"] for r in own],
+            "last3": [round(statistics.mean(h["success_rate"] for h in r["history"][-3:]), 3) for r in own],
+            "steps_to_80": [c and c["env_steps"] for c in crossings], "ratings_to_80": [c and c["ratings"] for c in crossings],
+            "wall_s_to_80": [c and c["wall_s"] for c in crossings], "wall_s": [round(r["wall_s"], 1) for r in own],
+            "rating_accuracy": [round(r["rating_accuracy"], 3) for r in own],
+        })  # fmt: skip
+    return out
+
+
+def table(rows: list[dict], args: argparse.Namespace) -> str:
+    """Markdown table; `-` is 'not within the steps'."""
+    head = "| variant | final success, per seed | mean of last 3 | steps to 80% | ratings to 80% | wall s to 80% | wall s |"
+    lines = [head, "|" + "---|" * 7]
+    for row in summary(rows, args):
+        cells = [VARIANTS[row["variant"]][0]]
+        for key in ("final", "last3", "steps_to_80", "ratings_to_80", "wall_s_to_80", "wall_s"):
+            cells.append(" / ".join("-" if v is None else f"{v:g}" for v in row[key]))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

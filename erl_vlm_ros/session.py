@@ -182,7 +182,7 @@ def _report(outcome: Outcome, path: Path, max_steps: int) -> None:
 
 def _result(summary: dict[str, Any]) -> str:
     rate, accuracy = summary["success_rate"], summary["rating_accuracy"]
-    success = "not evaluated" if rate is None else f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
+    success = "not evaluated (learning had not begun)" if rate is None else f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
     rated = f"{summary['ratings_valid']:,} ratings" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
     return f"{success} after {summary['env_steps']:,} steps, {rated}, {duration(summary['wall_s'])}"
 

@@ -186,17 +186,18 @@ class Monitor(BaseNode):
 
     def _write_last(self) -> None:
         self._ended = True
-        if self.files is None:
+        files, self.files = self.files, None  # what still arrives is not recorded
+        if files is None:
             return
         now = time.monotonic()
         for clip, stamp in zip(self._clips, self._clip_stamps):
             clip.success = self.record.success_at(stamp)
-        self.files.progress(self.record, now)
-        self.files.summary(self.record, now)
-        self.files.curve(self.record, now)
+        files.progress(self.record, now)
+        files.summary(self.record, now)
+        files.curve(self.record, now)
         if self._over_at is not None:
-            self.files.film(self._clips, self.task.control_hz, self.p.video_scale)
-        self.files.close()
+            files.film(self._clips, self.task.control_hz, self.p.video_scale)
+        files.close()
 
     def on_stop(self) -> None:
         """Leave the figures so far."""

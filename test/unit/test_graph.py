@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node graphs: what they start, how parameters are layered, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.graph import GRAPHS, STANDIN, RunArguments, evaluate_sim, train_sim
+from erl_vlm_ros.overlay import check, flatten, parse_overrides, read_parameter_file
+from erl_vlm_ros.paths import resource
+from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.tasks import load_task, task_names
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    def make(**values):
+        return RunArguments(**{"task": "drawer_open", "out": tmp_path, **values})
+
+    return make
+
+
+def test_graph_needs_neither_rclpy_nor_launch():
+    code = (
+        "import sys, erl_vlm_ros.graph, erl_vlm_ros.runner, erl_vlm_ros.session, erl_vlm_ros.cli\n"
+        "bad = {'rclpy', 'launch', 'torch', 'mujoco'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+@pytest.mark.parametrize("task", task_names())
+def test_every_graph_and_task_resolves(arguments, name, task):
+    graph = GRAPHS[name](arguments(task=task))
+    for spec in graph.nodes:
+        assert {p.name for p in PARAMETERS[spec.name]} <= set(spec.parameters)
+    assert graph.ends_with in [spec.name for spec in graph.nodes]
+
+
+def test_the_run_fixes_task_seed_and_folders(arguments, tmp_path):
+    graph = train_sim(arguments(seed=7, max_steps=123))
+    for spec in graph.nodes:
+        if "seed" in spec.parameters:
+            assert spec.parameters["seed"] == 7
+        if "checkpoint_dir" in spec.parameters:
+            assert spec.parameters["checkpoint_dir"] == str(tmp_path / "checkpoint")
+    assert graph.node("policy_controller").parameters["max_steps"] == 123
+    assert graph.node("monitor").parameters["max_steps"] == 123
+    assert graph.node("vlm_rater").parameters["ledger"] == str(tmp_path / "ledger.sqlite")
+    port = graph.node(STANDIN).parameters["port"]
+    assert graph.node("vlm_rater").parameters["base_url"] == f"http://127.0.0.1:{port}/v1"
+
+
+def test_layers_later_ones_win(arguments, tmp_path):
+    task = yaml.safe_load(open(load_task("drawer_open").path))
+    task["parameters"] = {"sac_learner": {"first_ratings": 11, "round_ratings": 12}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(task))
+    graph = train_sim(arguments(task=str(file), overrides={"sac_learner": {"round_ratings": 13}}))
+    values = graph.node("sac_learner").parameters
+    assert (values["first_ratings"], values["round_ratings"]) == (11, 13)
+    assert graph.node("policy_controller").parameters["auto_arm"] is True  # from config/train_sim.yaml
+
+
+def test_monitor_knows_the_learners_budget(arguments):
+    graph = train_sim(arguments(overrides={"sac_learner": {"max_ratings": 321}}))
+    assert graph.node("monitor").parameters["max_ratings"] == 321
+
+
+def test_written_parameters_are_read_back_by_a_resumed_run(arguments, tmp_path):
+    (tmp_path / "config").mkdir()
+    first = train_sim(arguments(seed=5, overrides={"sac_learner": {"first_ratings": 42}}))
+    first.write_parameters(tmp_path / "config")
+    again = train_sim(arguments(seed=5, source=tmp_path))
+    assert again.node("sac_learner").parameters["first_ratings"] == 42
+    assert again.node("sac_learner").parameters["resume"] is True
+    assert first.node("sac_learner").parameters["resume"] is False
+
+
+def test_commands(arguments, tmp_path):
+    (tmp_path / "config").mkdir()
+    graph = train_sim(arguments(overrides={STANDIN: {"error_rate": 0.35, "no_schema": True}})).write_parameters(
+        tmp_path / "config"
+    )
+    node = graph.node("sac_learner").command()
+    assert node[:3] == ["-m", "erl_vlm_ros.nodes.sac_learner", "--ros-args"]
+    assert node[-2:] == ["--params-file", str(tmp_path / "config" / "sac_learner.yaml")]
+    server = graph.node(STANDIN).command()
+    assert server[server.index("--error-rate") + 1] == "0.35" and "--no-schema" in server
+    assert graph.node("vlm_rater").after == STANDIN and graph.node(STANDIN).ready_text
+
+
+def test_standin_options_are_those_of_its_table():
+    from erl_vlm_ros.sim.standin_vlm import parser
+
+    actions = {a.dest: a for a in parser()._actions if a.dest != "help"}
+    table = {p.name: p for p in PARAMETERS[STANDIN]}
+    assert set(actions) == set(table)
+    for name, param in table.items():
+        assert (actions[name].nargs == 0) == (param.type == "bool"), name
+
+
+def test_evaluation_uses_the_runs_parameters(arguments, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "eval"
+    (run / "config").mkdir(parents=True)
+    train_sim(arguments(out=run, overrides={"sim_bridge": {"image_width": 96}})).write_parameters(run / "config")
+    graph = evaluate_sim(arguments(out=out, source=run, seed=1000, episodes=3))
+    controller = graph.node("policy_controller").parameters
+    assert controller["mode"] == "evaluate" and controller["eval_seed"] == 1000
+    assert controller["final_eval_episodes"] == 3 and controller["checkpoint_dir"] == ""
+    assert graph.node("sim_bridge").parameters["image_width"] == 96
+    assert not any(spec.name in ("sac_learner", STANDIN) for spec in graph.nodes)
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("sac_lerner.seed=1", ["sac_lerner"]),
+        ("sac_learner.sede=1", ["sac_learner", "sede"]),
+        ("sac_learner.capacity=many", ["capacity"]),
+        ("sac_learner.capacity=1", ["capacity"]),
+        ("sac_learner.seed", ["--set"]),
+        ("=3", ["--set"]),
+        ("sac_learner.seed=[1", ["--set", "YAML"]),
+    ],
+)
+def test_a_bad_setting_is_named(arguments, setting, names):
+    with pytest.raises(ConfigError) as error:
+        train_sim(arguments(overrides=parse_overrides([setting])))
+    for name in names:
+        assert name in str(error.value)
+
+
+def test_a_node_of_another_graph_is_refused(arguments):
+    with pytest.raises(ConfigError, match="evaluate_sim has no node sac_learner"):
+        evaluate_sim(arguments(overrides={"sac_learner": {"seed": 1}}))
+
+
+def test_a_key_that_no_node_declares_is_refused(tmp_path, arguments):
+    task = yaml.safe_load(open(load_task("drawer_open").path))
+    task["parameters"] = {"sac_learner": {"no_such_key": 1}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(task))
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*no_such_key"):
+        train_sim(arguments(task=str(file)))
+    with pytest.raises(ConfigError, match="nothing"):
+        check({"/**": {"nothing": 1}}, "file.yaml")
+
+
+def test_every_shipped_parameter_file_is_valid():
+    for file in sorted(resource("config").glob("*.yaml")):
+        check(read_parameter_file(file), str(file))
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "node: 3", "node: {parameters: {}}", "node: {ros__parameters: 3}", "a: ["])
+def test_a_malformed_parameter_file_is_named(tmp_path, text):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        read_parameter_file(file)
+
+
+def test_setting_values_keep_the_declared_type():
+    read = parse_overrides(["vlm_rater.model=4", "sac_learner.sac.hidden=[64, 64]", "monitor.settle_s=3"])
+    assert read["vlm_rater"]["model"] == "4"
+    assert read["sac_learner"]["sac.hidden"] == [64, 64]
+    assert flatten({"a": {"b": 1, "c": {"d": 2}}}) == {"a.b": 1, "a.c.d": 2}

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run directory refuses what would lose data, and says what to do."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from erl_vlm_ros import rundir
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.rundir import RunDirectory, atomic_write, load_run, read_json, save_run
+
+
+def test_new_then_locked_then_used(tmp_path):
+    out = tmp_path / "run"
+    with RunDirectory(out) as run:
+        assert all((run.path / name).is_dir() for name in ("config", "checkpoint", "logs"))
+        with pytest.raises(ConfigError, match="in use"):
+            RunDirectory(out)
+        save_run(run.path, {"seed": 3})
+    with pytest.raises(ConfigError, match=r"--resume"):
+        RunDirectory(out)
+    with RunDirectory(out, resume=True):
+        assert load_run(out) == {"seed": 3}
+        with pytest.raises(ConfigError, match="in use"):
+            RunDirectory(out, resume=True)
+
+
+@pytest.mark.parametrize("trace", ["checkpoint/sac_learner.safetensors", "summary.json", "ledger.sqlite", "metrics.csv"])
+def test_any_trace_of_a_run_is_kept(tmp_path, trace):
+    (tmp_path / trace).parent.mkdir(exist_ok=True)
+    (tmp_path / trace).write_text("precious")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        RunDirectory(tmp_path)
+    assert (tmp_path / trace).read_text() == "precious"
+
+
+def test_an_empty_folder_may_be_used_again(tmp_path):
+    RunDirectory(tmp_path / "a").close()
+    RunDirectory(tmp_path / "a").close()
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(ConfigError, match="no run to continue"):
+        RunDirectory(tmp_path / "absent", resume=True)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_full_disk(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(rundir.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ConfigError, match="10 MB free"):
+        RunDirectory(tmp_path / "run")
+
+
+def test_a_path_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot write there"):
+        RunDirectory(tmp_path / "file")
+
+
+def test_damaged_files_are_named(tmp_path):
+    file = tmp_path / "x.json"
+    for text in ("{", "[]"):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=r"x\.json"):
+            read_json(file)
+    with pytest.raises(ConfigError, match="gone"):
+        read_json(tmp_path / "y.json", "gone")
+
+
+def test_atomic_write_leaves_the_old_content_on_failure(tmp_path, monkeypatch):
+    file = tmp_path / "x"
+    atomic_write(file, "old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rundir.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        atomic_write(file, "new")
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]

@@ -75,7 +75,7 @@ class EpisodeMachine:
         self._final_done = False
         self._settle_from: float | None = None
 
-    # -- events
+    # -- what it is about
 
     @property
     def running(self) -> bool:
@@ -93,19 +93,11 @@ class EpisodeMachine:
         return bool(self._queue)
 
     def summary(self, failure: str = "") -> dict[str, Any]:
-        """What run/state tells: state (running, evaluating, finished or failed), why nothing runs, and counters."""
-        state = (
-            "failed"
-            if failure
-            else "finished"
-            if self.finished
-            else "evaluating"
-            if self.evaluating
-            else "running"
-        )
+        """What run/state tells: running, evaluating, finished or failed; what is waited for; counters."""
+        state = "finished" if self.finished else "evaluating" if self.evaluating else "running"
         waiting = self.waiting_for if self.state in (DISARMED, WAITING, RESETTING) else ""
         return {
-            "state": state,
+            "state": "failed" if failure else state,
             "detail": self.state,
             "waiting_for": failure or waiting,
             "env_steps": self.env_steps,
@@ -115,6 +107,8 @@ class EpisodeMachine:
             "eval_episodes": self._round_size,
             "eval_final": self._round_final,
         }
+
+    # -- events
 
     def set_armed(self, armed: bool) -> None:
         """The guard's state. Close a running episode first (episode_done or abandon)."""

@@ -75,7 +75,7 @@ class PolicyController(BaseNode):
         self._failure = ""
         self._said = ""
         if not train:
-            self._newest = self._actor = read_file(p.actor_file)
+            self._newest = self._actor = read_file(p.actor_file, self.task.action_dim)
         self._restore()
         self._make_topics()
         self.reset_call = Resetter(self, p.set_episode_seed, p.reset_timeout_s)
@@ -114,7 +114,7 @@ class PolicyController(BaseNode):
 
     def _on_actor(self, message: UInt8MultiArray) -> None:
         try:
-            learner, actor = read_published(convert.bytes_of(message))
+            learner, actor = read_published(convert.bytes_of(message), self.task.action_dim)
         except BundleError as error:
             self.get_logger().error(f"learning/actor ignored: {error}")
             return

@@ -45,7 +45,11 @@ class Ros:
         command = [sys.executable, "-m", f"erl_vlm_ros.nodes.{name}", "--ros-args"]
         for key, value in parameters.items():
             command += ["-p", f"{key.replace('__', '.')}:={json.dumps(value)}"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": str(REPOSITORY),
+        }
         with (self.folder / f"{name}.log").open("a") as log:
             process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
         self.processes[name] = process

@@ -83,7 +83,11 @@ def test_lock_step_waits_for_the_pose_of_the_same_stamp(ros):
 
 @pytest.mark.parametrize(
     "velocity, frame, reason",
-    [((NAN, 0, 0), "base_link", "not finite"), ((0, float("inf"), 0), "base_link", "not finite"), ((0.1, 0, 0), "world", "frame 'world'")],
+    [
+        ((NAN, 0, 0), "base_link", "not finite"),
+        ((0, float("inf"), 0), "base_link", "not finite"),
+        ((0.1, 0, 0), "world", "frame 'world'"),
+    ],
 )
 def test_bad_commands_are_rejected_with_the_reason(ros, velocity, frame, reason):
     guard = Guard(ros)
@@ -131,7 +135,9 @@ def test_gripper_is_clipped_and_nan_refused(ros):
 def test_estop_latches_until_cleared_and_armed_again(ros):
     guard = Guard(ros)
     assert ros.call(Trigger, names.ESTOP, Trigger.Request()).success
-    ros.until(lambda: guard.estopped and guard.estopped[-1].data and not guard.armed[-1].data, "the e-stop state")
+    ros.until(
+        lambda: guard.estopped and guard.estopped[-1].data and not guard.armed[-1].data, "the e-stop state"
+    )
     refused = guard.set_armed(True)
     assert not refused.success and "clear" in refused.message
     guard.command(1_000, (0.1, 0, 0))

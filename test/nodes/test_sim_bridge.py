@@ -56,9 +56,12 @@ class Bridge:
 
     def set(self, **values):
         parameters = [
-            Parameter(name=k, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=v)) for k, v in values.items()
+            Parameter(name=k, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=v))
+            for k, v in values.items()
         ]
-        return self.ros.call(SetParameters, names.SIM_SET_PARAMETERS, SetParameters.Request(parameters=parameters)).results
+        return self.ros.call(
+            SetParameters, names.SIM_SET_PARAMETERS, SetParameters.Request(parameters=parameters)
+        ).results
 
     def episode(self, seed, steps=5):
         """Images and joint positions of a short episode with fixed commands, as bytes."""
@@ -67,7 +70,9 @@ class Bridge:
             self.step((0.2, 0.1 * (-1) ** i, -0.1))
         self.ros.until(lambda: convert.header_ns(self.joints[-1]) == self.stamp, "the last joint state")
         images = {convert.header_ns(m): bytes(m.data) for m in self.images if convert.header_ns(m) >= first}
-        joints = {convert.header_ns(m): tuple(m.position) for m in self.joints if convert.header_ns(m) >= first}
+        joints = {
+            convert.header_ns(m): tuple(m.position) for m in self.joints if convert.header_ns(m) >= first
+        }
         assert len(images) == len(joints) == steps + 1
         return [images[k] for k in sorted(images)], [joints[k] for k in sorted(joints)]
 

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def ros_domain(monkeypatch):
-    """A ROS domain that nobody else on this machine uses, in the environment; for this test and its processes."""
+    """A ROS domain of this test's own, in the environment of it and its processes."""
     from erl_vlm_ros.runner import Domain
 
     domain = Domain()

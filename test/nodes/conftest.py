@@ -27,7 +27,7 @@ PATIENCE = 60.0  # s; only a failing test waits this long
 
 
 class Ros:
-    """Publish, collect and call on one node; start and stop the package's nodes. Every wait has a deadline."""
+    """Publish, collect and call on one node; run the package's nodes. Every wait has a deadline."""
 
     def __init__(self, folder: Path):
         self.folder = folder

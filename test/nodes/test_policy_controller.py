@@ -246,11 +246,14 @@ def test_real_time_holds_still_while_images_are_missing_and_drops_the_gap(ros, t
     path.write_text(Path(TASK.path).read_text() + "\nepisode_steps: 12\n")
     real = {"task": str(path), "lock_step": False}
     sent = ros.collect(TwistStamped, names.ARM_TWIST, qos.metrics())
+    wished = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
     graph = Graph(ros, bridge=real, guard=real, **real)
     graph.publish_actor(action=(0.2, 0.0, 0.1), budget=10**6)
     assert graph.episodes(1)[0].steps == 12
     seen = len(graph.raw_episodes)
-    ros.until(lambda: convert.linear_of(sent[-1])[0] > 0.05, "motion")
+    graph.state(detail="running", episodes=seen)
+    before = len(wished)
+    ros.until(lambda: len(wished) > before + 3, "commands of a running episode")
     ros.processes["sim_bridge"].send_signal(signal.SIGSTOP)
     ros.until(lambda: "holding still" in ros.log("policy_controller"), "the controller to hold still")
     ros.until(lambda: convert.linear_of(sent[-1]) == (0, 0, 0), "zeros to the arm")

@@ -154,7 +154,7 @@ def test_estop_latches_until_cleared_and_armed_again(ros):
 
 
 def real_time(ros, **parameters):
-    """A guard in real time, with state messages at 50 Hz while ``state`` is on, and commands while ``velocity`` is set."""
+    """A guard in real time: states at 50 Hz while ``state`` is on, commands while ``velocity`` is set."""
     guard = Guard(ros, lock_step=False, **parameters)
     joints = ros.publisher(JointState, names.JOINT_STATES, qos.sensor(True))
     guard.state, guard.velocity = True, None

@@ -34,6 +34,9 @@ def node_values(node: str, task: Task, overrides: Mapping[str, Any] | None = Non
 def learner_config(values: Mapping[str, Any], task: Task) -> LearnerConfig:
     """LearnerConfig from sac_learner's parameters."""
     changed = {name: value for name, value in _group(values, "sac.").items() if value not in (0, "profile", [0])}
+    changed["average_rate"] = values["sac.average_rate"]  # here 0 means something
+    if changed["average_rate"] < 0:
+        del changed["average_rate"]
     for switch in ("critic_layer_norm", "backup_entropy"):
         if switch in changed:
             changed[switch] = changed[switch] == "on"

@@ -30,6 +30,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "target_delay": 2,
         "critic_layer_norm": False,
         "initial_log_std": -1.5,
+        "average_rate": 0.0,
     },
 }
 
@@ -57,6 +58,7 @@ class SACConfig:
     log_std_min: float = -5.0
     log_std_max: float = 2.0
     initial_log_std: float = 0.0  # of the untrained actor, before the action's tanh
+    average_rate: float = 0.005  # of the running mean of the actor's weights that evaluation uses; 0: the last weights
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -142,6 +144,10 @@ class SAC:
         last_bias = self.actor.named[f"b{len(cfg.hidden)}"]
         last_bias[:, : cfg.act_dim] = 0.0
         last_bias[:, cfg.act_dim :] = math.atanh((cfg.initial_log_std - self._std_middle) / self._std_half)
+        self.average = self.actor
+        if cfg.average_rate > 0:
+            self.average = EnsembleMlp(cfg.obs_dim, cfg.hidden, 2 * cfg.act_dim, generator=self.generator)
+            self.average.flat.copy_(self.actor.flat)
         # log p = sum(u_dependent - log_std - noise^2 / 2) - this
         self._log_prob_offset = (0.5 * math.log(2 * math.pi) + 2 * math.log(2)) * cfg.act_dim
         self.log_alpha = torch.nn.Parameter(
@@ -181,18 +187,24 @@ class SAC:
         return torch.tanh(u), per_dim.sum(1).sub_(self._log_prob_offset), (record, bounded, spread)
 
     def act(self, obs: np.ndarray, deterministic: bool = False) -> np.ndarray:
-        """Observation(s) [O] or [B, O] -> action(s) in [-1, 1], float32 [A] or [B, A]."""
+        """Observation(s) [O] or [B, O] -> action(s) in [-1, 1], float32 [A] or [B, A].
+
+        A sample of the actor, or (deterministic) the mean action of its averaged weights, which swing less.
+        """
         x = torch.as_tensor(np.atleast_2d(np.asarray(obs, np.float32)))
         with torch.no_grad():
             if deterministic:
-                action = torch.tanh(self.actor.forward(x)[0][0][:, : self.cfg.act_dim])
+                action = torch.tanh(self.average.forward(x)[0][0][:, : self.cfg.act_dim])
             else:
                 action = self._policy(x)[0]
         return action.numpy().reshape(*np.shape(obs)[:-1], self.cfg.act_dim)
 
     def actor_arrays(self) -> dict[str, np.ndarray]:
-        """The actor for NumpyActor: w0 [O, H], b0 [H], ..., and log_std_bounds [2]; float32 copies."""
+        """The actor for NumpyActor: w0 [O, H], b0 [H], ..., log_std_bounds [2], and average.w0, ... where
+        averaged weights are kept; float32 copies."""
         arrays = {k: value[0].numpy().copy() for k, value in self.actor.named.items()}
+        if self.average is not self.actor:
+            arrays |= {f"average.{k}": value[0].numpy().copy() for k, value in self.average.named.items()}
         arrays["log_std_bounds"] = np.array([self.cfg.log_std_min, self.cfg.log_std_max], np.float32)
         return arrays
 
@@ -250,6 +262,8 @@ class SAC:
         entropy = log_prob.mean().neg_()
         self.log_alpha.grad.copy_(entropy - self.target_entropy)
         self.actor_optimizer.step()
+        if self.average is not self.actor:
+            self.average.flat.lerp_(self.actor.flat, self.cfg.average_rate)
         self.log_alpha.clamp_(min=self._log_alpha_floor)
         return {"actor_q": q1.mean, "entropy": entropy.item}
 
@@ -261,6 +275,7 @@ class SAC:
             "config": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.cfg).items()},
             "updates": self.updates,
             "actor": {k: v.clone() for k, v in self.actor.named.items()},
+            "average": {k: v.clone() for k, v in self.average.named.items()},
             "critic": {k: v.clone() for k, v in self.critic.named.items()},
             "target": {k: v.clone() for k, v in self.target.named.items()},
             "log_alpha": self.log_alpha.data.clone(),
@@ -281,7 +296,7 @@ class SAC:
                 raise ConfigError(
                     f"the saved SAC has {name} {saved[name]}, this run has {getattr(self.cfg, name)}"
                 )
-        for name in ("actor", "critic", "target"):
+        for name in ("actor", "average", "critic", "target"):
             for key, value in getattr(self, name).named.items():
                 value.copy_(state[name][key])
         self.log_alpha.data.copy_(state["log_alpha"])

@@ -26,7 +26,7 @@ class HeadConfig:
     weight_decay: float = 0.1
     input_noise: float = 0.1
     check_every: int = 10
-    noise: float = 0.0
+    noise: float = 0.2
 
 
 class Heads:

@@ -280,7 +280,7 @@ def test_temperature_floor_and_direction():
 
 def test_it_learns_to_move_a_point_to_the_middle():
     """x' = x + 0.2 a, reward -|x'|, 15 steps cut by a time limit: best return from |x| = 1 about -2."""
-    sac = SAC(SACConfig(1, 1, hidden=(32, 32), batch_size=64, gamma=0.9), seed=0)
+    sac = SAC(SACConfig(1, 1, hidden=(32, 32), batch_size=64, gamma=0.9, average_rate=0.0), seed=0)
     replay, rng = ReplayBuffer(2000, 1, 1, 1), np.random.default_rng(0)
 
     def episode(start, choose):

@@ -30,7 +30,7 @@ PARAMETERS = (
     Param("heads.weight_decay", 0.1, "AdamW's weight decay.", low=0.0, high=10.0),
     Param("heads.input_noise", 0.1, "Noise on the normalised inputs while training.", low=0.0, high=10.0),
     Param("heads.check_every", 10, "Gradient steps between looks at the held-out ratings.", low=1, high=100_000),
-    Param("heads.noise", 0.0, "Share of ratings that the loss takes to be wrong.", low=0.0, high=0.9),
+    Param("heads.noise", 0.2, "Share of ratings that the loss takes to be wrong.", low=0.0, high=0.9),
     Param("erl.image_size", 84, "Side of the image, pixels (paper: 224).", low=48, high=512),
     Param("erl.loss", "mae", "mae: Eq. 3; ce: Eq. 2 (vanilla RbRL).", choices=("mae", "ce")),
     Param("erl.label_smoothing", 0.0, "Smoothing of the targets (paper's ablation: 0.1).", low=0.0, high=0.99),

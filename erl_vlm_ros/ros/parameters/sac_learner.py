@@ -41,6 +41,7 @@ PARAMETERS = (
     Param("sac.target_delay", 0, "Updates per step of the target critics; 0: as the profile says.", low=0, high=1000),
     Param("sac.critic_layer_norm", "profile", "LayerNorm in the critics.", choices=_SWITCH),
     Param("sac.backup_entropy", "profile", "Entropy bonus in the critics' target.", choices=_SWITCH),
+    Param("sac.average_rate", -1.0, "Rate of the running mean of the actor that evaluation uses; 0: the last weights; -1: as the profile says.", low=-1.0, high=1.0),
     Param("selection.bins_share", 0.4, "Share of a round spread evenly over the levels of predicted reward.", low=0.0, high=1.0),
     Param("selection.novelty_share", 0.25, "Share of a round far from everything rated so far.", low=0.0, high=1.0),
     Param("selection.top_share", 0.1, "Share of a round most probably of the top class.", low=0.0, high=1.0),

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: bad input gives one clear line and exit status 2, and starts nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from erl_vlm_ros import session
+from erl_vlm_ros.cli import main
+from erl_vlm_ros.runner import Outcome
+
+RUN = ["run", "train_sim", "--headless"]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Graphs that would have been started."""
+    graphs = []
+
+    def fake(graph, path, live):
+        graphs.append(graph)
+        summary = {
+            "task": "drawer_open", "seed": 0, "env_steps": 100, "ratings_valid": 5, "rating_accuracy": 0.8,
+            "success_rate": 0.9, "eval_episodes": 20, "wall_s": 61.0, "evaluations": [{"mean_progress": 0.95}],
+        }  # fmt: skip
+        (path / "summary.json").write_text(json.dumps(summary))
+        (path / "checkpoint" / "x.safetensors").write_text("")
+        graph.write_parameters(path / "config")
+        return Outcome("finished")
+
+    monkeypatch.setattr(session, "run_graph", fake)
+    return graphs
+
+
+def refused(capsys, arguments, *words):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("erl-vlm: ") and err.count("\n") == 1
+    for word in words:
+        assert word in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "fold_towel"], ["fold_towel", "drawer_open"]),
+        (["--task", "absent.yaml"], ["absent.yaml"]),
+        (["--set", "sac_learner.gamma_=1"], ["sac_learner", "gamma_"]),
+        (["--set", "nobody.x=1"], ["nobody"]),
+        (["--max-steps", "0"], ["--max-steps"]),
+        (["--resume", "absent"], ["absent", "no run"]),
+        (["--seed", "-1"], ["seed"]),
+    ],
+)
+def test_bad_arguments(capsys, tmp_path, monkeypatch, started, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, [*RUN, *arguments], *words)
+    assert not started
+
+
+def test_second_run_into_the_same_directory(capsys, tmp_path, started):
+    out = str(tmp_path / "run")
+    assert main([*RUN, "--out", out]) == 0
+    refused(capsys, [*RUN, "--out", out], "--resume", out)
+    assert len(started) == 1
+
+
+def test_a_refused_start_leaves_the_directory_usable(tmp_path, started):
+    out = str(tmp_path / "run")
+    assert main([*RUN, "--out", out, "--set", "sac_learner.bad=1"]) == 2
+    assert main([*RUN, "--out", out]) == 0
+
+
+def test_what_a_run_prints(capsys, tmp_path, started):
+    out = tmp_path / "run"
+    assert main([*RUN, "--out", str(out), "--max-steps", "100"]) == 0
+    text = capsys.readouterr().out
+    assert "success rate 90% of 20 episodes after 100 steps, 5 ratings (80% right), 1:01" in text
+    assert f"erl-vlm run train_sim --resume {out} --max-steps 200" in text
+    assert f"erl-vlm evaluate {out} --episodes 20 --seed 1000" in text
+    assert started[0].node("policy_controller").parameters["max_steps"] == 100
+
+
+def test_resume_keeps_task_seed_and_settings(tmp_path, started):
+    out = str(tmp_path / "run")
+    settings = ["--set", "sac_learner.first_ratings=77"]
+    assert main([*RUN, "--out", out, "--task", "sweep_into", "--seed", "4", "--max-steps", "100", *settings]) == 0
+    assert main([*RUN, "--resume", out, "--max-steps", "300"]) == 0
+    again = started[1]
+    values = again.node("sac_learner").parameters
+    assert (values["seed"], values["first_ratings"], values["resume"]) == (4, 77, True)
+    assert again.node("policy_controller").parameters["max_steps"] == 300
+    assert again.node("sim_bridge").parameters["task"] == again.node("vlm_rater").parameters["task"]
+    assert "name: sweep_into" in Path(values["task"]).read_text()
+
+
+def test_resume_refuses_another_task_or_seed(capsys, tmp_path, started):
+    out = str(tmp_path / "run")
+    assert main([*RUN, "--out", out]) == 0
+    capsys.readouterr()
+    refused(capsys, [*RUN, "--resume", out, "--task", "sweep_into"], "--task", "drawer_open")
+    refused(capsys, [*RUN, "--resume", out, "--seed", "9"], "--seed")
+    refused(capsys, [*RUN, "--resume", out, "--out", str(tmp_path / "b")], "--out")
+
+
+def test_evaluate_needs_a_run_and_a_policy(capsys, tmp_path, started):
+    refused(capsys, ["evaluate", str(tmp_path / "absent")], "absent")
+    out = str(tmp_path / "run")
+    assert main([*RUN, "--out", out]) == 0
+    capsys.readouterr()
+    refused(capsys, ["evaluate", out], "no policy yet")
+    refused(capsys, ["evaluate", out, "--episodes", "0"], "--episodes")
+    (tmp_path / "run" / "checkpoint" / "sac_learner.safetensors").write_bytes(b"rubbish")
+    refused(capsys, ["evaluate", out], "sac_learner.safetensors")
+
+
+def test_evaluate_prints_one_json_line_last(capsys, tmp_path, started, monkeypatch):
+    import erl_vlm_ros.actor_export
+
+    monkeypatch.setattr(erl_vlm_ros.actor_export, "export_actor", lambda run, path: 4321)
+    out = str(tmp_path / "run")
+    assert main([*RUN, "--out", out]) == 0
+    capsys.readouterr()
+    for _ in range(2):  # again into a folder of its own
+        assert main(["evaluate", out, "--episodes", "20", "--seed", "1000"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    results = [json.loads(line) for line in lines]
+    assert results[0]["success_rate"] == 0.9 and results[0]["env_steps"] == 4321
+    assert results[0]["files"] != results[1]["files"]
+    assert started[1].name == "evaluate_sim"
+
+
+def test_plot_without_a_run(capsys, tmp_path):
+    refused(capsys, ["plot", str(tmp_path)], "nothing to plot")
+
+
+def test_help_is_quick_and_light():
+    code = "import sys; from erl_vlm_ros.cli import parser; parser(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

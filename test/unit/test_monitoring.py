@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The monitor's figures, files and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.monitoring.dashboard import HEIGHT, WIDTH, render
+from erl_vlm_ros.monitoring.files import RunFiles, redraw
+from erl_vlm_ros.monitoring.line import duration, format_line, format_mix
+from erl_vlm_ros.monitoring.live import LiveLine
+from erl_vlm_ros.monitoring.record import RunRecord
+from erl_vlm_ros.monitoring.video import Clip, write_film
+
+NAMES = {3: ["Bad", "Average", "Good"]}
+JPEG = encode_jpeg(np.full((64, 64, 3), 90, np.uint8))
+
+
+def record(now=0.0):
+    return RunRecord("drawer_open", 3, NAMES, 1000, 100, now)
+
+
+def truth(success=0.0, progress=0.0, **classes):
+    return {"success": success, "progress": progress, **{f"class_{n}": 0.0 for n in (2, 3, 4, 5)}, **classes}
+
+
+def batch(number, ratings, first_stamp=0, requested=None):
+    rated = []
+    for i, rating in enumerate(ratings):
+        stamps = np.array([first_stamp + i])
+        segment = Segment(f"s{i}", [JPEG], np.zeros((1, 2)), np.zeros((1, 3)), stamps)
+        rated.append(RatedSegment(segment, rating))
+    return RatingBatch(number, 3, len(ratings) if requested is None else requested, rated)
+
+
+def evaluation(index, last_stamp, steps=2):
+    stamps = np.arange(last_stamp - steps, last_stamp + 1)
+    return Episode(np.zeros((steps + 1, 19)), np.zeros((steps, 3)), [JPEG] * (steps + 1), stamps, False, True, True, index, 1, 5, 10)
+
+
+def test_ratings_are_compared_with_the_truth_of_their_frame():
+    r = record()
+    for stamp, right in enumerate([0.0, 1.0, 2.0, 2.0]):
+        r.add_truth(stamp, truth(class_3=right))
+    r.add_ratings(batch(0, [0, 1, 0, -1], requested=4))
+    assert (r.ratings_requested, r.ratings_valid, r.mix) == (4, 3, [2, 1, 0])
+    assert r.rating_accuracy == pytest.approx(2 / 3)
+
+
+def test_truth_may_come_after_the_rating():
+    r = record()
+    r.add_ratings(batch(0, [2]))
+    assert r.rating_accuracy is None
+    r.add_truth(0, truth(class_3=2.0))
+    assert r.rating_accuracy == 1.0
+
+
+def test_a_round_heard_twice_counts_once():
+    r = record()
+    r.add_ratings(batch(0, [1]))
+    r.add_ratings(batch(0, [1]))
+    r.add_ratings(batch(1, [1]))
+    assert r.ratings_valid == 2
+
+
+def test_success_is_that_of_the_last_frame():
+    r = record()
+    r.add_truth(10, truth(success=1.0))  # on the way, but not at the end
+    r.add_truth(11, truth(success=0.0, progress=0.6))
+    r.add_evaluation(evaluation(0, 11), 1.0)
+    assert r.last_evaluation().success_rate == 0.0 and r.settled
+    r.add_evaluation(evaluation(1, 21), 2.0)
+    assert not r.settled
+    r.add_truth(21, truth(success=1.0, progress=1.0))
+    assert r.settled and r.last_evaluation().success_rate == 0.5
+    assert r.success_at(21) is True and r.success_at(99) is None
+
+
+def test_a_lower_number_begins_a_new_evaluation():
+    r = record()
+    for stamp, (index, success) in enumerate([(0, 0.0), (1, 0.0), (0, 1.0), (1, 1.0)]):
+        r.add_truth(100 * (stamp + 1), truth(success=success))
+        r.add_evaluation(evaluation(index, 100 * (stamp + 1)), 1.0)
+    assert [e.success_rate for e in r.evaluations] == [0.0, 1.0]
+    summary = r.summary(10.0)
+    assert summary["success_rate"] == 1.0 and summary["eval_episodes"] == 2
+
+
+def test_summary_has_what_the_command_promises():
+    r = record()
+    r.add_metrics("sac_learner", {"env_steps": 500.0, "episodes": 10.0, "episode_return": float("nan")}, 5.0)
+    wanted = "task seed env_steps ratings_requested ratings_valid rating_accuracy success_rate eval_episodes wall_s steps_per_s"
+    summary = r.summary(10.0)
+    assert set(wanted.split()) <= set(summary)
+    assert (summary["env_steps"], summary["episodes"], summary["steps_per_s"]) == (500, 10, 50.0)
+    assert summary["success_rate"] is None and summary["rating_accuracy"] is None
+    json.dumps(summary, allow_nan=False)
+    json.dumps(r.progress(10.0), allow_nan=False)
+
+
+def test_speed_and_time_left():
+    r = record()
+    for second in range(40):
+        r.set_steps(20 * second, float(second))
+    assert r.steps_per_s(39.0) == pytest.approx(20.0)
+    assert r.progress(39.0)["left_s"] == pytest.approx((1000 - 780) / 20)
+
+
+def test_a_resumed_record_goes_on(tmp_path):
+    first, files = record(), RunFiles(tmp_path)
+    first.add_truth(0, truth(class_3=1.0))
+    first.add_ratings(batch(0, [1]))
+    first.add_truth(50, truth(success=1.0))
+    first.add_metrics("sac_learner", {"env_steps": 200.0, "episode_return": 3.5}, 5.0)
+    first.add_evaluation(evaluation(0, 50), 6.0)
+    files.summary(first, 10.0)
+    again = record(now=100.0)
+    assert RunFiles(tmp_path).restore(again)
+    assert again.wall_s(101.0) == pytest.approx(11.0)
+    assert again.summary(101.0)["success_rate"] == 1.0 and again.rating_accuracy == 1.0
+    again.add_ratings(batch(0, [1]))  # heard before the stop
+    assert (again.ratings_valid, again.env_steps, again.returns) == (1, 200, [(200, 3.5)])
+    (tmp_path / "checkpoint" / "monitor.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"monitor\.json"):
+        RunFiles(tmp_path).restore(record())
+
+
+def test_files_of_a_run(tmp_path):
+    r, files = record(), RunFiles(tmp_path)
+    files.figures(r, "sac_learner", {"alpha": 0.1, "bad": float("nan")}, 1.0)
+    r.add_ratings(batch(0, [0, 2]))
+    r.add_truth(50, truth(success=1.0))
+    r.add_evaluation(evaluation(0, 50), 6.0)
+    for call in (files.progress, files.summary, files.curve):
+        call(r, 10.0)
+    film = files.film([Clip([JPEG] * 5, "episode 0", True)], 10.0, 2)
+    files.close()
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [(row["node"], row["name"], row["value"]) for row in rows] == [("sac_learner", "alpha", "0.1")]
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert cv2.imread(str(tmp_path / "learning_curve.png")).shape[0] > 500
+    capture = cv2.VideoCapture(str(film))
+    ok, frame = capture.read()
+    assert ok and frame.shape[:2] == (128, 128)
+    (tmp_path / "learning_curve.png").unlink()
+    assert redraw(tmp_path).stat().st_size > 10_000
+
+
+def test_csv_of_a_resumed_run_has_one_header(tmp_path):
+    for _ in range(2):
+        files = RunFiles(tmp_path)
+        files.figures(record(), "n", {"a": 1.0}, 1.0)
+        files.close()
+    assert (tmp_path / "metrics.csv").read_text().count("wall_s") == 1
+
+
+def test_film_without_an_encoder_is_a_gif(tmp_path, monkeypatch):
+    import erl_vlm_ros.monitoring.video as video
+
+    monkeypatch.setattr(video, "_write_mp4", lambda *_: False)
+    assert write_film(tmp_path, [Clip([JPEG] * 3, "x")], 10.0, 2).suffix == ".gif"
+    assert write_film(tmp_path, [], 10.0, 2) is None
+
+
+def test_nothing_to_plot(tmp_path):
+    with pytest.raises(ConfigError, match="nothing to plot"):
+        redraw(tmp_path)
+
+
+def test_line():
+    r = record()
+    r.state = "running"
+    assert "0/1,000 steps | return - | ratings 0/100 | success -" in format_line(r.progress(1.0))
+    r.add_ratings(batch(0, [0, 0, 0, 2]))
+    r.set_steps(100, 1.0)
+    r.set_steps(200, 2.0)
+    line = format_line(r.progress(2.0), NAMES[3])
+    assert "[0:02 running]" in line and "ratings 4/100 (Bad 75% Average 0% Good 25%)" in line and "0:08 left" in line
+    assert format_mix([1, 1], ["Very Bad", "Very Good"]) == "VBad 50% VGood 50%"
+    assert format_mix([1, 3]) == "25% 75%" and format_mix([0, 0]) == ""
+    assert duration(3725) == "1:02:05"
+
+
+class Stream:
+    def __init__(self, terminal):
+        self.text, self._terminal = "", terminal
+
+    def isatty(self):
+        return self._terminal
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_live_line(tmp_path, terminal):
+    stream, path = Stream(terminal), tmp_path / "progress.json"
+    live = LiveLine(path, NAMES[3], stream)
+    live.tick()
+    path.write_text("{")  # half a file is no reason to stop
+    live.tick()
+    path.write_text(json.dumps(record().progress(1.0)))
+    live.tick()
+    assert ("\r" in stream.text) == terminal
+    live.finish()
+    assert stream.text.endswith("\n") and "0/1,000 steps" in stream.text
+
+
+def test_dashboard():
+    r = record()
+    names = ("sim_bridge", "sac_learner")
+    empty = render(r.progress(1.0), "open the drawer", [], None, [], [], dict.fromkeys(names, "stale"))
+    r.add_ratings(batch(0, [0, 1, 2]))
+    camera = np.full((128, 128, 3), 200, np.uint8)
+    full = render(r.progress(1.0), "open the drawer", NAMES[3], camera, [(10, 0.5)], [(5, 1.0), (9, 2.0)], dict.fromkeys(names, "ok"))
+    for image in (empty, full):
+        assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
+    assert (full[100:400, 50:400] == 200).all() and np.abs(full.astype(int) - empty).mean() > 5

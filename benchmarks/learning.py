@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--error-rate", type=float, default=0.2)
     parser.add_argument("--systematic-rate", type=float, default=0.0)
     parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run")
+    parser.add_argument("--eval-every", type=int, default=1000, help="steps between evaluations; 0: none")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="JSON lines, one a run; kept and continued")
     parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
@@ -60,13 +61,14 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         for row in pool.map(lambda job: child(args, *job), todo):
             rows.append(row)
-            print(f"  {row['variant']} seed {row['seed']}: {row['success_rate']:.2f} after {row['env_steps']} steps", file=sys.stderr)
+            print(f"  {row['variant']} seed {row['seed']}: {row['success_rate']} after {row['env_steps']} steps", file=sys.stderr)
             if args.out:
                 with args.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
     rows = [row for row in rows if any(matches(row, args, v, s) for v, s in wanted)]
-    print(table(rows, args))
-    print(json.dumps({"benchmark": "learning", "task": args.task, "error_rate": args.error_rate, "rows": summary(rows, args)}))
+    if args.eval_every:
+        print(table(rows, args))
+    print(json.dumps({"benchmark": "learning", "task": args.task, "error_rate": args.error_rate, "rows": summary(rows, args) if args.eval_every else []}))
 
 
 def single(args: argparse.Namespace) -> dict:
@@ -87,6 +89,7 @@ def single(args: argparse.Namespace) -> dict:
     config = LocalConfig(
         learner=learner_config(values["sac_learner"], task), reward=reward_config(reward_values, task),
         exploration=exploration_config(values["policy_controller"]), max_steps=args.steps, reward_source=source,
+        eval_every=args.eval_every,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, Endpoint(args, seed, source) as url:
         loop = LocalLoop(task, config, seed, lambda truth: teacher(url, task, config, folder))
@@ -145,7 +148,7 @@ def overrides(pairs: list[str]) -> dict[str, dict]:
 
 def child(args: argparse.Namespace, variant: str, seed: int) -> dict:
     """One run in a process of its own; its error text on failure."""
-    command = [sys.executable, __file__, "--single", "--task", args.task, "--variants", variant, "--seeds", str(seed), "--steps", str(args.steps)]
+    command = [sys.executable, __file__, "--single", "--task", args.task, "--variants", variant, "--seeds", str(seed), "--steps", str(args.steps), "--eval-every", str(args.eval_every)]
     command += ["--error-rate", str(args.error_rate), "--systematic-rate", str(args.systematic_rate), "--set", *args.set]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

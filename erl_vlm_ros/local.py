@@ -94,7 +94,7 @@ class LocalLoop:
     def run(self) -> dict[str, Any]:
         """Train to max_steps; returns the summary."""
         config, learner = self.config, self.learner
-        next_eval = config.eval_every
+        next_eval = config.eval_every or float("inf")
         while learner.env_steps < config.max_steps:
             self._collect_one()
             if config.reward_source == "model" and learner.round_due():

@@ -35,7 +35,6 @@ class LatestSync:
         """``limits``: part -> longest time since it was received, s."""
         self._limits = dict(limits)
         self._latest: dict[str, tuple[int, Any, float]] = {}
-        self._used: dict[str, int] = {}
 
     def add(self, part: str, stamp: int, value: Any, now: float) -> None:
         """Store one part. One whose stamp is not newer does not count as received: a driver that repeats an
@@ -48,9 +47,8 @@ class LatestSync:
     def _restarted(known: int, stamp: int) -> bool:
         return stamp < known - 1_000_000_000  # a second back: another clock, not a late message
 
-    def problem(self, now: float, not_before: int = 0, fresh: Sequence[str] = ()) -> str:
-        """Why there is nothing to act on, or an empty text. ``not_before``: least stamp of every part, ns.
-        ``fresh``: parts that must be newer than at the last ``take``."""
+    def problem(self, now: float, not_before: int = 0) -> str:
+        """Why there is nothing to act on, or an empty text. ``not_before``: least stamp of every part, ns."""
         for part, limit in self._limits.items():
             if part not in self._latest:
                 return f"no {part} yet"
@@ -59,11 +57,9 @@ class LatestSync:
                 return f"{part} is {now - at:.2f} s old"
             if stamp < not_before:
                 return f"{part} is from before the reset"
-            if part in fresh and self._used.get(part) == stamp:
-                return f"no new {part}"
         return ""
 
     def take(self) -> tuple[int, dict[str, Any]]:
         """(newest stamp, part -> value)."""
-        self._used = {part: entry[0] for part, entry in self._latest.items()}
-        return max(self._used.values()), {part: entry[1] for part, entry in self._latest.items()}
+        newest = max(entry[0] for entry in self._latest.values())
+        return newest, {part: entry[1] for part, entry in self._latest.items()}

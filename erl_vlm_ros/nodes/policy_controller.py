@@ -214,7 +214,7 @@ class PolicyController(BaseNode):
         if not self.machine.running:
             return
         now_ns = self.get_clock().now().nanoseconds
-        problem = self._latest.problem(time.monotonic(), self._first_stamp, fresh=(IMAGE,))
+        problem = self._latest.problem(time.monotonic(), self._first_stamp)
         if problem:
             self._hold(problem, now_ns)
             return

@@ -60,13 +60,13 @@ class DrawerOpen(SimTask):
     """Pull the drawer out by its handle bar."""
 
     name = "drawer_open"
-    start_min, start_max = (0.28, -0.13, 0.12), (0.44, 0.13, 0.23)
-    handle_half_length = 0.08
-    near, crack, half, done = 0.06, 0.015, 0.07, 0.15  # m
+    start_min, start_max = (0.38, -0.13, 0.14), (0.48, 0.13, 0.25)
+    handle_half_length = 0.045
+    near, crack, half, done = 0.06, 0.015, 0.08, 0.17  # m
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         cabinet = model.body("cabinet")
-        cabinet.pos[:2] = 0.56 + rng.uniform(-0.015, 0.015), rng.uniform(-0.07, 0.07)
+        cabinet.pos[:2] = 0.60 + rng.uniform(-0.015, 0.015), rng.uniform(-0.07, 0.07)
 
     def handle_distance(self, state: SimState) -> float:
         """From the tool point to the nearest point of the handle bar, m."""
@@ -85,7 +85,7 @@ class DrawerOpen(SimTask):
     def progress(self, state: SimState) -> float:
         behind = self._offset(state) - (0.025, 0.0, 0.0)  # the hooking point, between bar and drawer front
         reach = np.exp(-np.linalg.norm(behind) / 0.12)
-        return float(0.3 * reach + 0.7 * np.clip(state.opening / 0.17, 0.0, 1.0))
+        return float(0.3 * reach + 0.7 * np.clip(state.opening / 0.18, 0.0, 1.0))
 
 
 class SweepInto(SimTask):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.overlay import read_parameter_file
-from erl_vlm_ros.ros.bundle import Bundle, encode
+from erl_vlm_ros.ros.bundle import encode
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import resolve
 from erl_vlm_ros.rundir import atomic_write
@@ -38,6 +38,5 @@ def export_actor(run: Path, path: Path) -> int:
         raise ConfigError(f"{source}: {error}") from error
     if learner.phase == EXPLORE:
         raise ConfigError(f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy to evaluate yet")
-    meta = {"version": learner.version, "env_steps": learner.env_steps, "episodes": learner.episodes}
-    atomic_write(path, encode(Bundle("actor", learner.sac.actor_arrays(), meta)))
+    atomic_write(path, encode(learner.actor_bundle()))
     return learner.env_steps

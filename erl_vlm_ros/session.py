@@ -9,8 +9,9 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import ACTOR_FILE, GRAPHS, Graph, RunArguments
@@ -23,10 +24,35 @@ from erl_vlm_ros.runner import Domain, Outcome, Supervisor, node_environment, su
 from erl_vlm_ros.tasks import load_task
 
 TASK_COPY = "config/task.yaml"
-_FILES = ("summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard", "checkpoint")
+_FILES = (
+    "summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard", "checkpoint",
+)  # fmt: skip
 
 
-def train(
+@dataclass
+class Prepared:
+    """A graph that is ready to start: its folder is made and locked, its parameters are resolved."""
+
+    graph: Graph
+    directory: RunDirectory
+    announcement: str
+    class_names: list[str]
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    def environment(self, domain: int | None) -> dict[str, str]:
+        """Variables for the nodes."""
+        return node_environment(self.path / "logs", _profiles(), domain)
+
+    def close(self) -> None:
+        """Give up the run directory."""
+        self.directory.close()
+
+
+def prepare_training(
     graph: str,
     task: str | None,
     seed: int | None,
@@ -35,11 +61,11 @@ def train(
     max_steps: int | None,
     headless: bool,
     settings: Sequence[str],
-) -> Outcome:
-    """Run a training graph to its end and print how it went.
+) -> Prepared:
+    """Make or take up the run directory and describe the graph.
 
     Raises:
-        ConfigError: nothing was started, or what was started is stopped again.
+        ConfigError: anything that a person asked for and that cannot be; nothing is left locked.
     """
     overrides = parse_overrides(settings)
     if max_steps is not None and max_steps < 1:
@@ -57,31 +83,28 @@ def train(
         task, seed = task or "drawer_open", 0 if seed is None else seed
         folder = Path(out) if out else Path("runs") / f"{Path(task).stem}-seed{seed}"
     loaded = load_task(task if resume is None else Path(resume) / TASK_COPY)
-    with RunDirectory(folder, resume=resume is not None) as run_directory:
-        path = run_directory.path
+    directory = RunDirectory(folder, resume=resume is not None)
+    try:
+        path = directory.path
         if resume is None:
             shutil.copyfile(loaded.path, path / TASK_COPY)
-        arguments = RunArguments(
-            task=str(path / TASK_COPY),
-            out=path,
-            seed=seed,
-            max_steps=max_steps,
-            source=path if resume is not None else None,
-            headless=headless,
-            overrides=overrides,
+        source = path if resume is not None else None
+        described = GRAPHS[graph](
+            RunArguments(str(path / TASK_COPY), path, seed, max_steps, source, headless, overrides)
         )
-        described = GRAPHS[graph](arguments)
         limit = described.node("policy_controller").parameters["max_steps"]
         save_run(path, {"graph": graph, "task": task, "seed": seed, "max_steps": limit})
-        verb = "resuming" if resume is not None else "training"
-        print(f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)", flush=True)
-        outcome = run_graph(described, path, LiveLine(path / "progress.json", _class_names(described, loaded), sys.stdout))
-        _report(outcome, path, limit)
-        return outcome
+    except BaseException:
+        directory.close()
+        raise
+    verb = "resuming" if resume is not None else "training"
+    announcement = f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
+    n_classes = described.node("vlm_rater").parameters["n_classes"] or loaded.n_classes
+    return Prepared(described, directory, announcement, loaded.class_names(n_classes))
 
 
-def evaluate(directory: str, episodes: int, seed: int, settings: Sequence[str]) -> tuple[Outcome, dict[str, Any] | None]:
-    """Run the policy of a run directory through the graph. The result is None unless the evaluation finished.
+def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[str]) -> Prepared:
+    """Make a folder below ``run/evaluations``, take the policy from the checkpoint and describe the graph.
 
     Raises:
         ConfigError: no such run, nothing learned yet, or a bad argument.
@@ -92,49 +115,80 @@ def evaluate(directory: str, episodes: int, seed: int, settings: Sequence[str]) 
         raise ConfigError(f"--episodes must be at least 1, got {episodes}")
     if seed < 0:
         raise ConfigError(f"--seed must not be negative, got {seed}")
-    source = Path(directory).resolve()
+    source = Path(run).resolve()
     before = load_run(source)
     overrides = parse_overrides(settings)
     name = f"seed{seed}-n{episodes}"
     candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    folder = next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists())
-    with RunDirectory(folder) as run_directory:
-        path = run_directory.path
-        trained = export_actor(source, path / ACTOR_FILE)
+    directory = RunDirectory(next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists()))
+    try:
+        path = directory.path
+        steps = export_actor(source, path / ACTOR_FILE)
         arguments = RunArguments(
-            task=str(source / TASK_COPY), out=path, seed=seed, source=source, overrides=overrides, episodes=episodes
+            str(source / TASK_COPY), path, seed, source=source, overrides=overrides, episodes=episodes
         )
         described = GRAPHS["evaluate_sim"](arguments)
-        print(f"evaluating {source} after {trained:,} steps: {episodes} episodes from seed {seed}", file=sys.stderr, flush=True)
-        outcome = run_graph(described, path, LiveLine(path / "progress.json", (), sys.stderr))
+        save_run(path, {"graph": "evaluate_sim", "of": str(source), "trained_seed": before["seed"], "env_steps": steps})
+    except BaseException:
+        directory.close()
+        shutil.rmtree(directory.path, ignore_errors=True)  # made a moment ago: nothing of value is in it
+        raise
+    text = f"evaluating {source} after {steps:,} steps: {episodes} episodes from seed {seed}"
+    return Prepared(described, directory, text, [])
+
+
+def train(graph: str, **arguments: Any) -> Outcome:
+    """Run a training graph to its end and print how it went; arguments as of prepare_training."""
+    prepared = prepare_training(graph, **arguments)
+    try:
+        print(prepared.announcement, flush=True)
+        outcome = run_graph(prepared, sys.stdout)
+        _report(outcome, prepared)
+        return outcome
+    finally:
+        prepared.close()
+
+
+def evaluate(run: str, episodes: int, seed: int, settings: Sequence[str]) -> tuple[Outcome, dict[str, Any] | None]:
+    """Evaluate a run's policy through the graph. The result is None unless the evaluation finished."""
+    prepared = prepare_evaluation(run, episodes, seed, settings)
+    try:
+        print(prepared.announcement, file=sys.stderr, flush=True)
+        outcome = run_graph(prepared, sys.stderr)
         if outcome.reason != "finished":
-            _explain(outcome, path)
+            _explain(outcome, prepared.path)
             return outcome, None
-        summary = read_json(path / "summary.json")
+        summary = read_json(prepared.path / "summary.json")
+        trained = load_run(prepared.path)
+    finally:
+        prepared.close()
     last = summary["evaluations"][-1] if summary["evaluations"] else {}
     return outcome, {
         "task": summary["task"],
-        "run": str(source),
-        "trained_seed": before["seed"],
-        "env_steps": trained,
+        "run": trained["of"],
+        "trained_seed": trained["trained_seed"],
+        "env_steps": trained["env_steps"],
         "seed": seed,
         "eval_episodes": summary["eval_episodes"],
         "success_rate": summary["success_rate"],
         "mean_progress": last.get("mean_progress"),
         "wall_s": summary["wall_s"],
-        "files": str(path),
+        "files": str(prepared.path),
     }
 
 
-def run_graph(graph: Graph, path: Path, live: LiveLine) -> Outcome:
-    """Start the graph with its parameter files in ``path/config`` and its logs in ``path/logs``; returns its end."""
-    graph = graph.write_parameters(path / "config")
-    logs = path / "logs"
+def run_graph(prepared: Prepared, stream: TextIO) -> Outcome:
+    """Start the graph, show its progress on ``stream``, and return how it ended.
+
+    Parameter files go to ``config/`` of the run directory, one log a node to ``logs/``.
+    """
+    path = prepared.path
+    graph = prepared.graph.write_parameters(path / "config")
+    live = LiveLine(path / "progress.json", prepared.class_names, stream)
     domain = None if os.environ.get("ROS_DOMAIN_ID") else Domain()
     try:
-        profiles = _profiles()
-        environment = node_environment(logs, profiles, domain.number if domain else None)
-        outcome = supervise(Supervisor(graph, logs, environment), live.tick)
+        environment = prepared.environment(domain.number if domain else None)
+        outcome = supervise(Supervisor(graph, path / "logs", environment), live.tick)
     finally:
         if domain is not None:
             domain.close()
@@ -149,10 +203,6 @@ def _profiles() -> Path | None:
         return None
 
 
-def _class_names(graph: Graph, task: Any) -> list[str]:
-    return task.class_names(graph.node("vlm_rater").parameters["n_classes"] or task.n_classes)
-
-
 def _explain(outcome: Outcome, path: Path) -> None:
     if outcome.reason == "failed":
         print(f"{outcome.failed} ended with status {outcome.status}; its last lines:", file=sys.stderr)
@@ -160,8 +210,9 @@ def _explain(outcome: Outcome, path: Path) -> None:
         print(f"all logs: {path / 'logs'}", file=sys.stderr, flush=True)
 
 
-def _report(outcome: Outcome, path: Path, max_steps: int) -> None:
+def _report(outcome: Outcome, prepared: Prepared) -> None:
     """Print what came of a training run and how to go on."""
+    path, max_steps = prepared.path, prepared.graph.node("policy_controller").parameters["max_steps"]
     _explain(outcome, path)
     where = shlex.quote(str(_short(path)))
     try:

@@ -22,7 +22,8 @@ def started(monkeypatch):
     """Graphs that would have been started."""
     graphs = []
 
-    def fake(graph, path, live):
+    def fake(prepared, stream):
+        graph, path = prepared.graph, prepared.path
         graphs.append(graph)
         summary = {
             "task": "drawer_open", "seed": 0, "env_steps": 100, "ratings_valid": 5, "rating_accuracy": 0.8,

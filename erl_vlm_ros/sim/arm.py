@@ -22,6 +22,19 @@ _SERVO_LAG = 0.03  # s: kv / kp of the position servos in sim/arm.xml, fed forwa
 _LEASH = 0.03  # m: how far the last reference may be from the measured tool when a command arrives
 
 
+def _load_model(path: str, use_gripper: bool) -> mujoco.MjModel:
+    """The scene; without the gripper's joints when the task keeps it shut: rigid fingers, and cheaper."""
+    spec = mujoco.MjSpec.from_file(path)
+    if not use_gripper:
+        for element in (
+            *spec.equalities,
+            *(spec.actuator(n) for n in FINGER_NAMES),
+            *(spec.joint(n) for n in FINGER_NAMES),
+        ):
+            spec.delete(element)
+    return spec.compile()
+
+
 class SimArm:
     """A 6-axis arm, a task's scene and a fixed camera.
 
@@ -48,16 +61,17 @@ class SimArm:
             )
         self.image_width, self.image_height = int(image_size[0]), int(image_size[1])
         check_image_size(self.image_width, self.image_height)
-        self.model = mujoco.MjModel.from_xml_path(str(resource(self.task.scene)))
+        self.model = _load_model(str(resource(self.task.scene)), self.config.use_gripper)
         self.data = mujoco.MjData(self.model)
         self.control_period = 0.1
         self._chunk_steps = round(self.control_period / _CHUNKS / self.model.opt.timestep)
         joints = [self.model.joint(name) for name in JOINT_NAMES]
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._dofs = np.array([j.dofadr[0] for j in joints])
-        self._fingers = np.array([self.model.joint(name).qposadr[0] for name in FINGER_NAMES])
+        fingers = FINGER_NAMES if self.config.use_gripper else ()
+        self._fingers = np.array([self.model.joint(name).qposadr[0] for name in fingers], dtype=int)
         self._controls = np.array([self.model.actuator(name).id for name in JOINT_NAMES])
-        self._finger_controls = np.array([self.model.actuator(name).id for name in FINGER_NAMES])
+        self._finger_controls = np.array([self.model.actuator(name).id for name in fingers], dtype=int)
         self._ee, self._object = self.model.site("ee").id, self.model.site("object").id
         self._drawer = self.model.joint("drawer").qposadr[0] if self.task.name == "drawer_open" else None
         self._ik = DifferentialIK(self.model, self._ee, self._dofs)
@@ -85,7 +99,8 @@ class SimArm:
 
         Args:
             linear_velocity: [3] m/s of the tool point in the base frame.
-            gripper_width: opening in metres, clipped to 0..0.08.
+            gripper_width: opening in metres, clipped to 0..0.08; ignored in tasks without ``use_gripper``,
+                where the fingers are locked shut, as a self-locking gripper's are.
 
         Raises:
             ValueError: a wrong length or a non-finite number; nothing moves then.

@@ -101,15 +101,15 @@ def test_every_workspace_corner_is_reachable(arms, name):
 def test_blocked_reference_does_not_wind_up(arms):
     arm = arms["drawer_open"]
     arm.reset(0)
-    for _ in range(25):
-        arm.apply((0.0, 0.0, -0.3), 0.0)
-    for _ in range(25):
-        arm.apply((0.5, 0.0, 0.0), 0.0)  # against the cabinet
+    for _ in range(20):  # over the handle bar, then down on it for two seconds
+        arm.apply(np.clip(6 * (arm.object_position + (0, 0, 0.06) - arm.ee_position), -0.5, 0.5), 0.0)
+    for _ in range(20):
+        arm.apply((0.0, 0.0, -0.1), 0.0)
     before = arm.ee_position
-    assert before[0] < arm._high[0] - 0.02
-    for _ in range(3):
-        arm.apply((-0.5, 0.0, 0.0), 0.0)
-    assert arm.ee_position[0] < before[0] - 0.05
+    assert before[2] > arm._low[2] + 0.015  # held by the bar
+    for _ in range(2):
+        arm.apply((0.0, 0.0, 0.5), 0.0)
+    assert arm.ee_position[2] > before[2] + 0.06
 
 
 def test_gripper_width_follows_the_command(arms):

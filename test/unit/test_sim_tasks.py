@@ -97,12 +97,12 @@ def test_drawer_limits():
         (0.0, near, 1),
         (0.014, far, 0),
         (0.016, far, 2),
-        (0.069, near, 2),
-        (0.071, far, 3),
-        (0.151, far, 4),
+        (0.079, near, 2),
+        (0.081, far, 3),
+        (0.171, far, 4),
     ):
         assert task.truth_class(replace(base, opening=opening, ee_position=hand), 5) == expected
-    along_the_bar = base.object_position + (0.0, 0.07, 0.02)
+    along_the_bar = base.object_position + (0.0, 0.04, 0.02)
     assert task.truth_class(replace(base, opening=0.0, ee_position=along_the_bar), 5) == 1
 
 

@@ -29,6 +29,7 @@ from erl_vlm_ros.data.segment import RatingBatch
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.monitoring.dashboard import render
 from erl_vlm_ros.monitoring.files import RunFiles
+from erl_vlm_ros.monitoring.line import format_line
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.video import Clip
 from erl_vlm_ros.ros import convert, markers, names, qos
@@ -84,6 +85,7 @@ class Monitor(BaseNode):
         self.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
         self.wall_timer(p.progress_s, self._tick)
         self.wall_timer(p.dashboard_s, self._show)
+        self.wall_timer(p.log_s, self._log)
 
     # -- what is heard
 
@@ -167,6 +169,11 @@ class Monitor(BaseNode):
             self._drawn_at = now
             self.files.summary(self.record, now)
             self.files.curve(self.record, now)
+
+    def _log(self) -> None:
+        record = self.record
+        names = record.class_names.get(record.n_classes, [])
+        self.get_logger().info(format_line(record.progress(time.monotonic()), names))
 
     def _complete(self) -> bool:
         record = self.record

@@ -28,6 +28,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import Graph, NodeSpec
 from erl_vlm_ros.session import Prepared, prepare_evaluation, prepare_training
 
+_PATIENCE = {"sigterm_timeout": "45", "sigkill_timeout": "10"}  # s: saving a checkpoint takes longer than launch's 5 s
 _TRAIN = (
     ("task", "drawer_open", "A shipped task or the path of a task YAML."),
     ("seed", "0", "Seed of everything random."),
@@ -110,7 +111,7 @@ def _actions(prepared: Prepared) -> list[Action]:
 
 def _action(spec: NodeSpec) -> Action:
     if not spec.ros:
-        return ExecuteProcess(cmd=[sys.executable, "-u", *spec.command()], name=spec.name, output="both")
+        return ExecuteProcess(cmd=[sys.executable, "-u", *spec.command()], name=spec.name, output="both", **_PATIENCE)
     return Node(
         package="erl_vlm_ros",
         executable=spec.executable,
@@ -118,6 +119,7 @@ def _action(spec: NodeSpec) -> Action:
         parameters=[spec.parameters_file],
         remappings=list(spec.remappings),
         output="both",
+        **_PATIENCE,
     )
 
 

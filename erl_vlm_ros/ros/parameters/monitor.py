@@ -13,6 +13,7 @@ PARAMETERS = (
     Param("max_steps", 15_000, "Steps of the whole run, for the time left.", low=1, high=10**9),
     Param("max_ratings", 900, "Rating budget of the whole run, for the progress line.", low=0, high=10**9),
     Param("progress_s", 0.5, "Time between two writings of progress.json, s.", low=0.05, high=60.0),
+    Param("log_s", 10.0, "Time between two progress lines in the log, s.", low=0.5, high=3600.0),
     Param("dashboard_s", 1.0, "Time between two dashboard images and diagnostics, s.", low=0.1, high=60.0),
     Param("plot_s", 120.0, "Time between two drawings of the learning curve during the run, s.", low=1.0, high=86_400.0),
     Param("stale_s", 15.0, "A node whose figures are older than this is reported as stale, s.", low=1.0, high=3600.0),

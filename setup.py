@@ -20,6 +20,7 @@ NODES = [
     "vlm_rater",
     "reward_trainer",
     "monitor",
+    "viewer",
 ]
 # The message packages that the nodes import, as PyPI names.
 ROS_MESSAGES = ["builtin", "diagnostic", "geometry", "rosgraph", "sensor", "std", "trajectory", "visualization"]

@@ -2,12 +2,13 @@
 """The node graphs, described once as plain data: the launch files and ``erl-vlm run`` both start what stands here.
 
 A node's parameters are resolved in this order, later ones win: the table of defaults that the node declares,
-``config/<graph>.yaml``, the task file's ``parameters``, the command line's ``--set node.parameter=value``, and what
-the run itself fixes (task, seed, run directory, ...). An unknown node or parameter anywhere is a ConfigError.
+``config/<graph>.yaml``, the task file's ``parameters``, what the run itself fixes (task, seed, run directory, ...), and
+the command line's ``--set node.parameter=value``. An unknown node or parameter anywhere is a ConfigError.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -124,16 +125,21 @@ class RunArguments:
 _ROBOT = (("safety_guard", ROBOT), ("policy_controller", ROBOT))
 _LEARNING = (("sac_learner", WORKSTATION), ("reward_trainer", WORKSTATION), ("vlm_rater", WORKSTATION))
 _MONITOR = (("monitor", WORKSTATION),)
+_VIEWER = (("viewer", WORKSTATION),)
+_OPTIONAL = ("viewer",)  # the run goes on without them
 
 
 def train_sim(arguments: RunArguments) -> Graph:
-    """Train in simulation, rated by the stand-in server."""
-    port = arguments.vlm_port or free_port()
-    fixed = {
-        STANDIN: {"port": port, "task": ""},
-        "vlm_rater": {"base_url": f"http://127.0.0.1:{port}/v1", "ledger": str(arguments.out / "ledger.sqlite")},
-    }
-    nodes = ((STANDIN, SIM), ("sim_bridge", SIM), *_ROBOT, *_LEARNING, *_MONITOR)
+    """Train in simulation, rated by the stand-in server, or by another endpoint when --set names its base_url."""
+    fixed: dict[str, dict[str, Any]] = {"vlm_rater": {"ledger": str(arguments.out / "ledger.sqlite")}}
+    nodes = (("sim_bridge", SIM), *_ROBOT, *_LEARNING, *_MONITOR)
+    if "base_url" not in arguments.overrides.get("vlm_rater", {}):
+        port = arguments.vlm_port or free_port()
+        fixed[STANDIN] = {"port": port, "task": ""}
+        fixed["vlm_rater"]["base_url"] = f"http://127.0.0.1:{port}/v1"
+        nodes = ((STANDIN, SIM), *nodes)
+    if not arguments.headless and has_display():
+        nodes = (*nodes, *_VIEWER)
     return _build("train_sim", nodes, arguments, fixed)
 
 
@@ -165,33 +171,38 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
     absent = [node for node in arguments.overrides if node not in names and node != EVERY_NODE]
     if absent:
         raise ConfigError(f"--set {absent[0]}...: {name} has no node {absent[0]}; it has {', '.join(names)}")
-    layers = [*_stored(name, arguments, task), ("--set", arguments.overrides)]
-    for origin, layer in layers:
+    stored = _stored(name, arguments, task)
+    for origin, layer in (*stored, ("--set", arguments.overrides)):
         check(layer, origin)
+    layers = [layer for _, layer in stored]
     run = {
         "task": task.path,
         "seed": arguments.seed,
         "run_dir": str(arguments.out),
         "checkpoint_dir": str(arguments.out / "checkpoint"),
-        "max_steps": arguments.max_steps,
         "resume": arguments.source is not None and arguments.source == arguments.out,
     }
+    if arguments.max_steps is not None:
+        run["max_steps"] = arguments.max_steps
     specs: list[NodeSpec] = []
     for node, role in nodes:
         table = PARAMETERS[node]
         known = {param.name for param in table}
         values: dict[str, Any] = {}
-        for _, layer in layers:
+        for layer in (*layers, {EVERY_NODE: run}, fixed, arguments.overrides):
             values |= {k: v for k, v in layer.get(EVERY_NODE, {}).items() if k in known}
             values |= layer.get(node, {})
-        values |= {k: v for k, v in run.items() if k in known and v is not None}
-        values |= fixed.get(node, {})
         plain = node == STANDIN
         built_in = {k: v for k, v in values.items() if k not in known}
         module = f"erl_vlm_ros.{'sim' if plain else 'nodes'}.{node}"
         resolved = {**built_in, **resolve(node, table, values)}
         after = STANDIN if node == "vlm_rater" and STANDIN in names else ""
-        specs.append(NodeSpec(node, module, role, resolved, ros=not plain, ready_text="base_url" * plain, after=after))
+        specs.append(
+            NodeSpec(
+                node, module, role, resolved, required=node not in _OPTIONAL, ros=not plain,
+                ready_text="base_url" if plain else "", after=after,
+            )
+        )  # fmt: skip
     return _with_budget(Graph(name, tuple(specs), ends_with="monitor"))
 
 
@@ -211,6 +222,11 @@ def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, O
         return [(str(f), read_parameter_file(f)) for f in files if f.stem in PARAMETERS]
     source = resource(f"config/{name}.yaml")
     return [(str(source), read_parameter_file(source)), (f"{task.path}: parameters", task.parameters)]
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def free_port() -> int:

@@ -28,6 +28,7 @@ _ABOUT = {
     "vlm_rater": "Has segments rated by a vision-language model, off the control path.",
     "reward_trainer": "Keeps the ratings, trains the reward model after each round, publishes it.",
     "monitor": "Figures, files, dashboard image, markers and diagnostics of a run.",
+    "viewer": "A window with the dashboard.",
     "standin_vlm": "The stand-in for a vision-language model in simulation: a plain process, not a ROS node.",
 }
 ORDER = list(_ABOUT)

@@ -67,7 +67,7 @@ def prepare_training(
     Raises:
         ConfigError: anything that a person asked for and that cannot be; nothing is left locked.
     """
-    overrides = parse_overrides(settings)
+    settings = list(settings)
     if max_steps is not None and max_steps < 1:
         raise ConfigError(f"--max-steps must be at least 1, got {max_steps}")
     if resume is not None:
@@ -79,9 +79,11 @@ def prepare_training(
                 raise ConfigError(f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away")
         task, seed, folder = before["task"], before["seed"], Path(resume)
         max_steps = max_steps or before.get("max_steps")
+        settings = [*before.get("set", []), *settings]
     else:
         task, seed = task or "drawer_open", 0 if seed is None else seed
         folder = Path(out) if out else Path("runs") / f"{Path(task).stem}-seed{seed}"
+    overrides = parse_overrides(settings)
     loaded = load_task(task if resume is None else Path(resume) / TASK_COPY)
     directory = RunDirectory(folder, resume=resume is not None)
     try:
@@ -93,7 +95,7 @@ def prepare_training(
             RunArguments(str(path / TASK_COPY), path, seed, max_steps, source, headless, overrides)
         )
         limit = described.node("policy_controller").parameters["max_steps"]
-        save_run(path, {"graph": graph, "task": task, "seed": seed, "max_steps": limit})
+        save_run(path, {"graph": graph, "task": task, "seed": seed, "max_steps": limit, "set": settings})
     except BaseException:
         directory.close()
         raise

@@ -73,6 +73,26 @@ def test_monitor_knows_the_learners_budget(arguments):
     assert graph.node("monitor").parameters["max_ratings"] == 321
 
 
+def test_another_endpoint_takes_the_stand_ins_place(arguments):
+    overrides = parse_overrides(["vlm_rater.base_url=https://vlm.example/v1", "vlm_rater.api_key_env=MY_KEY"])
+    graph = train_sim(arguments(overrides=overrides))
+    rater = graph.node("vlm_rater")
+    assert rater.parameters["base_url"] == "https://vlm.example/v1" and rater.after == ""
+    assert STANDIN not in [spec.name for spec in graph.nodes]
+
+
+def test_a_window_only_where_there_is_a_display(arguments, monkeypatch):
+    def names(**values):
+        return [spec.name for spec in train_sim(arguments(**values)).nodes]
+
+    monkeypatch.setenv("DISPLAY", ":9")
+    assert "viewer" in names() and "viewer" not in names(headless=True)
+    assert not train_sim(arguments()).node("viewer").required
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert "viewer" not in names()
+
+
 def test_written_parameters_are_read_back_by_a_resumed_run(arguments, tmp_path):
     (tmp_path / "config").mkdir()
     first = train_sim(arguments(seed=5, overrides={"sac_learner": {"first_ratings": 42}}))

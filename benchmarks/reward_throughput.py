@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of the reward model on one thread, and the memory of a stored transition.
 
-For each image size: seconds of one reward-training call (one pass over the rated images, three networks, batch 512)
-and images relabelled per second. "erl" is the package's ERL-VLM ensemble. "plain" is the peer, the same networks,
-losses and batches in plain torch: channels-first floats, whole batches, one module a member, default Adam. The two
-take turns in one process. Storage: a replay buffer filled with rendered episodes of the simulated arm.
+For each image size: seconds of one reward-training call (one pass over the rated images, three networks,
+batch 512) and images relabelled per second. "erl" is the package's ERL-VLM ensemble. "plain" is the peer: the
+same networks, losses and batches in plain torch, with channels-first floats, whole batches, one module a
+member and default Adam. The two take turns in one process. Storage: a replay buffer of rendered episodes. Last,
+our default model: training, and relabelling of a whole buffer.
 
     python benchmarks/reward_throughput.py [--sizes 48 64 84 224] [--rated 1000] [--relabel 2000] [--rounds 3]
 
-For scale, the released ERL-VLM code on a machine of this kind, one thread: a training call on 1,000 rated images
-10 to 18 s at 224 px and 1.4 s at 84 px, relabelling 226 and 2,150 images/s, 150 kB a stored transition.
+For scale, the released ERL-VLM code on a machine of this kind, one thread: a training call on 1,000 rated
+images 10 to 18 s at 224 px and 1.4 s at 84 px; relabelling 226 and 2,150 images/s; 150 kB for a stored
+transition.
 
 Prints a table and, last, one JSON line.
 """
@@ -17,6 +19,7 @@ Prints a table and, last, one JSON line.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -32,23 +35,27 @@ import numpy as np
 import torch
 from torch import nn
 
+from erl_vlm_ros.agents.learner import Learner, LearnerConfig
+from erl_vlm_ros.agents.sac import SACConfig
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.observation import PROPRIO_DIM
+from erl_vlm_ros.data.observation import OBSERVATION_DIM, PROPRIO_DIM
 from erl_vlm_ros.data.replay import ReplayBuffer
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
 from erl_vlm_ros.reward.boundaries import class_boundaries, class_logits, min_max
 from erl_vlm_ros.reward.erl_config import ErlRewardConfig
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 from erl_vlm_ros.reward.losses import class_weights, rating_loss, rating_targets
 from erl_vlm_ros.reward.networks import CHANNELS, KERNELS, STRIDES, conv_sizes
 from erl_vlm_ros.reward.samplers import stratified_batches
+from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
 from erl_vlm_ros.sim.env import ArmEnv
 
 CLASSES = 3
 
 
 class Side(NamedTuple):
-    """One contender at one image size: a training call on (images [M, s, s, 3], ratings [M]), and relabelling."""
+    """A contender at one image size: a training call (images [M, s, s, 3], ratings [M]), and relabelling."""
 
     train: Callable[[np.ndarray, np.ndarray], None]
     relabel: Callable[[np.ndarray], np.ndarray]
@@ -120,22 +127,24 @@ def measure(
     clocks: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for _ in range(rounds):
         for name, side in sides.items():
-            for work, call in (
-                ("train", lambda: side.train(images[:rated], ratings)),
-                ("relabel", lambda: side.relabel(images[:relabel])),
-            ):
-                wall, cpu = time.perf_counter(), time.process_time()
-                call()
-                clocks[name].setdefault(f"{work}_s", []).append(time.perf_counter() - wall)
-                clocks[name].setdefault(f"{work}_cpu_s", []).append(time.process_time() - cpu)
+            held = clocks[name]
+            _clock(held, "train", side.train, images[:rated], ratings)
+            _clock(held, "relabel", side.relabel, images[:relabel])
     return {
         name: {key: statistics.median(values) for key, values in held.items()}
         for name, held in clocks.items()
     }
 
 
-def storage(task: str, size: int, episodes: int) -> dict[str, float]:
-    """Bytes a transition in a replay buffer of rendered episodes: its content, and what Python allocated for it."""
+def _clock(held: dict[str, list[float]], work: str, call: Callable, *args: np.ndarray) -> None:
+    wall, cpu = time.perf_counter(), time.process_time()
+    call(*args)
+    held.setdefault(f"{work}_s", []).append(time.perf_counter() - wall)
+    held.setdefault(f"{work}_cpu_s", []).append(time.process_time() - cpu)
+
+
+def record(task: str, size: int, episodes: int) -> list[Episode]:
+    """Rendered episodes of 50 steps of piecewise constant motion."""
     env = ArmEnv(task, image_size=size, render_mode="rgb_array")
     act_dim, rng = env.action_space.shape[0], np.random.default_rng(0)
     recorded = []
@@ -148,23 +157,15 @@ def storage(task: str, size: int, episodes: int) -> dict[str, float]:
             actions.append(direction.astype(np.float32))
             observations.append(env.step(direction)[0])
             jpegs.append(encode_jpeg(env.render()))
-        stamps = np.arange(len(observations))
-        recorded.append(
-            Episode(
-                np.array(observations),
-                np.array(actions),
-                jpegs,
-                stamps,
-                False,
-                True,
-                False,
-                index,
-                0,
-                -1,
-                PROPRIO_DIM,
-            )
-        )
+        arrays = (np.array(observations), np.array(actions), jpegs, np.arange(len(observations)))
+        recorded.append(Episode(*arrays, False, True, False, index, 0, -1, PROPRIO_DIM))
     env.close()
+    return recorded
+
+
+def storage(recorded: list[Episode], size: int) -> dict[str, float]:
+    """Bytes for a transition of rendered episodes in a replay buffer: its content, and what was allocated."""
+    act_dim = recorded[0].actions.shape[1]
     steps = sum(episode.steps for episode in recorded)
     buffer = ReplayBuffer(max(steps, 1), recorded[0].observations.shape[1], act_dim, PROPRIO_DIM)
     jpeg_bytes = sum(len(jpeg) for episode in recorded for jpeg in episode.jpegs)
@@ -186,6 +187,34 @@ def storage(task: str, size: int, episodes: int) -> dict[str, float]:
     return {key: round(value, 1) for key, value in figures.items()}
 
 
+def default_model(recorded: list[Episode], transitions: int, rated: int) -> dict[str, float]:
+    """Our default on a buffer of ``transitions``: training and relabelling, with a new trunk and with new heads."""
+    act_dim = recorded[0].actions.shape[1]
+    learner = Learner(LearnerConfig(sac=SACConfig(OBSERVATION_DIM, act_dim), capacity=transitions), seed=0)
+    trainer, rng = RewardTrainer(RewardTrainerConfig(), seed=0), np.random.default_rng(0)
+    for index in range(transitions // recorded[0].steps):
+        episode = dataclasses.replace(recorded[index % len(recorded)], index=index)
+        learner.add_episode(episode)
+        if index < 4 * len(recorded):
+            trainer.add_episode(episode)
+    segments = []
+    for i in range(rated):
+        source, t = recorded[int(rng.integers(len(recorded)))], int(rng.integers(1, recorded[0].steps + 1))
+        segments.append(Segment(f"r{i}", [source.jpegs[t]], source.observations[t : t + 1, :PROPRIO_DIM],
+                                source.actions[t - 1 : t], source.stamps[t : t + 1]))  # fmt: skip
+    ratings = [RatedSegment(s, int(rng.integers(5)), "") for s in segments]
+    trainer.add_ratings(RatingBatch(0, 5, rated, ratings))
+    figures: dict[str, float] = {"transitions": len(learner.replay), "rated": rated}
+    for name in ("new_trunk", "new_heads"):
+        started = time.perf_counter()
+        model = trainer.train()
+        figures[f"train_{name}_s"] = time.perf_counter() - started
+        started = time.perf_counter()
+        learner.set_reward_model(model)
+        figures[f"relabel_{name}_s"] = time.perf_counter() - started
+    return {key: round(value, 3) for key, value in figures.items()}
+
+
 def _nbytes(part: object) -> int:
     if isinstance(part, dict):
         return sum(_nbytes(value) for value in part.values())
@@ -203,6 +232,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", default="drawer_open", help="whose frames fill the replay buffer")
     parser.add_argument("--stored-size", type=int, default=128, help="side of the stored frames, px")
+    parser.add_argument(
+        "--transitions", type=int, default=100_000, help="buffer that our default relabels; 0: none"
+    )
     parser.add_argument("--episodes", type=int, default=20, help="stored episodes of 50 steps")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -223,17 +255,33 @@ def main() -> None:
         results[str(size)] = {
             name: {key: round(v, 4) for key, v in row.items()} for name, row in rows.items()
         }
-    stored = storage(args.task, args.stored_size, args.episodes)
+    recorded = record(args.task, args.stored_size, args.episodes)
+    stored = storage(recorded, args.stored_size)
+    kilo = {key: value / 1000 for key, value in stored.items()}
     print(
-        f"stored transition ({args.task}, {args.stored_size} px): {stored['bytes'] / 1000:.2f} kB, of which the frame "
-        f"{stored['jpeg_bytes'] / 1000:.2f} kB; allocated {stored['bytes_allocated'] / 1000:.2f} kB; "
-        f"as two RGB arrays {stored['bytes_as_arrays'] / 1000:.1f} kB"
+        f"stored transition ({args.task}, {args.stored_size} px): {kilo['bytes']:.2f} kB, of which the frame "
+        f"{kilo['jpeg_bytes']:.2f}; allocated {kilo['bytes_allocated']:.2f}; as two RGB arrays "
+        f"{kilo['bytes_as_arrays']:.1f}"
     )
+    ours = default_model(recorded, args.transitions, args.rated) if args.transitions else {}
+    if ours:
+        print(
+            f"our default, {ours['transitions']} stored transitions, {args.rated} ratings: train with a new "
+            f"trunk {ours['train_new_trunk_s']:.2f} s, heads only {ours['train_new_heads_s']:.2f} s; relabel all "
+            f"with a new trunk {ours['relabel_new_trunk_s']:.2f} s, new heads {ours['relabel_new_heads_s']:.2f} s"
+        )
     machine = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
     amounts = {"rated": args.rated, "relabel": args.relabel, "rounds": args.rounds}
     print(
         json.dumps(
-            {"benchmark": "reward", **amounts, "sizes": results, "storage": stored, "machine": machine}
+            {
+                "benchmark": "reward",
+                **amounts,
+                "sizes": results,
+                "storage": stored,
+                "default": ours,
+                "machine": machine,
+            }
         )
     )
 

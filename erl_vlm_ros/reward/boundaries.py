@@ -33,8 +33,8 @@ def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor, kind: str =
     """Boundaries [n + 1] of n classes: 0 = R_0 <= R_1 <= ... <= R_n = 1, without gradient.
 
     With c labels below class i, R_i is the c-th smallest of the scaled returns ("edge", as released) or
-    half-way from there to the next larger one ("midpoint"). With c = 0 it is 0 (an index of -1 would wrap
-    round to the maximum), so that a class without a label has an interval of no width.
+    half-way from there to the next larger one ("midpoint"). With c = 0 it is the smallest, 0 (an index of -1
+    would wrap round to the maximum), so that a class without a label has an interval of no width.
 
     "edge" drifts once the classes are apart: the highest return of a class lies on its boundary and is pulled
     inwards, the boundary follows, and after a few dozen passes the lower classes have collapsed into one. The
@@ -61,7 +61,7 @@ def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor, kind: str =
     if kind == "midpoint":
         cut = torch.where(inner < size, (cut + ordered[inner.clamp(max=size - 1)]) / 2.0, 1.0)
     boundaries = ordered.new_zeros(counts.numel() + 1)
-    boundaries[1:-1] = torch.where(inner > 0, cut, 0.0)
+    boundaries[1:-1] = cut
     boundaries[-1] = 1.0
     return boundaries
 

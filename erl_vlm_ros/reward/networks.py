@@ -27,7 +27,7 @@ def conv_sizes(image_size: int) -> tuple[int, ...]:
 
 def chunk_length(image_size: int) -> int:
     """Images to push through the network together, so that their activations stay in the CPU's cache."""
-    return min(128, max(16, _CACHED_PIXELS // image_size**2))
+    return min(128, max(8, _CACHED_PIXELS // image_size**2))
 
 
 class ConvEnsemble(nn.Module):

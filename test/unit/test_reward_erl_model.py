@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.reward import erl_ensemble
 from erl_vlm_ros.reward.erl_config import ErlRewardConfig
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 
@@ -58,6 +59,59 @@ def test_state_dict_continues_exactly():
     second = two.fit(images, ratings, np.random.default_rng(1))
     assert first.losses == second.losses
     np.testing.assert_array_equal(one.predict(images[:, 0]), two.predict(images[:, 0]))
+
+
+@pytest.mark.parametrize("loss", ["mae", "ce"])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"label_smoothing": 0.1}, {"class_weights": False}, {"k": 10.0}, {"boundary": "midpoint"}],
+)
+def test_the_loss_of_the_first_pass_is_the_papers(loss, change):
+    # One batch: the reported loss is that of the untrained networks: their outputs and the formulas.
+    config = dataclasses.replace(CONFIG, batch_size=64, passes=1, loss=loss, **change)
+    model = ErlRewardEnsemble(config, 3)
+    with torch.no_grad():
+        model.networks.head_weight.mul_(50.0)
+    images, _ = rated(count=20, frames=2)
+    ratings = np.array([0] * 12 + [1] * 5 + [2] * 3)
+    outputs = model.raw_members(images.reshape(-1, SIZE, SIZE, 3)).reshape(3, 20, 2).astype(np.float64)
+    weight = np.ones(20)
+    if config.class_weights:  # (8, 15, 17) / 20 by the smallest
+        weight = np.array([1.0, 15 / 8, 17 / 8])[ratings]
+    expected = []
+    for returns in outputs.sum(axis=2):
+        scaled = (returns - returns.min()) / (returns.max() - returns.min() + 1e-6)
+        ordered = np.sort(scaled)
+        inner = [ordered[11], ordered[16]]
+        if config.boundary == "midpoint":
+            inner = [(ordered[11] + ordered[12]) / 2, (ordered[16] + ordered[17]) / 2]
+        cuts = np.array([0.0, *inner, 1.0])
+        odds = np.exp(-config.k * (scaled[:, None] - cuts[:-1]) * (scaled[:, None] - cuts[1:]))
+        probability = odds / odds.sum(axis=1, keepdims=True)
+        target = np.eye(3)[ratings] * (1 - config.label_smoothing) + config.label_smoothing / 3
+        if loss == "mae":
+            terms = np.abs(probability - target).sum(axis=1)
+        else:
+            terms = -(target * np.log(probability)).sum(axis=1)
+        expected.append((weight * terms).sum() / weight.sum())
+    report = model.fit(images, ratings, np.random.default_rng(0))
+    assert report.losses[0] == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_batches_follow_the_configuration(stratified, monkeypatch):
+    called = []
+    for name in ("stratified_batches", "uniform_batches"):
+        real = getattr(erl_ensemble, name)
+
+        def spy(labels, batch_size, generator, name=name, real=real):
+            called.append((name, batch_size))
+            return real(labels, batch_size, generator)
+
+        monkeypatch.setattr(erl_ensemble, name, spy)
+    fitted(dataclasses.replace(CONFIG, stratified=stratified, passes=1))
+    name = "stratified_batches" if stratified else "uniform_batches"
+    assert called == [(name, 16)] * 3  # every member has its own
 
 
 def test_state_dict_is_a_copy():
@@ -178,12 +232,16 @@ def test_tiny_batches_stay_finite(batch_size):
     assert np.isfinite(report.losses).all() and finite(model)
 
 
-def test_batches_of_one_class_teach_nothing():
-    # 5 rated, 3 batches of at most 2: at most one of them holds both classes.
-    model = ErlRewardEnsemble(dataclasses.replace(CONFIG, batch_size=2, passes=1), 0)
-    images, _ = rated(count=5)
-    report = model.fit(images, np.array([0, 0, 0, 0, 1]), np.random.default_rng(1))
-    assert len(report.losses) == 1 and finite(model)
+def test_no_batch_with_two_classes(monkeypatch):
+    # Batches sorted by class: nothing to rank in any, so nothing changes.
+    monkeypatch.setattr(
+        erl_ensemble, "stratified_batches", lambda labels, size, rng: [np.arange(4), np.arange(4, 8)]
+    )
+    model = ErlRewardEnsemble(CONFIG, 0)
+    before = [parameter.detach().clone() for parameter in model.networks.parameters()]
+    report = model.fit(rated(count=8)[0], np.repeat([0, 1], 4), np.random.default_rng(0))
+    assert np.isnan(report.accuracy) and report.passes == CONFIG.passes
+    assert all(torch.equal(a, b) for a, b in zip(before, model.networks.parameters()))
 
 
 def test_more_classes_than_rated_segments():

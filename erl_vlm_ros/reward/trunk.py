@@ -34,6 +34,7 @@ class TrunkConfig:
     lr: float = 1e-3
     proprio_weight: float = 1.0
     growth: float = 1.2  # train again only when the frames have grown by this factor
+    enough_frames: int = 20_000  # trained on so many, it stays as it is: cached features then hold for good
 
     def __post_init__(self) -> None:
         if self.image_size < 32 or self.image_size % self.target_size:
@@ -98,8 +99,10 @@ class TrunkTrainer:
         self.trained_frames = 0
 
     def due(self, frames: int) -> bool:
-        """Whether the frame store has grown enough since the last training."""
-        return frames > 0 and (self.version == 0 or frames >= self.config.growth * self.trained_frames)
+        """Whether the frame store has grown enough since the last training, and the trunk may still change."""
+        if self.version == 0:
+            return frames > 0
+        return self.trained_frames < self.config.enough_frames and frames >= self.config.growth * self.trained_frames
 
     def train(self, images: np.ndarray, proprio: np.ndarray) -> dict[str, float]:
         """Train on frames uint8 [N, s, s, 3] and proprioception float32 [N, P]; a new version. Returns losses."""

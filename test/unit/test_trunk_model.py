@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,8 @@ def test_trunk_is_due_when_frames_have_grown():
     assert not trainer.due(0) and trainer.due(64)
     trainer.train(images, at)
     assert not trainer.due(70) and trainer.due(80)
+    trainer.config = dataclasses.replace(SMALL, enough_frames=64)
+    assert not trainer.due(10_000)
 
 
 def test_trunk_resumes_bit_for_bit():

@@ -22,6 +22,7 @@ PARAMETERS = (
     Param("trunk.lr", 1e-3, "Learning rate.", low=1e-7, high=1.0),
     Param("trunk.proprio_weight", 1.0, "Weight of telling the proprioception from the image.", low=0.0, high=1000.0),
     Param("trunk.growth", 1.2, "Train the trunk again when the frames have grown by this factor.", low=1.0, high=100.0),
+    Param("trunk.enough_frames", 20_000, "Once trained on so many frames the trunk stays as it is.", low=1, high=1_000_000_000),
     Param("heads.members", 5, "Members of the ensemble, each with its own hold-out fold.", low=1, high=64),
     Param("heads.hidden", 64, "Units of each of the two hidden layers.", low=1, high=4096),
     Param("heads.iterations", 300, "Gradient steps of a fit, from scratch after each round.", low=1, high=1_000_000),

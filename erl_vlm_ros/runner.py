@@ -237,5 +237,6 @@ def node_environment(logs: Path, profiles: Path | None, domain: int | None) -> d
     else:
         out["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     if profiles is not None and "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ:
-        out["FASTDDS_DEFAULT_PROFILES_FILE"] = out["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profiles)
+        old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS 2: another name for the same
+        out[f"{'FASTRTPS' if old else 'FASTDDS'}_DEFAULT_PROFILES_FILE"] = str(profiles)
     return out

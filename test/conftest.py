@@ -11,10 +11,13 @@ import pytest
 @pytest.fixture
 def ros_domain(monkeypatch):
     """A ROS domain of this test's own, in the environment of it and its processes."""
+    from erl_vlm_ros.paths import resource
     from erl_vlm_ros.runner import Domain
 
     domain = Domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain.number))
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.setenv(name, str(resource("config/fastdds.xml")))
     if "ROS_LOCALHOST_ONLY" not in os.environ:
         monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     yield domain.number

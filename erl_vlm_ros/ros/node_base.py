@@ -88,7 +88,7 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
 
 
 def _catch_signals(stop: Future) -> None:
-    """Complete ``stop`` at the first SIGINT or SIGTERM.
+    """Complete ``stop`` at the first SIGINT or SIGTERM; later ones must not cut the saving short.
 
     Python runs a handler only when the main thread is back from C++, which may wait long for a message. The
     wake-up descriptor is written at once, so a thread that reads it can wake the executor.
@@ -99,8 +99,6 @@ def _catch_signals(stop: Future) -> None:
     def watch() -> None:
         os.read(reader, 1)
         stop.set_result(None)
-        os.read(reader, 1)  # asked twice: do not wait for a clean stop
-        os._exit(130)
 
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)

@@ -40,18 +40,24 @@ class Ros:
 
     # -- processes
 
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """For a process: this checkout's package, one thread for each numeric library."""
+        return (
+            os.environ
+            | {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+            | {"PYTHONPATH": str(REPOSITORY)}
+        )
+
     def start(self, name: str, **parameters: Any) -> subprocess.Popen:
         """Run ``erl_vlm_ros.nodes.NAME``; its output goes to a file that a failing test shows."""
         command = [sys.executable, "-m", f"erl_vlm_ros.nodes.{name}", "--ros-args"]
         for key, value in parameters.items():
             command += ["-p", f"{key.replace('__', '.')}:={json.dumps(value)}"]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONPATH": str(REPOSITORY),
-        }
         with (self.folder / f"{name}.log").open("a") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment(), stdout=log, stderr=log
+            )
         self.processes[name] = process
         return process
 

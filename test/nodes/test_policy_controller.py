@@ -86,9 +86,11 @@ def test_episode_holds_what_the_bridge_sent_and_what_was_commanded(ros):
     graph.publish_actor(budget=2)
     first, second = graph.episodes(2)
     graph.state(state="running", detail="waiting", env_steps=2 * STEPS, episodes=2)  # the budget is used up
-    assert [(e.index, e.steps, e.evaluation, e.terminated, e.truncated, e.actor_version) for e in (first, second)] == [
-        (0, STEPS, False, False, True, 1), (1, STEPS, False, False, True, 1),
-    ]  # fmt: skip
+    assert [(e.index, e.steps, e.evaluation) for e in (first, second)] == [
+        (0, STEPS, False),
+        (1, STEPS, False),
+    ]
+    assert all(e.truncated and not e.terminated and e.actor_version == 1 for e in (first, second))
     by_stamp = [
         {convert.header_ns(m): m for m in messages} for messages in (images, joints, ee, objects, commands)
     ]

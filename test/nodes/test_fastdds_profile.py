@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config/fastdds.xml carries large images, best effort, where the default settings lose nearly all."""
+
+import subprocess
+import sys
+
+from sensor_msgs.msg import Image
+
+from erl_vlm_ros.ros import names, qos
+
+RATE, COUNT = 30, 60
+SENDER = f"""
+import rclpy, numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from erl_vlm_ros.ros import convert, names, qos
+rclpy.init()
+node = Node("sender")
+out = node.create_publisher(Image, names.IMAGE, qos.sensor(False))
+rgb = np.zeros((480, 640, 3), np.uint8)
+left = {COUNT}
+def send():
+    global left
+    if out.get_subscription_count() and left:
+        left -= 1
+        out.publish(convert.image_message(rgb, {COUNT} - left, "camera"))
+node.create_timer(1 / {RATE}, send)
+rclpy.spin(node)
+"""
+
+
+def test_best_effort_vga_images_arrive(ros):
+    images = ros.collect(Image, names.IMAGE, qos.sensor(False))
+    sender = subprocess.Popen([sys.executable, "-c", SENDER], env=ros.environment())
+    try:
+        ros.until(lambda: images and images[-1].header.stamp.nanosec >= COUNT - 1, "the last image", 30.0)
+    finally:
+        sender.kill()
+        sender.wait()
+    assert len(images) >= 0.9 * COUNT

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -57,6 +58,7 @@ class RunRecord:
         self.detail = ""
         self.last_rating = ""
         self._wall_before = 0.0
+        self._first_episode = 0  # whose truth is heard in this part of the run
         self._started = now
         self._truth: dict[int, dict[str, float]] = {}
         self._waiting: list[tuple[Evaluation, int]] = []  # evaluation episodes whose last frame has no truth yet
@@ -92,11 +94,17 @@ class RunRecord:
         for rated in batch.valid:
             self.ratings_valid += 1
             here[rated.rating] += 1
-            self._unjudged.append((int(rated.segment.stamps[-1]), rated.rating, batch.n_classes))
+            if self._has_truth(rated.segment.id):
+                self._unjudged.append((int(rated.segment.stamps[-1]), rated.rating, batch.n_classes))
             self.last_rating = names[rated.rating] if rated.rating < len(names) else str(rated.rating)
         self.mix = [a + b for a, b in zip(self.mix, here)]
         self.mix_history.append((self.env_steps, here))
         self._judge()
+
+    def _has_truth(self, segment_id: str) -> bool:
+        """False for frames from before a resume: the simulation's clock began again, so stamps no longer tell them."""
+        found = re.match(r"e(\d+)_", segment_id)
+        return found is None or int(found.group(1)) >= self._first_episode
 
     def add_metrics(self, node: str, values: Mapping[str, float], now: float) -> None:
         """Figures that a node published: env_steps, episodes and episode_return are used here."""
@@ -248,6 +256,7 @@ class RunRecord:
         self.mix_history = [(int(s), list(m)) for s, m in state["mix_history"]]
         self.returns = [(int(s), float(r)) for s, r in state["returns"]]
         self._wall_before = float(state["wall_s"])
+        self._first_episode = self.episodes
         self.evaluations = [Evaluation(**e) for e in state["evaluations"]]
 
 

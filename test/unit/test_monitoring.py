@@ -134,6 +134,19 @@ def test_a_resumed_record_goes_on(tmp_path):
         RunFiles(tmp_path).restore(record())
 
 
+def test_frames_from_before_a_resume_are_not_judged_by_stamps_that_repeat():
+    first = record()
+    first.add_metrics("sac_learner", {"env_steps": 500.0, "episodes": 10.0}, 1.0)
+    again = record()
+    again.load_state_dict(json.loads(json.dumps(first.state_dict(2.0))))
+    again.add_truth(0, truth(class_3=1.0))  # the clock began again at 0
+    old, new = batch(0, [2]), batch(1, [1])
+    old.rated[0].segment.id, new.rated[0].segment.id = "e9_t3_h1", "e10_t0_h1"
+    again.add_ratings(old)
+    again.add_ratings(new)
+    assert again.ratings_valid == 2 and again.rating_accuracy == 1.0
+
+
 def test_files_of_a_run(tmp_path):
     r, files = record(), RunFiles(tmp_path)
     files.figures(r, "sac_learner", {"alpha": 0.1, "bad": float("nan")}, 1.0)

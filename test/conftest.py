@@ -16,8 +16,9 @@ def ros_domain(monkeypatch):
 
     domain = Domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain.number))
-    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        monkeypatch.setenv(name, str(resource("config/fastdds.xml")))
+    older = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if older else "FASTDDS_DEFAULT_PROFILES_FILE"
+    monkeypatch.setenv(variable, str(resource("config/fastdds.xml")))
     if "ROS_LOCALHOST_ONLY" not in os.environ:
         monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     yield domain.number

@@ -159,9 +159,10 @@ class PolicyController(BaseNode):
             self._say_state()
             return
         self._begin_episode(plan)
-        # A robot that does not tell the stamp: whatever is newer than now seen belongs to the new episode.
-        self._first_stamp = stamp if stamp >= 0 else self._last_stamp + 1
-        self._last_stamp = min(self._last_stamp, self._first_stamp - 1)
+        if stamp < 0:  # a robot that does not tell: what is seen from now on belongs to the new episode
+            stamp = self._last_stamp + 1 if self.p.lock_step else self.get_clock().now().nanoseconds
+        self._first_stamp = stamp
+        self._last_stamp = min(self._last_stamp, stamp - 1)
         self.machine.reset_done()
         self._say_state()
         held, self._held_set = self._held_set, None
@@ -202,8 +203,8 @@ class PolicyController(BaseNode):
             return
         if not self.machine.running:
             self._held_set = (stamp, found)
-        repeated, self._last_stamp = stamp == self._last_stamp, stamp
-        if self.machine.running and stamp >= self._first_stamp and not repeated:
+        self._last_stamp = stamp
+        if self.machine.running and stamp >= self._first_stamp:
             self._frame(stamp, found, stamp)
 
     def _on_part_real_time(self, part: str, message: Any) -> None:
@@ -258,7 +259,6 @@ class PolicyController(BaseNode):
         )
         if last:
             self._close_episode(cut=False)
-            self._plan_next()
         else:
             self.recorder.action(action)
             self._ticks += 1
@@ -287,18 +287,16 @@ class PolicyController(BaseNode):
         )
 
     def _close_episode(self, cut: bool) -> None:
+        """Publish what was recorded. ``cut``: before its time, and nothing may be started after it."""
         plan = self.machine.plan
         episode = self._finish_recording(plan)
         self._answered = (-1, ())
-        if cut and plan.evaluation:
-            self.machine.abandon()  # half an evaluation episode says nothing
-            return
-        steps = 0 if episode is None else episode.steps
-        if episode is None:
+        if episode is None or (cut and plan.evaluation):  # half an evaluation episode says nothing
             self.machine.abandon()
             return
-        self.machine.episode_done(steps)
-        self._plan_next()  # the reset runs while the episode is packed
+        self.machine.episode_done(episode.steps)
+        if not cut:
+            self._plan_next()  # the reset runs while the episode is packed
         self._publish_episode(episode)
         if not plan.evaluation and self.machine.episodes % self.p.checkpoint_every == 0:
             self._save()

@@ -45,7 +45,7 @@ class Ros:
         """For a process: this checkout's package, one thread for each numeric library."""
         return (
             os.environ
-            | {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+            | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
             | {"PYTHONPATH": str(REPOSITORY)}
         )
 

@@ -4,8 +4,8 @@
 For each image size: seconds of one reward-training call (one pass over the rated images, three networks,
 batch 512) and images relabelled per second. "erl" is the package's ERL-VLM ensemble. "plain" is the peer: the
 same networks, losses and batches in plain torch, with channels-first floats, whole batches, one module a
-member and default Adam. The two take turns in one process. Storage: a replay buffer of rendered episodes. Last,
-our default model: training, and relabelling of a whole buffer.
+member and default Adam. The two take turns in one process. Storage: a replay buffer of rendered episodes.
+Last, our default model: training, and relabelling of a whole buffer.
 
     python benchmarks/reward_throughput.py [--sizes 48 64 84 224] [--rated 1000] [--relabel 2000] [--rounds 3]
 
@@ -188,7 +188,7 @@ def storage(recorded: list[Episode], size: int) -> dict[str, float]:
 
 
 def default_model(recorded: list[Episode], transitions: int, rated: int) -> dict[str, float]:
-    """Our default on a buffer of ``transitions``: training and relabelling, with a new trunk and with new heads."""
+    """Our default on a buffer of ``transitions``: training and relabelling, with a new trunk or new heads."""
     act_dim = recorded[0].actions.shape[1]
     learner = Learner(LearnerConfig(sac=SACConfig(OBSERVATION_DIM, act_dim), capacity=transitions), seed=0)
     trainer, rng = RewardTrainer(RewardTrainerConfig(), seed=0), np.random.default_rng(0)
@@ -267,8 +267,8 @@ def main() -> None:
     if ours:
         print(
             f"our default, {ours['transitions']} stored transitions, {args.rated} ratings: train with a new "
-            f"trunk {ours['train_new_trunk_s']:.2f} s, heads only {ours['train_new_heads_s']:.2f} s; relabel all "
-            f"with a new trunk {ours['relabel_new_trunk_s']:.2f} s, new heads {ours['relabel_new_heads_s']:.2f} s"
+            f"trunk {ours['train_new_trunk_s']:.2f} s, heads only {ours['train_new_heads_s']:.2f} s; relabel "
+            f"with a new trunk {ours['relabel_new_trunk_s']:.2f} s, heads {ours['relabel_new_heads_s']:.2f} s"
         )
     machine = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
     amounts = {"rated": args.rated, "relabel": args.relabel, "rounds": args.rounds}

@@ -84,7 +84,7 @@ class ErlRewardEnsemble:
         losses: list[float] = []
         accuracy = float("nan")
         if np.count_nonzero(counts) > 1:
-            frames, labels = torch.from_numpy(images), torch.from_numpy(ratings)
+            frames, labels = _tensor(images), torch.from_numpy(ratings)
             weights = class_weights(counts)[labels] if self.config.class_weights else None
             while len(losses) < self.config.passes and not accuracy > self.config.early_stop_accuracy:
                 loss, accuracy = self._one_pass(frames, labels, weights, generator)
@@ -146,7 +146,7 @@ class ErlRewardEnsemble:
     def raw_members(self, images: np.ndarray, batch: int = 512) -> np.ndarray:
         """Outputs of the networks f32 [E, N], in (-1, 1), for images u8 [N, s, s, 3]."""
         self._check_images(images, 4)
-        frames = torch.from_numpy(np.ascontiguousarray(images))
+        frames = _tensor(images)
         rewards = torch.empty(self.config.ensemble, len(frames))
         with torch.inference_mode():
             for first in range(0, len(frames), batch):
@@ -245,12 +245,11 @@ class ErlRewardEnsemble:
             )
 
     def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images = np.ascontiguousarray(images)
         self._check_images(images, 5)
         ratings = np.asarray(ratings)
         if ratings.size and not np.issubdtype(ratings.dtype, np.integer):
             raise ConfigError(f"reward model: ratings are {ratings.dtype}, must be whole numbers")
-        ratings = ratings.astype(np.int64, copy=False)
+        ratings = ratings.astype(np.int64)
         if ratings.shape != images.shape[:1] or images.shape[1] < 1:
             raise ConfigError(
                 f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}"
@@ -261,3 +260,8 @@ class ErlRewardEnsemble:
                 f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}"
             )
         return images, ratings
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    """Share the memory where torch can: read-only arrays (views of received bytes) are copied."""
+    return torch.from_numpy(np.require(images, requirements=("C", "W")))

@@ -196,6 +196,17 @@ def test_predictions_do_not_depend_on_the_batch():
     assert model.predict(images[:0]).shape == (0,)
 
 
+@pytest.mark.filterwarnings("error")
+def test_read_only_and_strided_arrays_are_taken():
+    images, ratings = rated()
+    images.flags.writeable = ratings.flags.writeable = False
+    model = ErlRewardEnsemble(CONFIG, 0)
+    model.fit(images, ratings, np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        model.predict(images[::2, 0]), model.predict(images[:, 0].copy()[::2].copy())
+    )
+
+
 @pytest.mark.parametrize("ratings", [[], [2], [1, 1, 1]])
 def test_fewer_than_two_classes_hold_no_order(ratings):
     images = rated(count=max(len(ratings), 1))[0][: len(ratings)]

@@ -23,7 +23,16 @@ NODES = [
     "viewer",
 ]
 # The message packages that the nodes import, as PyPI names.
-ROS_MESSAGES = ["builtin", "diagnostic", "geometry", "rosgraph", "sensor", "std", "trajectory", "visualization"]
+ROS_MESSAGES = [
+    "builtin",
+    "diagnostic",
+    "geometry",
+    "rosgraph",
+    "sensor",
+    "std",
+    "trajectory",
+    "visualization",
+]
 
 
 def shipped(*folders: str) -> list[tuple[str, list[str]]]:

@@ -17,7 +17,7 @@ NODE = "sac_learner"
 
 
 def export_actor(run: Path, path: Path) -> int:
-    """Write the actor of ``run/checkpoint/sac_learner.safetensors`` to ``path``; returns its environment steps.
+    """Write the actor of ``run/checkpoint/sac_learner.safetensors`` to ``path``; returns its steps.
 
     Raises:
         ConfigError: no checkpoint, a damaged one, or one from before learning began.
@@ -28,7 +28,9 @@ def export_actor(run: Path, path: Path) -> int:
 
     source = run / "checkpoint" / f"{NODE}.safetensors"
     if not source.is_file():
-        raise ConfigError(f"{run} holds no policy yet ({source.name} is missing); let it run until a checkpoint is there")
+        raise ConfigError(
+            f"{run} holds no policy yet ({source.name} is missing); let it run until a checkpoint is there"
+        )
     task = load_task(run / "config" / "task.yaml")
     stored = read_parameter_file(run / "config" / f"{NODE}.yaml").get(NODE, {})
     learner = Learner(learner_config(resolve(NODE, PARAMETERS[NODE], stored), task), 0)
@@ -37,6 +39,8 @@ def export_actor(run: Path, path: Path) -> int:
     except (CheckpointError, KeyError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from error
     if learner.phase == EXPLORE:
-        raise ConfigError(f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy to evaluate yet")
+        raise ConfigError(
+            f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy yet"
+        )
     atomic_write(path, encode(learner.actor_bundle()))
     return learner.env_steps

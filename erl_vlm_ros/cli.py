@@ -19,7 +19,9 @@ EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="erl-vlm", description="Teach a robot arm a task from ratings, over ROS 2.")
+    top = argparse.ArgumentParser(
+        prog="erl-vlm", description="Teach a robot arm a task from ratings, over ROS 2."
+    )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -34,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     _add_set(run)
 
     check = commands.add_parser(
-        "evaluate", help="run a trained policy", description="Run a trained policy; the last line printed is JSON."
+        "evaluate",
+        help="run a trained policy",
+        description="Run a trained policy; the last line printed is JSON.",
     )
     check.add_argument("directory", metavar="DIR", help="run directory")
     check.add_argument("--episodes", type=int, default=20, metavar="N", help="episodes (default 20)")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node graphs, described once as plain data: the launch files and ``erl-vlm run`` both start what stands here.
+"""The node graphs as plain data: the launch files and ``erl-vlm run`` both start what stands here.
 
 A node's parameters are resolved in this order, later ones win: the table of defaults that the node declares,
-``config/<graph>.yaml``, the task file's ``parameters``, what the run itself fixes (task, seed, run directory, ...), and
-the command line's ``--set node.parameter=value``. An unknown node or parameter anywhere is a ConfigError.
+``config/<graph>.yaml``, the task file's ``parameters``, what the run itself fixes (task, seed, run
+directory, ...), and the command line's ``--set node.parameter=value``. An unknown node or parameter
+anywhere is a ConfigError.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class NodeSpec:
     """One process. ``parameters`` are resolved; ``parameters_file`` is set once they are on disk.
 
     ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
-    When a ``required`` node dies, the whole graph is stopped. A node with ``after`` starts when the output of the node
-    of that name shows its ``ready_text``.
+    When a ``required`` node dies, the whole graph is stopped. A node with ``after`` starts when the output
+    of the node of that name shows its ``ready_text``.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Graph:
         return replace(self, nodes=tuple(spec for spec in self.nodes if spec.name not in names))
 
     def write_parameters(self, folder: Path) -> Graph:
-        """Write ``folder/<node>.yaml`` in ROS parameter-file form for each node; returns the graph that uses them."""
+        """Write ``folder/<node>.yaml`` in ROS form for each node; returns the graph that uses them."""
         nodes = []
         for spec in self.nodes:
             path = folder / f"{spec.name}.yaml"
@@ -107,8 +108,8 @@ class Graph:
 class RunArguments:
     """What a run is asked for. ``task`` is a shipped name or a YAML path; ``overrides`` come from --set.
 
-    ``source`` is the run directory whose parameters are taken instead of the shipped ones: of a run that is resumed
-    (``out`` itself) or evaluated.
+    ``source`` is the run directory whose parameters are taken instead of the shipped ones: of a run that
+    is resumed (``out`` itself) or evaluated.
     """
 
     task: str
@@ -130,7 +131,7 @@ _OPTIONAL = ("viewer",)  # the run goes on without them
 
 
 def train_sim(arguments: RunArguments) -> Graph:
-    """Train in simulation, rated by the stand-in server, or by another endpoint when --set names its base_url."""
+    """Train in simulation, rated by the stand-in, or by another endpoint if --set names its base_url."""
     fixed: dict[str, dict[str, Any]] = {"vlm_rater": {"ledger": str(arguments.out / "ledger.sqlite")}}
     nodes = (("sim_bridge", SIM), *_ROBOT, *_LEARNING, *_MONITOR)
     if "base_url" not in arguments.overrides.get("vlm_rater", {}):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of parameters: ROS parameter files, a task's overrides, --set. Every key is checked against the tables."""
+"""Layers of parameters: ROS parameter files, a task's overrides, --set. Every key is checked."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     out = {}
     for node, body in raw.items() if isinstance(raw, dict) else [("", None)]:
-        if not isinstance(body, dict) or set(body) != {"ros__parameters"} or not isinstance(body["ros__parameters"], dict):
-            raise ConfigError(f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}")
-        out[str(node)] = flatten(body["ros__parameters"])
+        inner = body.get("ros__parameters") if isinstance(body, dict) and len(body) == 1 else None
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}"
+            )
+        out[str(node)] = flatten(inner)
     return out
 
 
@@ -48,7 +51,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check(layer: Overrides, origin: str) -> None:
-    """Refuse nodes and parameters that do not exist and values out of range; ``origin`` is named in the message."""
+    """Refuse nodes and parameters that do not exist, and bad values; the message names ``origin``."""
     for node, values in layer.items():
         if node == EVERY_NODE:
             known = {param.name for table in PARAMETERS.values() for param in table}
@@ -57,7 +60,9 @@ def check(layer: Overrides, origin: str) -> None:
                 raise ConfigError(f"{origin}: no node declares the parameter '{unknown[0]}' of {EVERY_NODE}")
             continue
         if node not in PARAMETERS:
-            raise ConfigError(f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}")
+            raise ConfigError(
+                f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}"
+            )
         try:
             resolve(node, PARAMETERS[node], flatten(values))
         except ConfigError as error:

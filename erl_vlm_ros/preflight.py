@@ -28,7 +28,12 @@ LIBRARIES = {
 }
 # Mesa's driver and its EGL half are opened at run time, by name or by path, when nothing else renders.
 MESA_EGL = ("libEGL_mesa.so.0", "libEGL_nvidia.so.0")
-MESA_DRIVERS = ("/usr/lib/*/dri/*_dri.so", "/usr/lib*/dri/*_dri.so", "/usr/lib*/libgallium*.so", "/usr/lib/*/libgallium*.so")
+MESA_DRIVERS = (
+    "/usr/lib/*/dri/*_dri.so",
+    "/usr/lib*/dri/*_dri.so",
+    "/usr/lib*/libgallium*.so",
+    "/usr/lib/*/libgallium*.so",
+)
 
 
 def loads(library: str) -> bool:
@@ -77,9 +82,15 @@ def report(venv: str = ".venv", load=loads) -> list[str]:
     for package, reason in missing.items():
         problems.append(f"missing system package {package}: {reason}")
     if missing:
-        problems.append("install them with:\n\n    sudo apt-get update && sudo apt-get install -y " + " ".join(sorted(missing)) + "\n")
+        problems.append(
+            "install them with:\n\n    sudo apt-get update && sudo apt-get install -y "
+            + " ".join(sorted(missing))
+            + "\n"
+        )
     if not os.path.exists(os.path.join(venv, "bin", "python")) and free_mb(venv) < NEED_DISK_MB:
-        problems.append(f"{free_mb(venv):.0f} MB free for {os.path.abspath(venv)}; about {NEED_DISK_MB} MB are needed")
+        problems.append(
+            f"{free_mb(venv):.0f} MB free for {os.path.abspath(venv)}; about {NEED_DISK_MB} MB are needed"
+        )
     return problems
 
 
@@ -96,7 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=".venv", help="where the virtual environment is or will be")
     parser.add_argument("--apt", action="store_true", help="print only the missing apt packages, in one line")
-    parser.add_argument("--reachable", metavar="URL", help="print URL if a package index answers there, else nothing")
+    parser.add_argument(
+        "--reachable", metavar="URL", help="print URL if a package index answers there, else nothing"
+    )
     arguments = parser.parse_args(argv)
     if arguments.reachable is not None:
         print(arguments.reachable if arguments.reachable and reachable(arguments.reachable) else "")

@@ -13,7 +13,8 @@ from erl_vlm_ros.ros.parameters import PARAMETERS
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "nodes.md"
 _HEAD = """# Nodes and their parameters
 
-This page is written by `python -m erl_vlm_ros.reference`; edit the tables in `erl_vlm_ros/ros/parameters/` instead.
+This page is written by `python -m erl_vlm_ros.reference`; edit the tables in `erl_vlm_ros/ros/parameters/`
+instead.
 
 Set a parameter in a YAML file in ROS form, in a task file under `parameters:`, or on the command line with
 `--set node.parameter=value`. A key that no node declares is refused. What a run used is in `DIR/config/`.

@@ -66,8 +66,8 @@ class RunDirectory:
         if used:
             self.close()
             raise ConfigError(
-                f"--out {self.path} already holds a run ({', '.join(used)}): continue it with --resume {self.path}, "
-                "or give another --out"
+                f"--out {self.path} already holds a run ({', '.join(used)}): "
+                f"continue it with --resume {self.path}, or give another --out"
             )
 
     def _take_lock(self) -> None:
@@ -82,7 +82,9 @@ class RunDirectory:
     def _check_disk(self) -> None:
         free = shutil.disk_usage(self.path).free / 1e6
         if free < NEED_DISK_MB:
-            raise ConfigError(f"--out {self.path}: {free:.0f} MB free on that disk, {NEED_DISK_MB} MB are needed")
+            raise ConfigError(
+                f"--out {self.path}: {free:.0f} MB free on that disk, {NEED_DISK_MB} MB are needed"
+            )
 
     def close(self) -> None:
         """Give up the lock."""
@@ -109,7 +111,7 @@ def load_run(path: str | Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, missing: str = "") -> dict[str, Any]:
-    """A JSON object from ``path``. Raises ConfigError, with ``missing`` as the text when it does not exist."""
+    """A JSON object from ``path``. Raises ConfigError; ``missing`` is its text when there is no file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -23,14 +23,15 @@ from erl_vlm_ros.graph import Graph, NodeSpec
 
 READY_TIMEOUT_S = 60.0
 LOG_TAIL = 15  # lines of a dead node's log that are shown
-STOP_SIGNALS = ((signal.SIGINT, 45.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))  # and the patience for each
+# How nodes are asked to end, and the patience for each, s.
+STOP_SIGNALS = ((signal.SIGINT, 45.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. ``reason``: finished, interrupted or failed; ``failed``: the node that ended it, with its
-    exit status and last log lines."""
+    """How a run ended. ``reason``: finished, interrupted or failed; ``failed``: the node that ended it,
+    with its exit status and last log lines."""
 
     reason: str
     failed: str = ""
@@ -56,7 +57,7 @@ class Supervisor:
         self._specs = {spec.name: spec for spec in graph.nodes}
 
     def start(self) -> None:
-        """Start all processes. Raises ConfigError when one cannot be started at all; those started are stopped."""
+        """Start all processes. Raises ConfigError when one cannot be started; the others are stopped."""
         self.logs.mkdir(parents=True, exist_ok=True)
         try:
             for spec in sorted(self.graph.nodes, key=lambda spec: bool(spec.after)):
@@ -95,7 +96,7 @@ class Supervisor:
         return self.logs / f"{name}.log"
 
     def ended(self) -> Outcome | None:
-        """None while the graph runs; else why it is over. The graph is finished when its last-to-end node ends well."""
+        """None while the graph runs, else why it is over. It is finished when ``ends_with`` ends well."""
         for name, process in self._processes.items():
             status = process.poll()
             if status is None:
@@ -111,7 +112,7 @@ class Supervisor:
         return None
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> list[str]:
-        """End all processes: SIGINT (they save), then SIGTERM, then SIGKILL. ``hurry`` true skips the waiting.
+        """End all processes: SIGINT (they save), SIGTERM, SIGKILL. ``hurry`` true skips the waiting.
 
         Returns the names of the nodes that had to be killed.
         """
@@ -150,9 +151,12 @@ def _die_with_parent() -> None:
 
 
 def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 0.2) -> Outcome:
-    """Start, call ``tick`` every ``period`` s, and stop when the graph ends, dies, or a signal asks for it."""
+    """Start, ``tick`` every ``period`` s, stop when the graph ends or dies or a signal asks for it."""
     asked: list[int] = []
-    previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {
+        s: signal.signal(s, lambda number, _: asked.append(number))
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         supervisor.start()
         outcome = None
@@ -164,7 +168,9 @@ def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 
             outcome = Outcome("interrupted")
         killed = supervisor.stop(hurry=lambda: len(asked) > 1)
         if killed and outcome.reason != "failed":
-            outcome = Outcome("failed", ", ".join(killed), -signal.SIGKILL, "did not end in time and had to be killed")
+            outcome = Outcome(
+                "failed", ", ".join(killed), -signal.SIGKILL, "did not end in time and had to be killed"
+            )
         tick()
         return outcome
     except BaseException:
@@ -178,7 +184,9 @@ def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 
 class Domain:
     """A ROS domain of this run's own, so that two runs on one machine do not meet. Held until closed."""
 
-    def __init__(self, candidates: Iterable[int] = range(1, 102)):  # above 101 the ports are ephemeral ones on Linux
+    def __init__(
+        self, candidates: Iterable[int] = range(1, 102)
+    ):  # above 101 the ports are ephemeral ones on Linux
         self._lock: IO | None = None
         first = os.getpid()
         numbers = list(candidates)
@@ -237,6 +245,10 @@ def node_environment(logs: Path, profiles: Path | None, domain: int | None) -> d
     else:
         out["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     if profiles is not None and "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ:
-        old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS 2: another name for the same
+        old = os.environ.get("ROS_DISTRO") in (
+            "humble",
+            "iron",
+            "jazzy",
+        )  # Fast DDS 2: another name for the same
         out[f"{'FASTRTPS' if old else 'FASTDDS'}_DEFAULT_PROFILES_FILE"] = str(profiles)
     return out

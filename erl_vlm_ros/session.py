@@ -25,7 +25,8 @@ from erl_vlm_ros.tasks import load_task
 
 TASK_COPY = "config/task.yaml"
 _FILES = (
-    "summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard", "checkpoint",
+    "summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard",
+    "checkpoint",
 )  # fmt: skip
 
 
@@ -76,7 +77,9 @@ def prepare_training(
         before = load_run(resume)
         for name, given in (("task", task), ("seed", seed)):
             if given is not None and given != before.get(name):
-                raise ConfigError(f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away")
+                raise ConfigError(
+                    f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away"
+                )
         task, seed, folder = before["task"], before["seed"], Path(resume)
         max_steps = max_steps or before.get("max_steps")
         settings = [*before.get("set", []), *settings]
@@ -100,7 +103,9 @@ def prepare_training(
         directory.close()
         raise
     verb = "resuming" if resume is not None else "training"
-    announcement = f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
+    announcement = (
+        f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
+    )
     n_classes = described.node("vlm_rater").parameters["n_classes"] or loaded.n_classes
     return Prepared(described, directory, announcement, loaded.class_names(n_classes))
 
@@ -122,7 +127,9 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
     overrides = parse_overrides(settings)
     name = f"seed{seed}-n{episodes}"
     candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    directory = RunDirectory(next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists()))
+    directory = RunDirectory(
+        next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists())
+    )
     try:
         path = directory.path
         steps = export_actor(source, path / ACTOR_FILE)
@@ -130,7 +137,10 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
             str(source / TASK_COPY), path, seed, source=source, overrides=overrides, episodes=episodes
         )
         described = GRAPHS["evaluate_sim"](arguments)
-        save_run(path, {"graph": "evaluate_sim", "of": str(source), "trained_seed": before["seed"], "env_steps": steps})
+        save_run(
+            path,
+            {"graph": "evaluate_sim", "of": str(source), "trained_seed": before["seed"], "env_steps": steps},
+        )
     except BaseException:
         directory.close()
         shutil.rmtree(directory.path, ignore_errors=True)  # made a moment ago: nothing of value is in it
@@ -151,7 +161,9 @@ def train(graph: str, **arguments: Any) -> Outcome:
         prepared.close()
 
 
-def evaluate(run: str, episodes: int, seed: int, settings: Sequence[str]) -> tuple[Outcome, dict[str, Any] | None]:
+def evaluate(
+    run: str, episodes: int, seed: int, settings: Sequence[str]
+) -> tuple[Outcome, dict[str, Any] | None]:
     """Evaluate a run's policy through the graph. The result is None unless the evaluation finished."""
     prepared = prepare_evaluation(run, episodes, seed, settings)
     try:
@@ -235,7 +247,11 @@ def _report(outcome: Outcome, prepared: Prepared) -> None:
 
 def _result(summary: dict[str, Any]) -> str:
     rate, accuracy = summary["success_rate"], summary["rating_accuracy"]
-    success = "not evaluated (learning had not begun)" if rate is None else f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
+    success = (
+        "not evaluated (learning had not begun)"
+        if rate is None
+        else f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
+    )
     rated = f"{summary['ratings_valid']:,} ratings" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
     return f"{success} after {summary['env_steps']:,} steps, {rated}, {duration(summary['wall_s'])}"
 

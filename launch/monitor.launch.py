@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second monitor that writes nothing, to watch a run from another machine: dashboard image, markers, diagnostics."""
+"""A second monitor that writes nothing: dashboard image, markers, diagnostics on another machine."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
@@ -10,7 +10,7 @@ from launch_ros.actions import Node
 def generate_launch_description():
     """Called by launch."""
     return LaunchDescription([
-        DeclareLaunchArgument("task", default_value="drawer_open", description="A shipped task or the path of a task YAML."),
+        DeclareLaunchArgument("task", default_value="drawer_open", description="Name or YAML path."),
         Node(
             package="erl_vlm_ros",
             executable="monitor",

@@ -61,7 +61,8 @@ def _draw_success(axis: Any, summary: Mapping[str, Any]) -> None:
     axis.set_ylim(-0.03, 1.03)
     axis.set_ylabel("success rate")
     accuracy = summary.get("rating_accuracy")
-    text = f"{summary['task']}, seed {summary['seed']}: {summary['env_steps']:,} steps, {summary['ratings_valid']:,} ratings"
+    text = f"{summary['task']}, seed {summary['seed']}: {summary['env_steps']:,} steps"
+    text += f", {summary['ratings_valid']:,} ratings"
     axis.set_title(text if accuracy is None else f"{text} ({accuracy:.0%} right)")
 
 
@@ -73,7 +74,15 @@ def _draw_mix(axis: Any, summary: Mapping[str, Any], history: Sequence[tuple[int
     counts = np.cumsum(np.array([h[1] for h in history], float), axis=0)
     steps = [h[0] for h in history]
     # One round is a point, and an area needs two.
-    steps, counts = [steps[0], *steps, max(summary["env_steps"], steps[-1])], np.vstack([0 * counts[:1], counts, counts[-1:]])
+    steps, counts = (
+        [steps[0], *steps, max(summary["env_steps"], steps[-1])],
+        np.vstack([0 * counts[:1], counts, counts[-1:]]),
+    )
     n = counts.shape[1]
-    axis.stackplot(steps, counts.T, colors=class_colours(n), labels=names if len(names) == n else [str(i) for i in range(n)])
+    axis.stackplot(
+        steps,
+        counts.T,
+        colors=class_colours(n),
+        labels=names if len(names) == n else [str(i) for i in range(n)],
+    )
     axis.legend(loc="upper left", frameon=False, reverse=True)

@@ -46,14 +46,40 @@ def render(
         cv2.rectangle(canvas, (16, 44), (16 + side, 44 + side), _PANEL, -1)
         _text(canvas, "no image yet", (150, 250), 0.6, _DIM)
     else:
-        canvas[44 : 44 + side, 16 : 16 + side] = cv2.resize(camera, (side, side), interpolation=cv2.INTER_LINEAR)
+        canvas[44 : 44 + side, 16 : 16 + side] = cv2.resize(
+            camera, (side, side), interpolation=cv2.INTER_LINEAR
+        )
     end = max(progress["max_steps"], progress["env_steps"], 1)
     rate, earned = progress.get("success_rate"), progress.get("episode_return")
-    _chart(canvas, (436, 44, 508, 150), success, end, "success rate", "-" if rate is None else f"{rate:.0%}", _GREEN, (0.0, 1.0))
-    _chart(canvas, (436, 206, 508, 150), returns, end, "episode return, learned reward", "-" if earned is None else f"{earned:.1f}", _BLUE)
+    _chart(
+        canvas,
+        (436, 44, 508, 150),
+        success,
+        end,
+        "success rate",
+        "-" if rate is None else f"{rate:.0%}",
+        _GREEN,
+        (0.0, 1.0),
+    )
+    _chart(
+        canvas,
+        (436, 206, 508, 150),
+        returns,
+        end,
+        "episode return, learned reward",
+        "-" if earned is None else f"{earned:.1f}",
+        _BLUE,
+    )
     _mix(canvas, (436, 368, 508, 76), progress, class_names)
     _bar(canvas, (16, 462, 446), "steps", progress["env_steps"], progress["max_steps"], _speed(progress))
-    _bar(canvas, (482, 462, 462), "ratings", progress["ratings_valid"], progress["max_ratings"], _accuracy(progress))
+    _bar(
+        canvas,
+        (482, 462, 462),
+        "ratings",
+        progress["ratings_valid"],
+        progress["max_ratings"],
+        _accuracy(progress),
+    )
     _health(canvas, (16, 524), health)
     return canvas
 
@@ -68,7 +94,9 @@ def _accuracy(progress: Mapping[str, Any]) -> str:
     return "" if accuracy is None else f"{accuracy:.0%} right"
 
 
-def _text(canvas: np.ndarray, text: str, at: tuple[int, int], size: float, colour: tuple[int, int, int] = _INK) -> None:
+def _text(
+    canvas: np.ndarray, text: str, at: tuple[int, int], size: float, colour: tuple[int, int, int] = _INK
+) -> None:
     cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
@@ -100,7 +128,9 @@ def _chart(
             cv2.circle(canvas, tuple(map(int, point)), 3, colour, -1, cv2.LINE_AA)
 
 
-def _mix(canvas: np.ndarray, box: tuple[int, int, int, int], progress: Mapping[str, Any], names: Sequence[str]) -> None:
+def _mix(
+    canvas: np.ndarray, box: tuple[int, int, int, int], progress: Mapping[str, Any], names: Sequence[str]
+) -> None:
     x, y, width, height = box
     cv2.rectangle(canvas, (x, y), (x + width, y + height), _PANEL, -1)
     _text(canvas, "ratings given", (x + 8, y + 18), 0.45, _DIM)

@@ -45,7 +45,9 @@ class RunFiles:
         try:
             record.load_state_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path} is not a record of this version ({error}); move it away to begin new figures") from error
+            raise ConfigError(
+                f"{path} is not a record of this version ({error}); move it away to begin new figures"
+            ) from error
         return True
 
     def figures(self, record: RunRecord, node: str, values: Mapping[str, float], now: float) -> None:
@@ -59,7 +61,9 @@ class RunFiles:
 
     def summary(self, record: RunRecord, now: float, more: Mapping[str, Any] | None = None) -> None:
         """Write summary.json and what a resumed run needs."""
-        atomic_write(self.folder / SUMMARY, json.dumps({**record.summary(now), **(more or {})}, indent=2) + "\n")
+        atomic_write(
+            self.folder / SUMMARY, json.dumps({**record.summary(now), **(more or {})}, indent=2) + "\n"
+        )
         atomic_write(self.folder / RECORD, json.dumps(record.state_dict(now)))
 
     def curve(self, record: RunRecord, now: float) -> None:

@@ -64,7 +64,8 @@ class LiveLine:
         elif now - self._moved[0] > QUIET_S and not self._warned and progress["state"] != "evaluating":
             self._warned = True
             logs = self._path.parent / "logs"
-            print(f"\nno progress for {QUIET_S:.0f} s ({progress.get('detail') or progress['state']}); see {logs}", file=self._stream)
+            why = progress.get("detail") or progress["state"]
+            print(f"\nno progress for {QUIET_S:.0f} s ({why}); see {logs}", file=self._stream)
 
     def _read(self) -> dict[str, Any] | None:
         try:

@@ -34,14 +34,20 @@ class Evaluation:
 
 
 class RunRecord:
-    """Collects; ``summary`` and ``progress`` give plain dictionaries. Times are wall seconds since the run's start.
+    """Collects; ``summary`` and ``progress`` give plain dictionaries. Times: wall seconds of the run.
 
     Args:
         task: name; class_names: n -> names, worst first; max_steps, max_ratings: the budgets.
     """
 
     def __init__(
-        self, task: str, seed: int, class_names: Mapping[int, list[str]], max_steps: int, max_ratings: int, now: float
+        self,
+        task: str,
+        seed: int,
+        class_names: Mapping[int, list[str]],
+        max_steps: int,
+        max_ratings: int,
+        now: float,
     ):
         self.task, self.seed = task, seed
         self.class_names = dict(class_names)
@@ -61,8 +67,9 @@ class RunRecord:
         self._first_episode = 0  # whose truth is heard in this part of the run
         self._started = now
         self._truth: dict[int, dict[str, float]] = {}
-        self._waiting: list[tuple[Evaluation, int]] = []  # evaluation episodes whose last frame has no truth yet
-        self._unjudged: list[tuple[int, int, int]] = []  # (stamp, rating, n) of ratings whose frame has no truth yet
+        # Evaluation episodes, and (stamp, rating, n) of ratings, whose frame has no truth yet.
+        self._waiting: list[tuple[Evaluation, int]] = []
+        self._unjudged: list[tuple[int, int, int]] = []
         self._last_index = math.inf
         self._speed: deque[tuple[float, int]] = deque()
         self.heard: dict[str, float] = {}  # node -> when its figures last came
@@ -102,7 +109,7 @@ class RunRecord:
         self._judge()
 
     def _has_truth(self, segment_id: str) -> bool:
-        """False for frames from before a resume: the simulation's clock began again, so stamps no longer tell them."""
+        """False for frames from before a resume: the simulation's clock began again, so stamps repeat."""
         found = re.match(r"e(\d+)_", segment_id)
         return found is None or int(found.group(1)) >= self._first_episode
 
@@ -240,8 +247,8 @@ class RunRecord:
     # -- resume
 
     _KEPT = (
-        "env_steps", "episodes", "ratings_requested", "ratings_valid", "ratings_judged", "ratings_right", "n_classes",
-        "rounds", "mix", "mix_history", "returns",
+        "env_steps", "episodes", "ratings_requested", "ratings_valid", "ratings_judged", "ratings_right",
+        "n_classes", "rounds", "mix", "mix_history", "returns",
     )  # fmt: skip
 
     def state_dict(self, now: float) -> dict[str, Any]:

@@ -24,8 +24,11 @@ class Clip:
     success: bool | None = None
 
 
-def write_film(folder: Path, clips: Sequence[Clip], fps: float, scale: int, stem: str = "evaluation") -> Path | None:
-    """Write ``folder/stem.mp4``, or ``.gif`` where this OpenCV cannot encode; None when there is nothing to show.
+def write_film(
+    folder: Path, clips: Sequence[Clip], fps: float, scale: int, stem: str = "evaluation"
+) -> Path | None:
+    """Write ``folder/stem.mp4``, or ``.gif`` where this OpenCV cannot encode; None when there is nothing
+    to show.
 
     Raises:
         OSError: neither could be written.
@@ -70,7 +73,8 @@ def _frames(clips: Sequence[Clip], scale: int) -> Iterator[np.ndarray]:
             if bgr is None:
                 continue
             if size is None:
-                size = (bgr.shape[1] * scale // 2 * 2, bgr.shape[0] * scale // 2 * 2)  # encoders want even sizes
+                # Encoders want even sizes.
+                size = (bgr.shape[1] * scale // 2 * 2, bgr.shape[0] * scale // 2 * 2)
             frame = cv2.cvtColor(cv2.resize(bgr, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2RGB)
             last = i == len(clip.jpegs) - 1
             _label(frame, clip.caption, clip.success if last else None)
@@ -81,7 +85,9 @@ def _frames(clips: Sequence[Clip], scale: int) -> Iterator[np.ndarray]:
 def _label(frame: np.ndarray, caption: str, success: bool | None) -> None:
     height, width = frame.shape[:2]
     cv2.rectangle(frame, (0, height - 22), (width, height), (0, 0, 0), -1)
-    cv2.putText(frame, caption, (6, height - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
+    cv2.putText(
+        frame, caption, (6, height - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA
+    )
     if success is not None:
         colour = (60, 200, 90) if success else (225, 80, 70)
         cv2.rectangle(frame, (0, 0), (width - 1, height - 1), colour, 4)

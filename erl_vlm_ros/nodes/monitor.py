@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """monitor: listens to all, keeps the run's figures, and ends when the run is finished.
 
-Subscribes to learning/metrics, learning/ratings, learning/transitions, evaluation/episodes, task/ground_truth and
-run/state. Publishes monitor/image (+ compressed), monitor/markers and /diagnostics. Writes into run_dir: summary.json,
-progress.json, metrics.csv, tensorboard/, learning_curve.png and evaluation.mp4.
+Subscribes to learning/metrics, learning/ratings, learning/transitions, evaluation/episodes,
+task/ground_truth and run/state. Publishes monitor/image (+ compressed), monitor/markers and /diagnostics.
+Writes into run_dir: summary.json, progress.json, metrics.csv, tensorboard/, learning_curve.png and
+evaluation.mp4.
 """
 
 from __future__ import annotations
@@ -220,7 +221,9 @@ class Monitor(BaseNode):
         report = DiagnosticArray()
         report.header.stamp = stamp
         for node, level in health.items():
-            status = DiagnosticStatus(level=_LEVELS[level], name=f"erl_vlm_ros: {node}", hardware_id="erl_vlm_ros")
+            status = DiagnosticStatus(
+                level=_LEVELS[level], name=f"erl_vlm_ros: {node}", hardware_id="erl_vlm_ros"
+            )
             status.message = {"ok": "running", "warn": "silent", "stale": "not in the graph"}[level]
             report.status.append(status)
         self._pub_diagnostics.publish(report)
@@ -254,7 +257,9 @@ class Monitor(BaseNode):
         out = {}
         for node in nodes:
             silent = now - self.record.heard.get(node, now) > self.p.stale_s
-            out[node] = "stale" if node not in present else "warn" if silent and node != "reward_trainer" else "ok"
+            out[node] = (
+                "stale" if node not in present else "warn" if silent and node != "reward_trainer" else "ok"
+            )
         return out
 
 

@@ -28,7 +28,8 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import Graph, NodeSpec
 from erl_vlm_ros.session import Prepared, prepare_evaluation, prepare_training
 
-_PATIENCE = {"sigterm_timeout": "45", "sigkill_timeout": "10"}  # s: saving a checkpoint takes longer than launch's 5 s
+# Saving a checkpoint takes longer than launch's 5 s.
+_PATIENCE = {"sigterm_timeout": "45", "sigkill_timeout": "10"}
 _TRAIN = (
     ("task", "drawer_open", "A shipped task or the path of a task YAML."),
     ("seed", "0", "Seed of everything random."),
@@ -111,7 +112,9 @@ def _actions(prepared: Prepared) -> list[Action]:
 
 def _action(spec: NodeSpec) -> Action:
     if not spec.ros:
-        return ExecuteProcess(cmd=[sys.executable, "-u", *spec.command()], name=spec.name, output="both", **_PATIENCE)
+        return ExecuteProcess(
+            cmd=[sys.executable, "-u", *spec.command()], name=spec.name, output="both", **_PATIENCE
+        )
     return Node(
         package="erl_vlm_ros",
         executable=spec.executable,
@@ -129,7 +132,10 @@ def _watch(spec: NodeSpec, action: Action, graph: Graph, prepared: Prepared) -> 
     def ended(event, _context) -> list[Action] | None:
         if spec.name == graph.ends_with and event.returncode == 0:
             prepared.close()
-            return [LogInfo(msg=f"finished: {prepared.path}"), EmitEvent(event=Shutdown(reason="the run is finished"))]
+            return [
+                LogInfo(msg=f"finished: {prepared.path}"),
+                EmitEvent(event=Shutdown(reason="the run is finished")),
+            ]
         if spec.required and event.returncode:
             prepared.close()
             reason = f"{spec.name} ended with status {event.returncode}"

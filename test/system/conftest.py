@@ -11,13 +11,19 @@ from system_helpers import command, environment
 pytest.importorskip("rclpy")
 pytest.importorskip("mujoco")
 
+
 @pytest.fixture
 def erl_vlm():
     """Run the command line to its end; returns the finished process."""
 
     def call(*arguments, timeout=240, status=0):
         done = subprocess.run(
-            command(*arguments), capture_output=True, text=True, timeout=timeout, env=environment(), stdin=subprocess.DEVNULL
+            command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
         )
         if status is not None:
             assert done.returncode == status, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -18,16 +18,16 @@ def failed(done, *words):
 
 def test_unreachable_endpoint(erl_vlm, tmp_path):
     done = erl_vlm(
-        "run", "train_sim", "--out", tmp_path / "run", "--headless", "--set", "vlm_rater.base_url=http://127.0.0.1:9/v1",
-        status=None,
+        "run", "train_sim", "--out", tmp_path / "run", "--headless",
+        "--set", "vlm_rater.base_url=http://127.0.0.1:9/v1", status=None,
     )  # fmt: skip
     failed(done, "vlm_rater", "base_url", "http://127.0.0.1:9/v1")
 
 
 def test_missing_key_variable(erl_vlm, tmp_path):
     done = erl_vlm(
-        "run", "train_sim", "--out", tmp_path / "run", "--headless", "--set", "vlm_rater.api_key_env=NO_SUCH_KEY_SET",
-        status=None,
+        "run", "train_sim", "--out", tmp_path / "run", "--headless",
+        "--set", "vlm_rater.api_key_env=NO_SUCH_KEY_SET", status=None,
     )  # fmt: skip
     failed(done, "vlm_rater", "NO_SUCH_KEY_SET")
 

@@ -24,7 +24,9 @@ def summary_of(folder):
 
 
 def test_train_evaluate_resume(erl_vlm, folder):
-    done = erl_vlm("run", "train_sim", "--seed", 3, "--out", folder, "--max-steps", 800, "--headless", *quick_settings())
+    done = erl_vlm(
+        "run", "train_sim", "--seed", 3, "--out", folder, "--max-steps", 800, "--headless", *quick_settings()
+    )
     summary = summary_of(folder)
     assert (summary["task"], summary["seed"], summary["state"]) == ("drawer_open", 3, "finished")
     assert summary["env_steps"] == 800 and summary["episodes"] == 16
@@ -98,7 +100,9 @@ def wait_for_steps(folder, steps, process, timeout=180):
         if now >= steps:
             return now
         time.sleep(0.2)
-    raise AssertionError(f"no {steps} steps: {process.communicate(timeout=60)[0] if process.poll() is not None else 'slow'}")
+    raise AssertionError(
+        f"no {steps} steps: {process.communicate(timeout=60)[0] if process.poll() is not None else 'slow'}"
+    )
 
 
 def kill_node(folder, name):

@@ -27,7 +27,8 @@ def started(monkeypatch):
         graphs.append(graph)
         summary = {
             "task": "drawer_open", "seed": 0, "env_steps": 100, "ratings_valid": 5, "rating_accuracy": 0.8,
-            "success_rate": 0.9, "eval_episodes": 20, "wall_s": 61.0, "evaluations": [{"mean_progress": 0.95}],
+            "success_rate": 0.9, "eval_episodes": 20, "wall_s": 61.0, "evaluations": [{"mean_progress":
+            0.95}],
         }  # fmt: skip
         (path / "summary.json").write_text(json.dumps(summary))
         (path / "checkpoint" / "x.safetensors").write_text("")
@@ -91,7 +92,10 @@ def test_what_a_run_prints(capsys, tmp_path, started):
 def test_resume_keeps_task_seed_and_settings(tmp_path, started):
     out = str(tmp_path / "run")
     settings = ["--set", "sac_learner.first_ratings=77"]
-    assert main([*RUN, "--out", out, "--task", "sweep_into", "--seed", "4", "--max-steps", "100", *settings]) == 0
+    assert (
+        main([*RUN, "--out", out, "--task", "sweep_into", "--seed", "4", "--max-steps", "100", *settings])
+        == 0
+    )
     assert main([*RUN, "--resume", out, "--max-steps", "300"]) == 0
     again = started[1]
     values = again.node("sac_learner").parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -58,7 +59,7 @@ def test_the_run_fixes_task_seed_and_folders(arguments, tmp_path):
 
 
 def test_layers_later_ones_win(arguments, tmp_path):
-    task = yaml.safe_load(open(load_task("drawer_open").path))
+    task = yaml.safe_load(Path(load_task("drawer_open").path).read_text())
     task["parameters"] = {"sac_learner": {"first_ratings": 11, "round_ratings": 12}}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(task))
@@ -105,9 +106,9 @@ def test_written_parameters_are_read_back_by_a_resumed_run(arguments, tmp_path):
 
 def test_commands(arguments, tmp_path):
     (tmp_path / "config").mkdir()
-    graph = train_sim(arguments(overrides={STANDIN: {"error_rate": 0.35, "no_schema": True}})).write_parameters(
-        tmp_path / "config"
-    )
+    graph = train_sim(
+        arguments(overrides={STANDIN: {"error_rate": 0.35, "no_schema": True}})
+    ).write_parameters(tmp_path / "config")
     node = graph.node("sac_learner").command()
     assert node[:3] == ["-m", "erl_vlm_ros.nodes.sac_learner", "--ros-args"]
     assert node[-2:] == ["--params-file", str(tmp_path / "config" / "sac_learner.yaml")]
@@ -129,7 +130,9 @@ def test_standin_options_are_those_of_its_table():
 def test_evaluation_uses_the_runs_parameters(arguments, tmp_path):
     run, out = tmp_path / "run", tmp_path / "eval"
     (run / "config").mkdir(parents=True)
-    train_sim(arguments(out=run, overrides={"sim_bridge": {"image_width": 96}})).write_parameters(run / "config")
+    train_sim(arguments(out=run, overrides={"sim_bridge": {"image_width": 96}})).write_parameters(
+        run / "config"
+    )
     graph = evaluate_sim(arguments(out=out, source=run, seed=1000, episodes=3))
     controller = graph.node("policy_controller").parameters
     assert controller["mode"] == "evaluate" and controller["eval_seed"] == 1000
@@ -163,7 +166,7 @@ def test_a_node_of_another_graph_is_refused(arguments):
 
 
 def test_a_key_that_no_node_declares_is_refused(tmp_path, arguments):
-    task = yaml.safe_load(open(load_task("drawer_open").path))
+    task = yaml.safe_load(Path(load_task("drawer_open").path).read_text())
     task["parameters"] = {"sac_learner": {"no_such_key": 1}}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(task))
@@ -178,7 +181,9 @@ def test_every_shipped_parameter_file_is_valid():
         check(read_parameter_file(file), str(file))
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "node: 3", "node: {parameters: {}}", "node: {ros__parameters: 3}", "a: ["])
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "node: 3", "node: {parameters: {}}", "node: {ros__parameters: 3}", "a: ["]
+)
 def test_a_malformed_parameter_file_is_named(tmp_path, text):
     file = tmp_path / "bad.yaml"
     file.write_text(text)

@@ -44,7 +44,19 @@ def batch(number, ratings, first_stamp=0, requested=None):
 
 def evaluation(index, last_stamp, steps=2):
     stamps = np.arange(last_stamp - steps, last_stamp + 1)
-    return Episode(np.zeros((steps + 1, 19)), np.zeros((steps, 3)), [JPEG] * (steps + 1), stamps, False, True, True, index, 1, 5, 10)
+    return Episode(
+        np.zeros((steps + 1, 19)),
+        np.zeros((steps, 3)),
+        [JPEG] * (steps + 1),
+        stamps,
+        False,
+        True,
+        True,
+        index,
+        1,
+        5,
+        10,
+    )
 
 
 def test_ratings_are_compared_with_the_truth_of_their_frame():
@@ -98,7 +110,8 @@ def test_a_lower_number_begins_a_new_evaluation():
 def test_summary_has_what_the_command_promises():
     r = record()
     r.add_metrics("sac_learner", {"env_steps": 500.0, "episodes": 10.0, "episode_return": float("nan")}, 5.0)
-    wanted = "task seed env_steps ratings_requested ratings_valid rating_accuracy success_rate eval_episodes wall_s steps_per_s"
+    wanted = "task seed env_steps ratings_requested ratings_valid rating_accuracy "
+    wanted += "success_rate eval_episodes wall_s steps_per_s"
     summary = r.summary(10.0)
     assert set(wanted.split()) <= set(summary)
     assert (summary["env_steps"], summary["episodes"], summary["steps_per_s"]) == (500, 10, 50.0)
@@ -197,7 +210,11 @@ def test_line():
     r.set_steps(100, 1.0)
     r.set_steps(200, 2.0)
     line = format_line(r.progress(2.0), NAMES[3])
-    assert "[0:02 running]" in line and "ratings 4/100 (Bad 75% Average 0% Good 25%)" in line and "0:08 left" in line
+    assert (
+        "[0:02 running]" in line
+        and "ratings 4/100 (Bad 75% Average 0% Good 25%)" in line
+        and "0:08 left" in line
+    )
     assert format_mix([1, 1], ["Very Bad", "Very Good"]) == "VBad 50% VGood 50%"
     assert format_mix([1, 3]) == "25% 75%" and format_mix([0, 0]) == ""
     assert duration(3725) == "1:02:05"
@@ -237,7 +254,15 @@ def test_dashboard():
     empty = render(r.progress(1.0), "open the drawer", [], None, [], [], dict.fromkeys(names, "stale"))
     r.add_ratings(batch(0, [0, 1, 2]))
     camera = np.full((128, 128, 3), 200, np.uint8)
-    full = render(r.progress(1.0), "open the drawer", NAMES[3], camera, [(10, 0.5)], [(5, 1.0), (9, 2.0)], dict.fromkeys(names, "ok"))
+    full = render(
+        r.progress(1.0),
+        "open the drawer",
+        NAMES[3],
+        camera,
+        [(10, 0.5)],
+        [(5, 1.0), (9, 2.0)],
+        dict.fromkeys(names, "ok"),
+    )
     for image in (empty, full):
         assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
     assert (full[100:400, 50:400] == 200).all() and np.abs(full.astype(int) - empty).mean() > 5

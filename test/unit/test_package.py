@@ -32,7 +32,10 @@ def setup_keywords(monkeypatch):
     seen = {}
     monkeypatch.setattr(setuptools, "setup", lambda **keywords: seen.update(keywords))
     monkeypatch.chdir(ROOT)
-    exec(compile((ROOT / "setup.py").read_text(), str(ROOT / "setup.py"), "exec"), {"__file__": str(ROOT / "setup.py")})
+    exec(
+        compile((ROOT / "setup.py").read_text(), str(ROOT / "setup.py"), "exec"),
+        {"__file__": str(ROOT / "setup.py")},
+    )
     return seen
 
 
@@ -91,7 +94,11 @@ def test_imports_run_one_way():
         ros = parts[0] in ROS_FOLDERS and not (parts[0] == "ros" and parts[1] in NO_ROS_IN_ROS)
         if not ros:
             checked = names if parts[0] != "ros" else top  # params.declare imports rclpy when it is called
-            wrong += [f"{path}: {n}" for n in checked if n.split(".")[0] in ("rclpy", "rcl_interfaces", "launch", "launch_ros")]
+            wrong += [
+                f"{path}: {n}"
+                for n in checked
+                if n.split(".")[0] in ("rclpy", "rcl_interfaces", "launch", "launch_ros")
+            ]
         if parts[0] != "nodes":
             wrong += [f"{path}: {n}" for n in names if n.startswith("erl_vlm_ros.nodes")]
     assert not wrong
@@ -100,7 +107,9 @@ def test_imports_run_one_way():
 def test_every_file_names_the_licence_first():
     folders = ("erl_vlm_ros", "test", "launch", "benchmarks")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
-    lacking = [str(p) for p in files if not p.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")]
+    lacking = [
+        str(p) for p in files if not p.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")
+    ]
     assert not lacking
 
 
@@ -116,7 +125,10 @@ def test_reference_page_is_current():
 
 def test_constraints_cover_the_requirements(monkeypatch):
     keywords = setup_keywords(monkeypatch)
-    wanted = [*keywords["install_requires"], *(r for extra in keywords["extras_require"].values() for r in extra)]
+    wanted = [
+        *keywords["install_requires"],
+        *(r for extra in keywords["extras_require"].values() for r in extra),
+    ]
     pinned = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         found = re.fullmatch(r"([\w.-]+)==([^;\s]+)(; python_version (<|>=) \"3\.11\")?", line)
@@ -142,6 +154,9 @@ def test_preflight_names_what_is_missing(monkeypatch, tmp_path):
 def test_preflight_needs_nothing_but_python(tmp_path):
     # -S and an empty folder: no site-packages, no package to import.
     result = subprocess.run(
-        [sys.executable, "-S", str(ROOT / "erl_vlm_ros" / "preflight.py"), "--apt"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-S", str(ROOT / "erl_vlm_ros" / "preflight.py"), "--apt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr

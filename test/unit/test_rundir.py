@@ -27,7 +27,9 @@ def test_new_then_locked_then_used(tmp_path):
             RunDirectory(out, resume=True)
 
 
-@pytest.mark.parametrize("trace", ["checkpoint/sac_learner.safetensors", "summary.json", "ledger.sqlite", "metrics.csv"])
+@pytest.mark.parametrize(
+    "trace", ["checkpoint/sac_learner.safetensors", "summary.json", "ledger.sqlite", "metrics.csv"]
+)
 def test_any_trace_of_a_run_is_kept(tmp_path, trace):
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_text("precious")

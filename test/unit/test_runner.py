@@ -67,13 +67,19 @@ def test_a_required_node_that_dies_stops_all_and_is_shown(tmp_path):
 
 
 def test_a_killed_node_stops_all(tmp_path):
-    outcome, _ = run(tmp_path, script("a", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), script("monitor", WAIT))
+    outcome, _ = run(
+        tmp_path,
+        script("a", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
+        script("monitor", WAIT),
+    )
     assert (outcome.reason, outcome.failed, outcome.status) == ("failed", "a", -9)
 
 
 def test_an_optional_node_may_die(tmp_path):
     outcome, _ = run(
-        tmp_path, script("view", "raise SystemExit(1)", required=False), script("monitor", "import time; time.sleep(.5)")
+        tmp_path,
+        script("view", "raise SystemExit(1)", required=False),
+        script("monitor", "import time; time.sleep(.5)"),
     )
     assert outcome.reason == "finished"
 
@@ -111,7 +117,8 @@ def test_nodes_end_with_a_killed_runner(tmp_path):
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
         from pathlib import Path
         import test_runner as t
-        t.run(Path({str(tmp_path)!r}), t.script("monitor", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
+        code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+        t.run(Path({str(tmp_path)!r}), t.script("monitor", code))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
     path, deadline = tmp_path / "logs" / "monitor.log", time.monotonic() + 30

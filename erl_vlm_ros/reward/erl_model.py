@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 from erl_vlm_ros.reward.prediction import KIND, Prediction
-from erl_vlm_ros.ros.bundle import Bundle
+from erl_vlm_ros.ros.bundle import Bundle, BundleError
 
 
 @dataclass
@@ -55,6 +56,9 @@ class ErlRewardModel:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> ErlRewardModel:
-        """Inverse of ``to_bundle``."""
-        ensemble = ErlRewardEnsemble.from_arrays(bundle.arrays, {"config": bundle.meta["config"]})
-        return cls(ensemble, int(bundle.meta["version"]), dict(bundle.meta["health"]))
+        """Inverse of ``to_bundle``; BundleError when it is incomplete or does not fit together."""
+        try:
+            ensemble = ErlRewardEnsemble.from_arrays(bundle.arrays, {"config": bundle.meta["config"]})
+            return cls(ensemble, int(bundle.meta["version"]), dict(bundle.meta["health"]))
+        except (KeyError, TypeError, ConfigError) as error:
+            raise BundleError(f"unusable reward model: {error}") from error

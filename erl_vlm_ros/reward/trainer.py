@@ -125,7 +125,7 @@ class RewardTrainer:
     def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
         report = self.erl.fit(self.images, self.ratings, self._generator)
         self.version += 1
-        accuracy = float(report.accuracy)
+        accuracy = 0.0 if np.isnan(report.accuracy) else float(report.accuracy)  # NaN: nothing could be ordered
         base = self.counts().max() / max(len(self.ratings), 1)
         health = {"train_accuracy": accuracy, "skill": float((accuracy - base) / max(1 - base, 1e-6))}
         return ErlRewardModel(self.erl, self.version), health

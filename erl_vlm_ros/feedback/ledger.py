@@ -81,8 +81,16 @@ class Ledger:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def add_query(
-        self, digest: str, segment: Segment, round_: int, source: str, task: str, n_classes: int, model: str,
-        params: dict[str, Any], prompts: dict[str, str],
+        self,
+        digest: str,
+        segment: Segment,
+        round_: int,
+        source: str,
+        task: str,
+        n_classes: int,
+        model: str,
+        params: dict[str, Any],
+        prompts: dict[str, str],
     ) -> Future:
         """Record a query. The same query of the same round keeps its row (a run that was cut off asks again).
 
@@ -119,7 +127,9 @@ class Ledger:
         """Record the endpoint's answer to one stage (``analysis`` or ``rating``) of a query."""
         a = answer
         row = (digest, stage, a.text, a.problem, a.model, a.tokens_in, a.tokens_out, a.latency_s, time.time())
-        return self._do(lambda db: db.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?,?,?,?)", row) and None)
+        return self._do(
+            lambda db: db.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?,?,?,?)", row) and None
+        )
 
     def add_rating(self, query: int, rating: int, reason: str, charged: bool, attempts: int) -> Future:
         """Record a query's outcome: class index, or -1 with its reason. ``charged``: counts against the budget."""
@@ -139,7 +149,8 @@ class Ledger:
 
         def read(db: sqlite3.Connection) -> dict[str, Answer]:
             rows = db.execute(
-                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s FROM answers WHERE hash=?", (digest,)
+                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s FROM answers WHERE hash=?",
+                (digest,),
             )
             return {stage: Answer(*rest) for stage, *rest in rows}
 
@@ -161,7 +172,9 @@ class Ledger:
         )
         return self._do(lambda db: db.execute(sql, (task, n_classes)).fetchall()).result()
 
-    def rated_segments(self, task: str | None = None, n_classes: int | None = None) -> list[tuple[int, RatedSegment]]:
+    def rated_segments(
+        self, task: str | None = None, n_classes: int | None = None
+    ) -> list[tuple[int, RatedSegment]]:
         """(round, rated segment) of every query with an outcome, in the order asked; -1 for no rating.
 
         Args:
@@ -231,7 +244,9 @@ class Ledger:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             for _, future in batch:
-                future.set_exception(LedgerError(f"cannot write ledger {self.path}: {error}; free disk space or mend the file"))
+                future.set_exception(
+                    LedgerError(f"cannot write ledger {self.path}: {error}; free disk space or mend the file")
+                )
             return
         for (_, future), result in zip(batch, results):
             future.set_result(result)
@@ -259,9 +274,13 @@ def _open(path: Path) -> sqlite3.Connection:
             )
         return db
     except sqlite3.DatabaseError as error:
-        raise ConfigError(f"ledger {path} cannot be opened: {error}; choose another ledger path or mend the file") from error
+        raise ConfigError(
+            f"ledger {path} cannot be opened: {error}; choose another ledger path or mend the file"
+        ) from error
     except OSError as error:
-        raise ConfigError(f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written") from error
+        raise ConfigError(
+            f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
+        ) from error
 
 
 def _pack(segment: Segment) -> tuple[str, bytes, bytes, bytes, bytes]:

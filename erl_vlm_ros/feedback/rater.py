@@ -42,11 +42,20 @@ class VlmRater:
         self.cfg, self.task, self._ledger = cfg, task, ledger
         self.n_classes = cfg.n_classes or task.n_classes
         self.class_names = task.class_names(self.n_classes)
-        if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(map(plain_words, self.class_names)):
-            raise ConfigError(f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits")
+        if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(
+            map(plain_words, self.class_names)
+        ):
+            raise ConfigError(
+                f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits"
+            )
         self._prompts = load_prompts(task, self.n_classes, cfg.prompts)
         self._client = ChatClient(
-            cfg.base_url, read_api_key(cfg.api_key_env), cfg.timeout_s, cfg.max_retries, cfg.backoff_s, cfg.seed
+            cfg.base_url,
+            read_api_key(cfg.api_key_env),
+            cfg.timeout_s,
+            cfg.max_retries,
+            cfg.backoff_s,
+            cfg.seed,
         )
         self._params = {"temperature": cfg.temperature, "max_tokens": cfg.max_tokens}
         self._counts: Counter[str] = Counter()
@@ -83,7 +92,11 @@ class VlmRater:
 
     def stats(self) -> dict[str, float]:
         """Figures for diagnostics: outcomes by class and by reason, spend, failures of attempts, latency in s."""
-        figures: dict[str, float] = {"spent": self._spent, "budget_left": self.budget_left, "in_flight": len(self._asking)}
+        figures: dict[str, float] = {
+            "spent": self._spent,
+            "budget_left": self.budget_left,
+            "in_flight": len(self._asking),
+        }
         figures["latency_s"] = self._latency_s
         figures["structured_output"] = float(self._client.structured)
         figures.update({f"rated_class_{i}": self._counts[f"class_{i}"] for i in range(self.n_classes)})
@@ -118,12 +131,16 @@ class VlmRater:
             for task in tasks:
                 task.cancel()
             raise
-        return RatingBatch(round=batch.round, n_classes=self.n_classes, requested=len(batch.segments), rated=list(rated))
+        return RatingBatch(
+            round=batch.round, n_classes=self.n_classes, requested=len(batch.segments), rated=list(rated)
+        )
 
     async def _rate(self, segment: Segment, round_: int) -> RatedSegment:
         async with self._slots:
             digest, prompts = self._identity(segment)
-            while digest in self._asking:  # the same question is on its way: wait, then read it from the ledger
+            while (
+                digest in self._asking
+            ):  # the same question is on its way: wait, then read it from the ledger
                 await asyncio.shield(self._asking[digest])
             self._asking[digest] = asyncio.get_running_loop().create_future()
             try:
@@ -171,18 +188,26 @@ class VlmRater:
         self._count(rating, reason)
         return RatedSegment(segment, rating, reason)
 
-    async def _stage(self, stage: str, digest: str, known: dict, content: Any, response_format: Any) -> tuple[str, int]:
+    async def _stage(
+        self, stage: str, digest: str, known: dict, content: Any, response_format: Any
+    ) -> tuple[str, int]:
         """(text, attempts) of one stage, from the ledger or from the endpoint and then recorded."""
         answer, attempts = known.get(stage), 0
         if answer is None:
-            request = {"model": self.cfg.model, "messages": [{"role": "user", "content": content}], **self._params}
+            request = {
+                "model": self.cfg.model,
+                "messages": [{"role": "user", "content": content}],
+                **self._params,
+            }
             if response_format:
                 request["response_format"] = response_format
             answer, attempts = await self._client.complete(request)
             await _on_disk(self._ledger.add_answer(digest, stage, answer))
             self._counts["tokens_in"] += answer.tokens_in
             self._counts["tokens_out"] += answer.tokens_out
-            self._latency_s += 0.1 * (answer.latency_s - self._latency_s) if self._latency_s else answer.latency_s
+            self._latency_s += (
+                0.1 * (answer.latency_s - self._latency_s) if self._latency_s else answer.latency_s
+            )
         if answer.problem:
             raise NoRating(answer.problem)
         return answer.text, attempts
@@ -191,10 +216,18 @@ class VlmRater:
         """Content hash of a segment's query, and its prompts (the rating prompt with a hole for the analysis)."""
         n, actions = len(segment.jpegs), segment_words(segment.actions, self.task)
         if self.cfg.two_stage:
-            prompts = {"analysis": self._prompts.analysis(n, actions), "rating": self._prompts.rating(n, "{analysis}")}
+            prompts = {
+                "analysis": self._prompts.analysis(n, actions),
+                "rating": self._prompts.rating(n, "{analysis}"),
+            }
         else:
             prompts = {"rating": self._prompts.one_stage(n, actions)}
-        question = {"model": self.cfg.model, "params": self._params, "prompts": prompts, "classes": self.class_names}
+        question = {
+            "model": self.cfg.model,
+            "params": self._params,
+            "prompts": prompts,
+            "classes": self.class_names,
+        }
         digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
         for jpeg in segment.jpegs:
             digest.update(len(jpeg).to_bytes(8, "little"))

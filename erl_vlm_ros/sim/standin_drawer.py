@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking at the drawer: where the cabinet stands and how far the drawer is out, by matching a drawn model."""
+"""Looking at the drawer: where the cabinet stands and how far the drawer is out, by fitting a drawn model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from functools import lru_cache
 import numpy as np
 
 from erl_vlm_ros.sim import standin_scene as scene
-from erl_vlm_ros.sim.standin_vision import ARM, BLUE, GREEN, RED, TABLE, WHITE, YELLOW, View, box, descend
+from erl_vlm_ros.sim.standin_fit import Fields, Model
+from erl_vlm_ros.sim.standin_vision import ARM, BLUE, GREEN, RED, TABLE, WHITE, YELLOW, View, box
 
-# of the front plane's x, the middle's y, the opening; a little wider than what happens
-_LOW, _HIGH = np.array([0.535, -0.09, -0.004]), np.array([0.585, 0.09, 0.204])
+_CELLS, _TURNS = 32, 2
+_HIDDEN = np.uint8(255)
 
 
 @dataclass(frozen=True)
 class Drawer:
-    """Where things are, m. ``misfit``: share of the drawn drawer's pixels that look different (0 is perfect)."""
+    """Front plane, middle and opening, m. ``misfit``: share of the drawn pixels that look different."""
 
     x: float
     y: float
@@ -27,60 +28,78 @@ class Drawer:
     @property
     def handle(self) -> np.ndarray:
         """Centre of the handle bar [3]."""
-        return np.array([self.x - self.opening + scene.HANDLE_X, self.y, scene.HANDLE_Z])
+        return np.array([self.x - self.opening + scene.DRAWER.handle_x, self.y, scene.DRAWER.handle_z])
 
 
 def _solids(x: float, y: float, opening: float) -> list[tuple[np.ndarray, int]]:
     """Convex solids of cabinet and drawer, in an order in which each may cover the ones before it."""
-    front, w = x - opening, scene.CABINET_HALF_WIDTH
-    back, f = x + scene.CABINET_DEPTH, scene.FRONT_HALF_WIDTH
-    hx, h = front + scene.HANDLE_X, scene.HANDLE_HALF_LENGTH
-    rx, rz = scene.HANDLE_RADIUS
+    k = scene.DRAWER
+    front, w, back, top = x - opening, k.cabinet_half_width, x + k.cabinet_depth, k.cabinet_top
+    f, hx, z, t = k.front_half_width, front + k.handle_x, k.handle_z, k.post_half
+    inside, side, wall = front + k.box_depth, k.box_half_width, k.box_wall
+    rx, h, rz = k.handle_half
+
+    def post(at: float) -> np.ndarray:
+        return box((hx, y + at - t, z - t), (front - k.front_depth, y + at + t, z + t))
+
+    def wall_at(at: float) -> np.ndarray:
+        return box((front, y + at, k.wall_z[0]), (inside, y + at + wall, k.wall_z[1]))
+
     return [
-        (box((x, y - w, 0.0), (back, y + w, scene.CABINET_TOP)), WHITE),
-        (box((front, y - 0.12, 0.028), (x + 0.22 - opening, y + 0.12, 0.036)), YELLOW),
-        (box((front, y + 0.112, 0.032), (x + 0.22 - opening, y + 0.12, 0.108)), YELLOW),
-        (box((front, y - 0.12, 0.032), (x + 0.22 - opening, y - 0.112, 0.108)), YELLOW),
-        (box((x, y - w, 0.145), (back, y + w, scene.CABINET_TOP)), WHITE),
-        (box((x, y - w, 0.0), (back, y - w + 0.02, scene.CABINET_TOP)), WHITE),
+        (box((x, y - w, 0.0), (back, y + w, top)), WHITE),
+        (box((front, y - side, k.floor_z[0]), (inside, y + side, k.floor_z[1])), YELLOW),
+        (wall_at(side - wall), YELLOW),
+        (wall_at(-side), YELLOW),
+        (box((x, y - w, top - k.panel), (back, y + w, top)), WHITE),
+        (box((x, y - w, 0.0), (back, y - w + k.panel, top)), WHITE),
         # the edges of the panels are turned away from the light: as grey as the table
-        (box((x, y - w, 0.145), (x, y + w, scene.CABINET_TOP)), TABLE),
-        (box((x, y - w, 0.0), (x, y - w + 0.02, scene.CABINET_TOP)), TABLE),
-        (box((front - 0.016, y - f, 0.025), (front, y + f, scene.FRONT_TOP)), BLUE),
-        (box((hx, y + 0.077, 0.104), (front - 0.013, y + 0.089, 0.116)), RED),
-        (box((hx, y - 0.089, 0.104), (front - 0.013, y - 0.077, 0.116)), RED),
-        (box((hx - rx, y - h, scene.HANDLE_Z - rz), (hx + rx, y + h, scene.HANDLE_Z + rz)), RED),
+        (box((x, y - w, top - k.panel), (x, y + w, top)), TABLE),
+        (box((x, y - w, 0.0), (x, y - w + k.panel, top)), TABLE),
+        (box((front - k.front_depth, y - f, k.front_bottom), (front, y + f, k.front_top)), BLUE),
+        (post(k.post_y), RED),
+        (post(-k.post_y), RED),
+        (box((hx - rx, y - h, z - rz), (hx + rx, y + h, z + rz)), RED),
     ]
 
 
-def draw(view: View, x: float, y: float, opening: float) -> np.ndarray:
-    """Labels uint8 [h, w] of how the scene would look without the arm."""
-    return view.draw(_solids(x, y, opening))
+def draw(eye: View, p: np.ndarray) -> np.ndarray:
+    """Labels uint8 [h, w] of how the scene would look without the arm.
+
+    Parameters [3]: x of the drawer's front, y of the middle, x of the cabinet's front plane, m.
+    """
+    return eye.draw(_solids(p[2], p[1], p[2] - p[0]))
 
 
 @lru_cache(maxsize=4)
-def _bank(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn models over a coarse grid of (x, y, opening): parameters [K, 3], labels [K, h/2 * w/2]."""
-    grid = np.array(np.meshgrid(np.linspace(0.542, 0.578, 3), np.linspace(-0.08, 0.08, 9), np.linspace(0, 0.2, 11)))
-    parameters = grid.reshape(3, -1).T
-    return parameters, np.stack([draw(view, *p)[::2, ::2].ravel() for p in parameters])
+def _bank(eye: View) -> tuple[Model, np.ndarray, np.ndarray]:
+    """The model, and a coarse grid to start from: parameters [K, 3] and labels [K, h/2 * w/2]."""
+    usual = scene.DRAWER.cabinet_x
+    model = Model(
+        lambda p: draw(eye, p), nudge=np.full(3, 0.01), pull=np.zeros(3), rest=np.zeros(3),
+        low=np.array([usual - 0.23, -0.1, usual - 0.03]), high=np.array([usual + 0.03, 0.1, usual + 0.03]),
+    )  # fmt: skip
+    grid = np.meshgrid(
+        np.linspace(0.0, 0.2, 11),
+        np.linspace(-0.08, 0.08, 9),
+        (usual - 0.016, usual, usual + 0.016),
+        indexing="ij",
+    )
+    parameters = np.stack(grid, -1).reshape(-1, 3)
+    parameters[:, 0] = parameters[:, 2] - parameters[:, 0]  # from the opening to the front's place
+    return model, parameters, np.stack([draw(eye, p)[::2, ::2].ravel() for p in parameters])
 
 
-def look(view: View, seen: np.ndarray) -> Drawer | None:
+def look(eye: View, seen: np.ndarray) -> Drawer | None:
     """Find cabinet and drawer in a label picture. None when too little of them is visible."""
     visible = (seen != ARM) & (seen != GREEN)
-    if np.count_nonzero((seen == BLUE) | (seen == RED) | (seen == YELLOW)) < 0.004 * seen.size:
+    if np.count_nonzero(visible & (seen != TABLE) & (seen != WHITE)) < 0.004 * seen.size:
         return None
-    parameters, drawn = _bank(view)
-    index = np.nonzero(visible[::2, ::2].ravel())[0]
-    costs = (drawn[:, index] != seen[::2, ::2].ravel()[index]).sum(axis=1)
-    start = parameters[int(np.argmin(costs))]
-
-    def cost(p: np.ndarray) -> int:
-        return int(np.count_nonzero((draw(view, *p) != seen) & visible))
-
-    # drawer front and cabinet move apart along x: the opening changes with each of them
-    directions = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    best, lowest = descend(cost, start, directions, (0.010, 0.004), _LOW, _HIGH)
-    area = max(1, np.count_nonzero((draw(view, *best) != TABLE) & visible))
-    return Drawer(float(best[0]), float(best[1]), float(max(best[2], 0.0)), lowest / area)
+    model, parameters, drawn = _bank(eye)
+    small = np.where(visible, seen, _HIDDEN)[::2, ::2].ravel()
+    costs = np.count_nonzero(drawn != small, axis=1)  # hidden pixels count the same for all
+    fields = Fields(seen, visible.astype(np.float32), (RED, BLUE, YELLOW, WHITE), _CELLS)
+    best, _ = model.settle(fields, parameters[int(np.argmin(costs))], _TURNS)
+    picture = draw(eye, best)
+    area = max(1, np.count_nonzero((picture != TABLE) & visible))
+    misfit = np.count_nonzero((picture != seen) & visible) / area
+    return Drawer(float(best[2]), float(best[1]), float(max(best[2] - best[0], 0.0)), misfit)

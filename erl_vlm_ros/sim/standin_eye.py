@@ -6,10 +6,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from erl_vlm_ros.sim import standin_drawer, standin_gripper, standin_words
+from erl_vlm_ros.sim import standin_block, standin_drawer, standin_gripper, standin_words
 from erl_vlm_ros.sim import standin_scene as scene
-from erl_vlm_ros.sim.standin_vision import View, labels, view
+from erl_vlm_ros.sim.standin_vision import BLUE, View, cylinder, labels, view
 
+_GRASP_SLACK = 0.012  # m, of the finger gap around a held block
 _HEIGHT = 128  # px; larger pictures are reduced to it before they are looked at
 
 
@@ -28,15 +29,73 @@ def describe(task: str, jpeg: bytes) -> str:
 def _drawer(eye: View, seen: np.ndarray) -> str:
     drawer = standin_drawer.look(eye, seen)
     hand = standin_gripper.look(eye, seen, "drawer_open")
+    tool = None if hand is None else hand.position
     if drawer is None:
-        return standin_words.describe_drawer(None, None, hand and hand.position, None)
+        return standin_words.describe_drawer(None, None, tool, None)
     away = None
-    if hand is not None:
-        offset = hand.position - drawer.handle
-        offset[1] -= np.clip(offset[1], -scene.HANDLE_REACH, scene.HANDLE_REACH)
+    if tool is not None:
+        offset = tool - drawer.handle
+        offset[1] -= np.clip(
+            offset[1], -scene.DRAWER.limits.handle_half_length, scene.DRAWER.limits.handle_half_length
+        )
         away = float(np.linalg.norm(offset))
-    return standin_words.describe_drawer(drawer.opening, drawer.handle, None if hand is None else hand.position, away)
+    return standin_words.describe_drawer(drawer.opening, drawer.handle, tool, away)
 
 
-_DESCRIBE = {"drawer_open": _drawer}
+def _sweep(eye: View, seen: np.ndarray) -> str:
+    half = scene.SWEEP.block_half
+    block = standin_block.look(eye, seen, half, half)
+    hand = standin_gripper.look(eye, seen, "sweep_into")
+    tool = None if hand is None else hand.position
+    if block is None:
+        return standin_words.describe_sweep(None, None, tool, None)
+    zone = float(np.hypot(*(block.position[:2] - scene.SWEEP.zone)))
+    away = None
+    if tool is not None:
+        c, s = np.cos(block.yaw), np.sin(block.yaw)
+        x, y, z = tool - block.position
+        outside = np.abs([c * x + s * y, c * y - s * x, z]) - half
+        away = float(np.linalg.norm(np.maximum(outside, 0.0)))
+    return standin_words.describe_sweep(block.position, zone, tool, away)
+
+
+def _pick(eye: View, seen: np.ndarray) -> str:
+    half, top = scene.PICK.block_half, scene.PICK.plate_height
+    hand = standin_gripper.look(eye, seen, "pick_place")
+    tool, width = (None, None) if hand is None else (hand.position, hand.width)
+    plate = [(cylinder((*scene.PICK.plate, 0.0), (*scene.PICK.plate, top), scene.PICK.plate_radius), BLUE)]
+    table = standin_block.look(eye, seen, half, half, in_front=plate)
+    if table is None:
+        return standin_words.describe_pick(None, "", tool, width)
+    # the picture alone leaves open how high the block is: on the table, on the plate, or between the fingers
+    places = {"table": table}
+    places["plate"] = standin_block.look(eye, seen, half, top + half, behind=plate)
+    if np.hypot(*(places["plate"].position[:2] - scene.PICK.plate)) > scene.PICK.plate_radius:
+        del places["plate"]
+    if hand is not None and abs(width - 2 * half) < _GRASP_SLACK and tool[2] > 2 * half:
+        held = standin_block.look(eye, seen, half, tool[2], behind=plate)
+        if np.linalg.norm(held.position - tool) < 0.03:
+            places["held"] = held
+    where = min(places, key=lambda k: places[k].loss - (0.5 if k == "held" else 0.0))
+    block = places[where].position
+    between = tool is not None and np.linalg.norm(block - tool) < scene.PICK.limits.near
+    over = (
+        np.hypot(*(block[:2] - scene.PICK.plate)) < scene.PICK.limits.above and block[2] - half > top - 0.005
+    )
+    if (
+        over
+        and (where == "plate" or block[2] < top + half + scene.PICK.limits.settled)
+        and (width is None or width > scene.PICK.limits.released)
+    ):
+        phrase = "rests on the plate and the gripper has let it go"
+    elif over:
+        phrase = "is over the plate, between the fingers"
+    elif block[2] - half > scene.PICK.limits.lifted:
+        phrase = "is off the table, between the fingers"
+    else:
+        phrase = "stands on the table" + (" between the fingers" if between else "")
+    return standin_words.describe_pick(block, phrase, tool, width)
+
+
+_DESCRIBE = {"drawer_open": _drawer, "sweep_into": _sweep, "pick_place": _pick}
 TASKS = tuple(_DESCRIBE)

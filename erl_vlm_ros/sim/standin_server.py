@@ -55,6 +55,9 @@ class StandinServer:
         self.faults = faults or FaultConfig()
         self.requests: Counter[str] = Counter()
         self.lock = threading.Lock()
+        self.thinking = (
+            threading.Lock()
+        )  # one at a time: threads that compete for the interpreter take twice the CPU
         self.stopping = threading.Event()
         self._random = random.Random(self.faults.seed)
         self._http = _Http((host, port), _Handler)
@@ -77,7 +80,9 @@ class StandinServer:
         self._http.server_close()
 
     def __enter__(self) -> StandinServer:
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         self._thread.start()
         return self
 
@@ -113,7 +118,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._allowed():
             return
         if self.path.rstrip("/").endswith("/models"):
-            self._send(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "erl_vlm_ros"}]})
+            self._send(
+                200,
+                {
+                    "object": "list",
+                    "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "erl_vlm_ros"}],
+                },
+            )
         else:
             self._error(404, "no such path")
 
@@ -143,7 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise BadRequest("the request must be a JSON object")
             if request.get("response_format") and not owner.structured:
                 raise BadRequest("response_format is not supported")
-            text = owner.mind.answer(request)
+            with owner.thinking:
+                text = owner.mind.answer(request)
         except ValueError as error:
             owner.count("bad_request")
             self._error(400, str(error))
@@ -159,7 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "bad_json":
             message["content"] = '{"rating": '
         choices = [] if fault == "empty" else [{"index": 0, "message": message, "finish_reason": "stop"}]
-        tokens_in = sum(len(str(m.get("content", ""))) // 4 for m in request["messages"] if isinstance(m.get("content"), str))
+        tokens_in = sum(
+            len(str(m.get("content", ""))) // 4
+            for m in request["messages"]
+            if isinstance(m.get("content"), str)
+        )
         usage = {"prompt_tokens": tokens_in or 300, "completion_tokens": len(text) // 4 + 1}
         usage["total_tokens"] = sum(usage.values())
         self.server.owner.count("answered")
@@ -197,7 +213,11 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _error(self, status: int, message: str, header: str = "") -> None:
-        self._raw(status, json.dumps({"error": {"message": message, "type": "stand-in", "code": status}}).encode(), header=header)
+        self._raw(
+            status,
+            json.dumps({"error": {"message": message, "type": "stand-in", "code": status}}).encode(),
+            header=header,
+        )
 
     def _send(self, status: int, body: dict[str, Any], cut: str = "") -> None:
         data = json.dumps(body).encode()
@@ -205,7 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
             data = data[: len(data) // 2]
         self._raw(status, data, cut=cut == "connection")
 
-    def _raw(self, status: int, data: bytes, kind: str = "application/json", header: str = "", cut: bool = False) -> None:
+    def _raw(
+        self, status: int, data: bytes, kind: str = "application/json", header: str = "", cut: bool = False
+    ) -> None:
         head = f"HTTP/1.1 {status} -\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n{header}\r\n"
         # one packet: two small ones would wait for each other's acknowledgement
         self.connection.sendall(head.encode() + (data[: len(data) // 2] if cut else data))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
@@ -34,10 +33,14 @@ class View:
         local = (points - self.position) @ self.rotation.T
         return local[:, :2] * (self.focal / np.maximum(local[:, 2:], 1e-3)) + self.centre
 
-    def ray(self, u: float, v: float) -> np.ndarray:
-        """Unit direction [3] in the base frame of what is seen at pixel (u, v)."""
-        direction = np.array([u - self.centre[0], v - self.centre[1], self.focal]) @ self.rotation
-        return direction / np.linalg.norm(direction)
+    def into(self, point: np.ndarray) -> np.ndarray:
+        """A point [3] of the base frame as (right / depth, down / depth, depth in m)."""
+        right, down, depth = self.rotation @ (point - self.position)
+        return np.array([right / depth, down / depth, depth])
+
+    def out(self, seen: np.ndarray) -> np.ndarray:
+        """Inverse of ``into``."""
+        return self.position + (seen[2] * np.array([seen[0], seen[1], 1.0])) @ self.rotation
 
     def draw(self, solids: list[tuple[np.ndarray, int]]) -> np.ndarray:
         """Label picture uint8 [h, w] of convex solids, each given by points [N, 3] whose hull it is, and its label.
@@ -69,6 +72,13 @@ def box(low: tuple[float, float, float], high: tuple[float, float, float]) -> np
     return low + _UNIT * (np.asarray(high) - low)
 
 
+def cylinder(bottom: tuple[float, ...], top: tuple[float, ...], radius: float) -> np.ndarray:
+    """Points [32, 3] around both ends of an upright cylinder."""
+    angles = np.linspace(0.0, 2 * np.pi, 16, endpoint=False)
+    ring = radius * np.stack([np.cos(angles), np.sin(angles), np.zeros(16)], axis=1)
+    return np.concatenate([ring + bottom, ring + top])
+
+
 def labels(image: np.ndarray) -> np.ndarray:
     """What every pixel of a BGR picture uint8 [h, w, 3] shows, as labels uint8 [h, w]."""
     b, g, r = cv2.split(image.astype(np.int16))
@@ -78,32 +88,6 @@ def labels(image: np.ndarray) -> np.ndarray:
     out[(bright < 100) & (bright - low < 45)] = ARM
     out[np.minimum(r, g) - b > 70] = YELLOW
     out[b - np.maximum(r, g) > 55] = BLUE
-    out[g - np.maximum(r, b) > 55] = GREEN
+    out[g - np.maximum(r, b) > 65] = GREEN
     out[r - np.maximum(g, b) > 70] = RED
     return out
-
-
-def descend(
-    cost: Callable[[np.ndarray], float], start: np.ndarray, directions: np.ndarray, steps: tuple[float, ...],
-    low: np.ndarray, high: np.ndarray,
-) -> tuple[np.ndarray, float]:  # fmt: skip
-    """Lower a count of wrong pixels: (best parameters [P], its cost).
-
-    Near the right place such a count grows linearly to both sides, so three values along a direction give the place:
-    with r = (c(-s) - c(s)) / (c(-s) + c(s) - 2 c(0)), the minimum is at s r / (1 + abs(r)).
-    """
-    best, lowest = start, cost(start)
-    for step in steps:
-        for direction in directions:
-            tries = [np.minimum(np.maximum(best + sign * step * direction, low), high) for sign in (-1.0, 1.0)]
-            left, right = cost(tries[0]), cost(tries[1])
-            bend = left + right - 2 * lowest
-            if bend > 0 and lowest <= min(left, right):
-                r = (left - right) / bend
-                if abs(r) > 0.05:
-                    tries.append(np.minimum(np.maximum(best + step * r / (1 + abs(r)) * direction, low), high))
-            costs = [left, right, *(cost(t) for t in tries[2:])]
-            i = int(np.argmin(costs))
-            if costs[i] < lowest:
-                best, lowest = tries[i], costs[i]
-    return best, lowest

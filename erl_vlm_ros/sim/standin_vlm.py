@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # small matrices: more threads only spin
-
 import argparse
 import json
 import sys
+
+import cv2
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
@@ -25,24 +24,38 @@ from erl_vlm_ros.sim.standin_server import FaultConfig, StandinServer
 
 def parser() -> argparse.ArgumentParser:
     """Command line of the server."""
-    p = argparse.ArgumentParser(prog="python -m erl_vlm_ros.sim.standin_vlm", description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(
+        prog="python -m erl_vlm_ros.sim.standin_vlm", description=__doc__.split("\n")[0]
+    )
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--port", type=int, default=8000, help="0 chooses a free one; it is printed")
     p.add_argument("--task", default="", help="the task, where prompts do not tell it")
-    p.add_argument("--error-rate", type=float, default=0.0, help="share of answers that are another class, drawn per question")
-    p.add_argument("--systematic-rate", type=float, default=0.0, help="share of kinds of view that are always misjudged")
+    p.add_argument(
+        "--error-rate",
+        type=float,
+        default=0.0,
+        help="share of answers that are another class, drawn per question",
+    )
+    p.add_argument(
+        "--systematic-rate", type=float, default=0.0, help="share of kinds of view that are always misjudged"
+    )
     p.add_argument("--seed", type=int, default=0, help="of both kinds of error and of the faults")
     p.add_argument("--latency", type=float, default=0.0, help="seconds added to every answer")
     p.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that meet an HTTP fault")
-    p.add_argument("--faults", default="", help="comma-separated kinds, default all: " + ", ".join(FaultConfig.KINDS))
+    p.add_argument(
+        "--faults", default="", help="comma-separated kinds, default all: " + ", ".join(FaultConfig.KINDS)
+    )
     p.add_argument("--no-schema", action="store_true", help="refuse response_format with HTTP 400")
-    p.add_argument("--api-key-env", default="", help="environment variable with a key that requests must carry")
+    p.add_argument(
+        "--api-key-env", default="", help="environment variable with a key that requests must carry"
+    )
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted."""
     args = parser().parse_args(argv)
+    cv2.setNumThreads(1)
     try:
         mind = Mind(MindConfig(args.error_rate, args.systematic_rate, args.seed, args.task))
         kinds = tuple(k.strip() for k in args.faults.split(",") if k.strip()) or FaultConfig.KINDS

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen to words, and from words alone to a rung of the task: the stand-in's two stages.
 
-The second stage reads numbers and phrases back from the text of the first, so it knows what the text says and no more.
-Lengths are metres in the code and centimetres in the words.
+The second stage reads numbers and phrases back from the text of the first, so it knows what the text says and no
+more. Lengths are metres in the code and centimetres in the words.
 """
 
 from __future__ import annotations
@@ -11,22 +11,26 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from typing import Optional
+
+from erl_vlm_ros.sim import standin_scene as scene
 
 #: n -> class of each of the five rungs, worst first, as the task files describe them
 MERGE = {2: (0, 0, 0, 0, 1), 3: (0, 0, 1, 1, 2), 4: (0, 1, 2, 2, 3), 5: (0, 1, 2, 3, 4)}
 
-# what the class descriptions mean, cm
-DRAWER_CRACK, DRAWER_HALF, DRAWER_DONE, HANDLE_NEAR = 1.5, 7.0, 15.0, 6.0
-ZONE_APPROACHED, ZONE_EDGE, ZONE_INSIDE, BLOCK_NEAR = 14.5, 10.5, 5.0, 4.5
-
 CELL_CM = 8.0  # size of the kinds of view that systematic errors belong to
 
+_DRAWER, _SWEEP = scene.DRAWER.limits, scene.SWEEP.limits  # what the class descriptions mean, m
+_DRAWER_WORDS = ("closed", "open by a crack", "about half open", "open all the way or nearly so")
+_ZONE_WORDS = ("inside it", "over its edge", "close to it", "well away from it")
 _KEYWORDS = {
     "drawer_open": ("drawer", "handle", "cabinet"),
     "sweep_into": ("push", "sweep", "zone"),
     "pick_place": ("pick", "plate", "put it down", "lift"),
 }
 _PLACE = r"x (-?[\d.]+), y (-?[\d.]+)(?:, z (-?[\d.]+))? cm"
+
+Place = Optional[Sequence[float]]  # None: not visible
 
 
 def task_of(prompt: str) -> str | None:
@@ -37,50 +41,56 @@ def task_of(prompt: str) -> str | None:
     return best if score[best] else None
 
 
-# -- stage 1: words ---------------------------------------------------------------------------------------------
+# -- stage 1: words --------------------------------------------------------------------------------------
 
 
-def describe_drawer(opening: float | None, handle: Sequence[float] | None, tool: Sequence[float] | None, away: float | None) -> str:
+def describe_drawer(opening: float | None, handle: Place, tool: Place, away: float | None) -> str:
     """Words for the drawer task; None for what is not visible. ``away``: gripper to handle, m."""
-    lines = []
-    if opening is None:
-        lines.append("The drawer is not visible.")
-    else:
-        cm = 100 * opening
-        how = "closed" if cm < DRAWER_CRACK else "open by a crack" if cm < DRAWER_HALF else "about half open"
-        how = "open all the way or nearly so" if cm >= DRAWER_DONE else how
-        lines.append(f"The drawer is {cm:.1f} cm open, that is, {how}.")
-        lines.append(f"Its red handle is at {_place(handle)}.")
-    lines.append(_tool(tool) + ("" if away is None or tool is None else f" It is {100 * away:.1f} cm from the handle."))
-    return " ".join(lines)
+    if opening is None or handle is None:
+        return "The drawer is not visible. " + _tool(tool)
+    how = _step(opening, (_DRAWER.crack, _DRAWER.half, _DRAWER.done), _DRAWER_WORDS)
+    text = f"The drawer is {100 * opening:.1f} cm open, that is, {how}. "
+    text += f"Its red handle is at {_place(handle)}. " + _tool(tool)
+    return text if away is None else f"{text} It is {100 * away:.1f} cm from the handle."
 
 
-def describe_sweep(block: Sequence[float] | None, zone: float | None, tool: Sequence[float] | None, away: float | None) -> str:
-    """Words for the sweep task. ``zone``: block's centre to zone's centre; ``away``: gripper to the block's surface."""
-    if block is None:
+def describe_sweep(block: Place, zone: float | None, tool: Place, away: float | None) -> str:
+    """Words for the sweep task. ``zone``: block's centre to zone's centre; ``away``: gripper to block's surface, m."""
+    if block is None or zone is None:
         return "The red block is not visible. " + _tool(tool)
-    cm = 100 * zone
-    how = "well away from it" if cm >= ZONE_APPROACHED else "close to it" if cm >= ZONE_EDGE else "over its edge"
-    how = "inside it" if cm < ZONE_INSIDE else how
-    text = f"The red block is at {_place(block)}. It is {cm:.1f} cm from the middle of the zone, that is, {how}. " + _tool(tool)
-    return text if away is None or tool is None else f"{text} It is {100 * away:.1f} cm from the block's surface."
+    how = _step(zone, (_SWEEP.done, _SWEEP.edge, _SWEEP.approached), _ZONE_WORDS)
+    text = f"The red block is at {_place(block)}. It is {100 * zone:.1f} cm from the middle of the zone, "
+    text += f"that is, {how}. " + _tool(tool)
+    return text if away is None else f"{text} It is {100 * away:.1f} cm from the block's surface."
 
 
-def describe_pick(block: Sequence[float] | None, where: str, tool: Sequence[float] | None, width: float | None) -> str:
+def describe_pick(block: Place, where: str, tool: Place, width: float | None) -> str:
     """Words for pick and place. ``where``: a phrase that says what the block rests on or who holds it."""
-    text = "The red block is not visible. " if block is None else f"The red block is at {_place(block)}. It {where}. "
-    return text + _tool(tool) + ("" if width is None or tool is None else f" Its fingers are {100 * width:.1f} cm apart.")
+    seen = (
+        "The red block is not visible. "
+        if block is None
+        else f"The red block is at {_place(block)}. It {where}. "
+    )
+    text = seen + _tool(tool)
+    return text if width is None else f"{text} Its fingers are {100 * width:.1f} cm apart."
 
 
-def _tool(tool: Sequence[float] | None) -> str:
-    return "The green gripper is not visible." if tool is None else f"The green gripper's tool point is at {_place(tool)}."
+def _step(value: float, limits: Sequence[float], names: Sequence[str]) -> str:
+    """The name of the step that a value is on; ``limits`` ascending, one fewer than names."""
+    return names[sum(value >= limit for limit in limits)]
+
+
+def _tool(tool: Place) -> str:
+    if tool is None:
+        return "The green gripper is not visible."
+    return f"The green gripper's tool point is at {_place(tool)}."
 
 
 def _place(point: Sequence[float]) -> str:
     return ", ".join(f"{axis} {100 * value:.1f}" for axis, value in zip("xyz", point)) + " cm"
 
 
-# -- stage 2: reading the words -----------------------------------------------------------------------------------
+# -- stage 2: reading the words --------------------------------------------------------------------------
 
 
 def rung(task: str, text: str) -> int:
@@ -89,39 +99,39 @@ def rung(task: str, text: str) -> int:
 
 
 def _drawer_rung(text: str) -> int:
-    opening = _number(r"drawer is (-?[\d.]+) cm open", text)
-    if opening is not None and opening >= DRAWER_CRACK:
-        return 2 + (opening >= DRAWER_HALF) + (opening >= DRAWER_DONE)
-    distance = _number(r"([\d.]+) cm from the handle", text)
-    return int(distance is not None and distance < HANDLE_NEAR)
+    opening = _metres(r"drawer is (-?[\d.]+) cm open", text)
+    if opening is not None and opening >= _DRAWER.crack:
+        return 2 + (opening >= _DRAWER.half) + (opening >= _DRAWER.done)
+    distance = _metres(r"([\d.]+) cm from the handle", text)
+    return int(distance is not None and distance < _DRAWER.near)
 
 
 def _sweep_rung(text: str) -> int:
-    zone = _number(r"([\d.]+) cm from the middle of the zone", text)
-    if zone is not None and zone < ZONE_APPROACHED:
-        return 2 + (zone < ZONE_EDGE) + (zone < ZONE_INSIDE)
-    distance = _number(r"([\d.]+) cm from the block's surface", text)
-    return int(distance is not None and distance < BLOCK_NEAR)
+    zone = _metres(r"([\d.]+) cm from the middle of the zone", text)
+    if zone is not None and zone < _SWEEP.approached:
+        return 2 + (zone < _SWEEP.edge) + (zone < _SWEEP.done)
+    distance = _metres(r"([\d.]+) cm from the block's surface", text)
+    return int(distance is not None and distance < _SWEEP.near)
 
 
 def _pick_rung(text: str) -> int:
-    if "rests on the plate" in text:
+    if "It rests on the plate" in text:
         return 4
-    if "over the plate" in text:
+    if "It is over the plate" in text:
         return 3
-    if "off the table" in text:
+    if "It is off the table" in text:
         return 2
-    return int("between the fingers" in text)
+    return int("It stands on the table between the fingers" in text)
 
 
 def cell(task: str, text: str) -> str:
-    """The kind of view: where the gripper and the object are described to be, in cells of CELL_CM."""
-    numbers = []
+    """The kind of view: where gripper and object are described to be, in cells of CELL_CM."""
+    numbers: list[object] = []
     for thing in ("tool point", "red block"):
         found = re.search(f"{thing} is at {_PLACE}", text)
         numbers.append([math.floor(float(v) / CELL_CM) for v in found.groups() if v] if found else None)
-    opening = _number(r"drawer is (-?[\d.]+) cm open", text)
-    numbers.append(None if opening is None else math.floor(opening / CELL_CM))
+    opening = _metres(r"drawer is (-?[\d.]+) cm open", text)
+    numbers.append(None if opening is None else math.floor(100 * opening / CELL_CM))
     return f"{task}{numbers}"
 
 
@@ -131,6 +141,7 @@ def chance(*parts: object) -> float:
     return int.from_bytes(digest, "little") / 2.0**64
 
 
-def _number(pattern: str, text: str) -> float | None:
+def _metres(pattern: str, text: str) -> float | None:
+    """The number of centimetres at a pattern's group, in metres."""
     found = re.search(pattern, text)
-    return float(found.group(1)) if found else None
+    return float(found.group(1)) / 100 if found else None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well the stand-in VLM sees: its ratings of mixed simulator frames against the truth.
+
+    python -m erl_vlm_ros.sim.standin_check --task drawer_open --frames 1500
+
+Prints a confusion matrix per number of classes and one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+import time
+
+import numpy as np
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.parsing import parse_rating, rating_schema
+from erl_vlm_ros.feedback.prompts import load_prompts
+from erl_vlm_ros.sim.standin_frames import TrueFrame, collect_frames
+from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
+from erl_vlm_ros.tasks import load_task
+
+
+def rate_frames(mind: Mind, task_name: str, n: int, frames: list[TrueFrame]) -> np.ndarray:
+    """Classes int64 [N] that the stand-in gives, asked in two stages with the shipped prompts."""
+    task = load_task(task_name)
+    prompts, names = load_prompts(task, n), task.class_names(n)
+    out = np.empty(len(frames), np.int64)
+    for i, frame in enumerate(frames):
+        url = "data:image/jpeg;base64," + base64.b64encode(frame.jpeg).decode()
+        content = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": prompts.analysis(1)},
+        ]
+        analysis = mind.answer({"messages": [{"role": "user", "content": content}]})
+        question = {"messages": [{"role": "user", "content": prompts.rating(1, analysis)}]}
+        out[i] = parse_rating(mind.answer({**question, "response_format": rating_schema(names)}), names)
+    return out
+
+
+def confusion(truth: np.ndarray, rated: np.ndarray, n: int) -> np.ndarray:
+    """Counts [n, n]: rows the true class, columns the rating."""
+    return np.bincount(n * truth + rated, minlength=n * n).reshape(n, n)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    p = argparse.ArgumentParser(
+        prog="python -m erl_vlm_ros.sim.standin_check", description=__doc__.split("\n")[0]
+    )
+    p.add_argument("--task", default="drawer_open")
+    p.add_argument("--frames", type=int, default=600)
+    p.add_argument("--classes", default="2,3,4,5")
+    p.add_argument("--size", type=int, default=128, help="of the pictures, px")
+    p.add_argument("--error-rate", type=float, default=0.0)
+    p.add_argument("--systematic-rate", type=float, default=0.0)
+    p.add_argument("--seed", type=int, default=0)
+    args = p.parse_args(argv)
+    try:
+        mind = Mind(MindConfig(args.error_rate, args.systematic_rate, args.seed))
+        frames = collect_frames(args.task, args.frames, args.seed, args.size)
+        report: dict[str, object] = {"task": args.task, "frames": args.frames, "size": args.size}
+        for n in map(int, args.classes.split(",")):
+            start = time.process_time()
+            rated = rate_frames(mind, args.task, n, frames)
+            matrix = confusion(np.array([f.classes[n] for f in frames]), rated, n)
+            report[f"accuracy_{n}"] = round(float(np.trace(matrix) / matrix.sum()), 4)
+            report["cpu_ms"] = round(1000 * (time.process_time() - start) / len(frames), 2)
+            print(f"{args.task}, n = {n}: accuracy {report[f'accuracy_{n}']:.3f}\n{matrix}")
+    except ConfigError as error:
+        print(f"standin_check: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

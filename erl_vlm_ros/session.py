@@ -240,7 +240,7 @@ def _report(outcome: Outcome, prepared: Prepared) -> None:
     if any((path / "checkpoint").glob("*.safetensors")):
         further = f" --max-steps {max(2 * max_steps, 1)}" if reached >= max_steps else ""
         print(f"continue: erl-vlm run train_sim --resume {where}{further}")
-        if outcome.reason == "finished":
+        if summary is not None and summary["success_rate"] is not None:
             print(f"evaluate: erl-vlm evaluate {where} --episodes 20 --seed 1000")
     sys.stdout.flush()
 

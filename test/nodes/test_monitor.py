@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""monitor as a process, over real DDS: figures, files, dashboard, and its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import Image
+from std_msgs.msg import String, UInt8MultiArray
+from visualization_msgs.msg import MarkerArray
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
+from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros.bundle import encode
+
+JPEG = encode_jpeg(np.full((128, 128, 3), 120, np.uint8))
+STEPS = 3
+
+
+class Run:
+    """A running monitor and the topics that it listens to."""
+
+    def __init__(self, ros, folder, **parameters):
+        self.ros, self.folder = ros, folder
+        ros.start("monitor", run_dir=str(folder), max_steps=1000, settle_s=20.0, **parameters)
+        self.metrics = ros.publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self.ratings = ros.publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
+        self.evaluations = ros.publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
+        self.transitions = ros.publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
+        self.truths = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.sensor(True, 2000))
+        self.states = ros.publisher(String, names.RUN_STATE, qos.latched())
+
+    def figures(self, node="sac_learner", **values):
+        self.metrics.publish(convert.metrics_message(node, values, 0))
+
+    def truth(self, stamp, **values):
+        full = {"progress": 0.5, "success": 0.0, **{f"class_{n}": 0.0 for n in (2, 3, 4, 5)}, **values}
+        self.truths.publish(convert.metrics_message("ground_truth", full, stamp))
+
+    def episode(self, index, last_stamp, evaluation):
+        stamps = np.arange(last_stamp - STEPS, last_stamp + 1)
+        episode = Episode(
+            np.zeros((STEPS + 1, 19)), np.zeros((STEPS, 3)), [JPEG] * (STEPS + 1), stamps, False, True,
+            evaluation, index, 1, 7, 10,
+        )  # fmt: skip
+        topic = self.evaluations if evaluation else self.transitions
+        topic.publish(convert.bytes_message(encode(episode.to_bundle())))
+
+    def rate(self, number, ratings, first_stamp):
+        rated = []
+        for i, rating in enumerate(ratings):
+            stamps = np.array([first_stamp + i])
+            segment = Segment(f"e0_t{i}_h1", [JPEG], np.zeros((1, 10)), np.zeros((1, 3)), stamps)
+            rated.append(RatedSegment(segment, rating))
+        batch = RatingBatch(number, 5, len(ratings), rated)
+        self.ratings.publish(convert.bytes_message(encode(batch.to_bundle())))
+
+    def state(self, state, **more):
+        said = {"state": state, "env_steps": 500, "episodes": 10, "eval_round": 1, "eval_episodes": 2, **more}
+        self.states.publish(String(data=json.dumps(said)))
+
+    def read(self, name):
+        try:
+            return json.loads((self.folder / name).read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def until_progress(self, **values):
+        self.ros.until(
+            lambda: all(self.read("progress.json").get(k) == v for k, v in values.items()),
+            f"progress {values}",
+        )
+
+    def ended(self):
+        process = self.ros.processes.pop("monitor")
+        self.ros.until(lambda: process.poll() is not None, "the monitor to end")
+        return process.returncode
+
+
+@pytest.fixture
+def folder(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    return out
+
+
+def test_a_whole_run(ros, folder):
+    run = Run(ros, folder)
+    run.figures(env_steps=450.0, episodes=9.0, episode_return=12.5, alpha=0.1)
+    for stamp, right in ((1, 0.0), (2, 3.0), (3, 4.0)):
+        run.truth(stamp, class_5=right)
+    run.rate(0, [0, 3, 1, -1], first_stamp=1)
+    run.state("evaluating")
+    run.episode(0, 20, True)
+    run.truth(20, success=1.0, progress=1.0)
+    run.state("finished")  # overtakes the last episode, and that overtakes its truth
+    ros.serve(1.5)
+    run.episode(1, 30, True)
+    ros.serve(1.5)
+    assert ros.processes["monitor"].poll() is None
+    run.truth(30)
+    assert run.ended() == 0
+    summary = run.read("summary.json")
+    assert (summary["state"], summary["env_steps"], summary["episodes"]) == ("finished", 500, 10)
+    assert (summary["ratings_requested"], summary["ratings_valid"]) == (4, 3)
+    assert summary["rating_accuracy"] == pytest.approx(2 / 3, abs=1e-3)
+    assert (summary["success_rate"], summary["eval_episodes"]) == (0.5, 2)
+    assert run.read("progress.json")["episode_return"] == 12.5
+    for name in ("learning_curve.png", "evaluation.mp4"):
+        assert (folder / name).stat().st_size > 1000, name
+    assert "alpha" in (folder / "metrics.csv").read_text()
+
+
+def test_a_run_that_failed_says_why(ros, folder):
+    run = Run(ros, folder)
+    run.state("failed", waiting_for="reset failed: the arm is stuck")
+    assert run.ended() == 1
+    assert "the arm is stuck" in ros.log("monitor")
+    assert run.read("summary.json")["state"] == "failed"
+
+
+def test_interrupted_and_taken_up_again(ros, folder):
+    run = Run(ros, folder)
+    run.figures(env_steps=300.0, episodes=6.0)
+    run.rate(0, [1, 2], first_stamp=1)
+    run.until_progress(env_steps=300, ratings_valid=2)
+    assert ros.stop("monitor", signal.SIGINT) == 0
+    assert run.read("summary.json")["state"] == "interrupted"
+    again = Run(ros, folder)
+    again.rate(1, [1], first_stamp=3)
+    again.until_progress(env_steps=300, ratings_valid=3)
+    assert ros.stop("monitor", signal.SIGTERM) == 0
+
+
+def test_dashboard_markers_and_diagnostics(ros, folder):
+    images = ros.collect(Image, names.MONITOR_IMAGE, qos.latched())
+    markers = ros.collect(MarkerArray, names.MONITOR_MARKERS, qos.latched())
+    reports = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 10)
+    run = Run(ros, folder, dashboard_s=0.2)
+    run.episode(0, 10, False)
+    run.rate(0, [4], first_stamp=10)
+    ros.until(lambda: images and markers and reports, "dashboard, markers and diagnostics")
+    ros.until(lambda: len(markers[-1].markers) == 3, "box, path and rating")
+    assert {m.header.frame_id for m in markers[-1].markers} == {"base_link"}
+    assert markers[-1].markers[-1].text == "Very Good"
+    image = convert.image_to_rgb(images[-1])
+    assert image.shape == (540, 960, 3) and image.std() > 10
+    levels = {s.name: s.level for s in reports[-1].status}
+    assert levels["erl_vlm_ros: sac_learner"] == b"\x03"  # not running here
+
+
+def test_rubbish_is_ignored(ros, folder):
+    run = Run(ros, folder)
+    run.ratings.publish(convert.bytes_message(b"rubbish"))
+    run.evaluations.publish(convert.bytes_message(b"rubbish"))
+    run.states.publish(String(data="not json"))
+    run.figures(env_steps=5.0)
+    run.until_progress(env_steps=5)
+    assert ros.stop("monitor") == 0
+    for word in ("ratings ignored", "episode ignored", "run/state ignored"):
+        assert word in ros.log("monitor")
+
+
+def test_a_folder_that_is_not_there(ros, tmp_path):
+    process = ros.start("monitor", run_dir=str(tmp_path / "absent"))
+    ros.until(lambda: process.poll() is not None, "a refusal")
+    assert process.returncode == 2 and "run_dir" in ros.log("monitor")

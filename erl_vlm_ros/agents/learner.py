@@ -34,7 +34,7 @@ class LearnerConfig:
     max_warmup_steps: int = 5000
     first_ratings: int = 150
     round_steps: int = 500
-    round_ratings: int = 30
+    round_ratings: int = 50
     max_ratings: int = 900
     segment_length: int = 1
     updates_per_step: float = 1.0

@@ -17,7 +17,7 @@ PARAMETERS = (
     Param("max_warmup_steps", 5000, "Learning begins after this many steps even if the ratings explain nothing yet.", low=1, high=_BIG),
     Param("first_ratings", 150, "Segments rated in the first round.", low=1, high=100_000),
     Param("round_steps", 500, "Steps between rounds of ratings.", low=1, high=_BIG),
-    Param("round_ratings", 30, "Segments rated in each later round.", low=1, high=100_000),
+    Param("round_ratings", 50, "Segments rated in each later round.", low=1, high=100_000),
     Param("max_ratings", 900, "Segments ever sent to the rater.", low=0, high=_BIG),
     Param("segment_length", 1, "Frames in a segment (H).", low=1, high=64),
     Param("updates_per_step", 1.0, "Gradient updates per environment step.", low=0.0, high=64.0),

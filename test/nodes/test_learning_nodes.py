@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sac_learner, reward_trainer and vlm_rater as processes over DDS; the test plays the controller."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from std_msgs.msg import UInt8MultiArray
+
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.reward.model import load_reward_model
+from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros.bundle import decode, encode
+from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
+from erl_vlm_ros.sim.standin_server import StandinServer
+
+QUICK_LEARNER = {"warmup_steps": 60, "first_ratings": 15, "round_steps": 20, "round_ratings": 5, "max_ratings": 25}
+QUICK_REWARD = {"trunk__first_iterations": 5, "trunk__iterations": 3, "heads__iterations": 10}
+
+
+def episode(index, steps=20):
+    rng = np.random.default_rng(index)
+    jpegs = [encode_jpeg(i) for i in rng.integers(0, 255, (steps + 1, 64, 64, 3), dtype=np.uint8)]
+    observations = rng.normal(size=(steps + 1, 19)).astype(np.float32)
+    actions, stamps = rng.uniform(-1, 1, (steps, 3)), np.arange(steps + 1) + 10_000 * index
+    return Episode(observations, actions, jpegs, stamps, False, True, False, index, 0, -1, 10)
+
+
+class Workstation:
+    """Subscriptions and publishers of the rest of the graph."""
+
+    def __init__(self, ros):
+        self.ros = ros
+        self.actors = ros.collect(UInt8MultiArray, names.ACTOR, qos.latched())
+        self.segments = ros.collect(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+        self.models = ros.collect(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
+        self.episodes = ros.node.create_publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
+        self.ratings = ros.node.create_publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
+
+    def send_episode(self, index):
+        self.episodes.publish(convert.bytes_message(encode(episode(index).to_bundle())))
+
+    def send_ratings(self, batch, rate=lambda i: i % 5):
+        rated = [RatedSegment(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)]
+        bundle = RatingBatch(batch.round, 5, len(rated), rated).to_bundle()
+        self.ratings.publish(convert.bytes_message(encode(bundle)))
+
+    @property
+    def actor(self):
+        """(meta, arrays) of the newest actor, or an empty one."""
+        if not self.actors:
+            return {}, {}
+        bundle = decode(convert.bytes_of(self.actors[-1]), "actor")
+        return bundle.meta, bundle.arrays
+
+    def round(self, number):
+        """The segments of a round, once they are there."""
+        self.ros.until(lambda: len(self.segments) > number, f"round {number}")
+        return SegmentBatch.from_bundle(decode(convert.bytes_of(self.segments[number]), "segments"))
+
+
+def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
+    station, folder = Workstation(ros), str(ros.folder)
+    ros.start("sac_learner", checkpoint_dir=folder, **QUICK_LEARNER)
+    ros.start("reward_trainer", checkpoint_dir=folder, **QUICK_REWARD)
+    ros.until(lambda: station.actor[0].get("episode_budget") == 2, "the budget of the warm-up (60 steps, 50 an episode)")
+    assert station.actor[1] == {}
+    ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
+    for index in range(3):
+        station.send_episode(index)
+    batch = station.round(0)
+    assert len(batch.segments) == 15 and len({s.id for s in batch.segments}) == 15
+    ros.until(lambda: station.actor[0]["episode_budget"] == 3, "the learner to hold the arm still")
+
+    station.send_ratings(batch)
+    ros.until(lambda: station.models, "a reward model")
+    model = load_reward_model(decode(convert.bytes_of(station.models[-1]), "reward_model"))
+    assert model.n_classes == 5 and model.health["ratings"] == 15
+    # random ratings explain nothing: exploration goes on and another round is asked for
+    ros.until(lambda: station.actor[0]["episode_budget"] > 3, "permission to go on")
+    station.send_episode(3)
+    second = station.round(1)
+    assert second.round == 1 and not {s.id for s in second.segments} & {s.id for s in batch.segments}
+
+
+def test_killed_learner_and_trainer_go_on_where_they_were(ros):
+    station, folder = Workstation(ros), str(ros.folder)
+    learner = QUICK_LEARNER | {"min_skill": -1.0, "checkpoint_every": 1, "checkpoint_dir": folder}
+    trainer = QUICK_REWARD | {"checkpoint_dir": folder}
+    ros.start("sac_learner", **learner)
+    ros.start("reward_trainer", **trainer)
+    ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
+    for index in range(3):
+        station.send_episode(index)
+    station.send_ratings(station.round(0))
+    ros.until(lambda: station.actor[1], "an actor with weights")
+    station.send_episode(3)
+    ros.until(lambda: station.actor[0]["episodes"] == 4, "the fourth episode")
+    batch = station.round(1)
+    ros.stop("sac_learner", signal.SIGINT)
+    ros.stop("reward_trainer", signal.SIGKILL)
+    before = len(station.actors)
+    ros.start("sac_learner", resume=True, **learner)
+    ros.start("reward_trainer", resume=True, **trainer)
+    ros.until(lambda: len(station.actors) > before, "the learner to be back")
+    assert station.actor[0]["episodes"] == 4 and station.actor[0]["env_steps"] == 80 and station.actor[1]
+    again = station.round(2)  # the round under way is published again
+    assert [s.id for s in again.segments] == [s.id for s in batch.segments]
+    models = len(station.models)
+    station.send_ratings(again)
+    ros.until(lambda: len(station.models) > models, "the next reward model")
+    ros.until(lambda: load_reward_model(decode(convert.bytes_of(station.models[-1]), "reward_model")).health["ratings"] == 20,
+              "all ratings to be remembered")  # fmt: skip
+
+
+def test_a_round_without_a_rating_is_not_taken_for_bad(ros):
+    station = Workstation(ros)
+    ros.start("sac_learner", **QUICK_LEARNER)
+    ros.start("reward_trainer", **QUICK_REWARD)
+    ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
+    for index in range(3):
+        station.send_episode(index)
+    station.send_ratings(station.round(0), rate=lambda i: -1)
+    ros.until(lambda: station.actor[0]["episode_budget"] > 3, "the learner to explore on")
+    assert not station.models
+    station.send_episode(3)
+    assert len(station.round(1).segments) == 5
+
+
+def test_damaged_messages_are_reported_and_survived(ros):
+    station = Workstation(ros)
+    ros.start("sac_learner", **QUICK_LEARNER)
+    ros.until(lambda: station.episodes.get_subscription_count() == 1 and station.actor[0], "the learner")
+    station.episodes.publish(convert.bytes_message(b"not a bundle"))
+    ros.until(lambda: "episode dropped" in ros.log("sac_learner"), "a word about the damaged episode")
+    station.send_episode(0)
+    ros.until(lambda: station.actor[0]["episodes"] == 1, "the next episode")
+
+
+def test_the_rater_rates_through_the_endpoint_and_logs_in_words(ros):
+    station = Workstation(ros)
+    logs = ros.collect(DiagnosticArray, names.RATING_LOG, qos.metrics())
+    ratings = ros.collect(UInt8MultiArray, names.RATINGS, qos.bulk())
+    with StandinServer(Mind(MindConfig())) as server:
+        ros.start("vlm_rater", base_url=server.base_url, ledger=str(ros.folder / "ledger.sqlite"))
+        segments = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+        ros.until(lambda: ros.node.count_publishers(names.RATINGS) == 2, "the rater")
+        ros.start("sac_learner", **QUICK_LEARNER)
+        ros.until(lambda: station.episodes.get_subscription_count() == 1, "the learner")
+        for index in range(3):
+            station.send_episode(index)
+        ros.until(lambda: ratings, "ratings")
+        batch = RatingBatch.from_bundle(decode(convert.bytes_of(ratings[0]), "ratings"))
+        assert batch.requested == 15 and [r.segment.id for r in batch.rated] == [s.id for s in station.round(0).segments]
+        ros.until(lambda: logs, "the log")
+        assert {s.name for s in logs[0].status} == {r.segment.id for r in batch.rated}
+        assert ros.node.destroy_publisher(segments)
+        assert ros.stop("vlm_rater") == 0
+
+
+@pytest.mark.parametrize(
+    "name, parameters, words",
+    [
+        ("vlm_rater", {"base_url": "http://127.0.0.1:9/v1"}, "base_url"),
+        ("vlm_rater", {"api_key_env": "ERL_TEST_NO_SUCH_KEY"}, "ERL_TEST_NO_SUCH_KEY"),
+        ("sac_learner", {"warmup_step": 3}, "warmup_steps"),
+        ("sac_learner", {"selection__bins_share": 0.9}, "selection"),
+        ("reward_trainer", {"task": "fold_laundry"}, "fold_laundry"),
+        ("reward_trainer", {"resume": True, "checkpoint_dir": "nowhere"}, "nowhere"),
+    ],
+)
+def test_bad_input_is_named_and_refused(ros, name, parameters, words):
+    if name == "vlm_rater":
+        parameters = parameters | {"ledger": str(ros.folder / "ledger.sqlite"), "max_retries": 0}
+    process = ros.start(name, **parameters)
+    ros.until(lambda: process.poll() is not None, f"{name} to refuse {json.dumps(parameters)}")
+    assert process.returncode != 0 and words in ros.log(name) and "Traceback" not in ros.log(name)

@@ -77,8 +77,10 @@ class _Scene:
             "shoulder": [0.0, 0.0, joints["link1"] + joints["link2"]], "upper_arm": joints["link3"], "forearm": forearm,
             "forearm_split": joints["link4"] / forearm,
             "upper_radius": self._radius("link2"), "forearm_radii": [self._radius("link3"), self._radius("link4")],
-            "base_radii": [self._radius("base"), self._radius("link1")], "wrist_radius": self._radius("link5"),
-            "wrist_z": [tool - model.geom_pos[self._geoms("link6")[0]][2], tool + joints["link6"]],
+            "base_radii": [self._radius("base"), self._radius("link1")],
+            "wrist_z": tool + joints["link6"], "wrist_radius": self._radius("link5"),
+            "wrist_end_z": tool + joints["link6"] - self._far_end("link5"),
+            "flange_z": [tool - self._far_end("link6"), tool - self._near_end("link6")], "flange_radius": self._radius("link6"),
             "finger_half": finger.size[:2], "finger_z": [tool - finger_z - finger.size[2], tool - finger_z + finger.size[2]],
             "palm_half": palm.size[:2], "palm_z": [tool - palm.pos[2] - palm.size[2], tool - palm.pos[2] + palm.size[2]],
         }  # fmt: skip
@@ -102,6 +104,14 @@ class _Scene:
     def _geoms(self, body: str) -> np.ndarray:
         start, count = self.model.body(body).geomadr[0], self.model.body(body).geomnum[0]
         return np.arange(start, start + count)
+
+    def _far_end(self, body: str) -> float:
+        geom = self._geoms(body)[0]
+        return float(self.model.geom_pos[geom, 2] + self.model.geom_size[geom, 1])
+
+    def _near_end(self, body: str) -> float:
+        geom = self._geoms(body)[0]
+        return float(self.model.geom_pos[geom, 2] - self.model.geom_size[geom, 1])
 
     def _radius(self, body: str) -> float:
         return float(self.model.geom_size[self._geoms(body)[0], 0])

@@ -16,7 +16,8 @@ from erl_vlm_ros.sim import standin_scene as scene
 from erl_vlm_ros.sim.standin_fit import Fields, Model
 from erl_vlm_ros.sim.standin_vision import ARM, GREEN, TABLE, View, box, cylinder
 
-_ANGLES = np.linspace(0.0, 2 * np.pi, 10, endpoint=False)
+_ANGLES = np.linspace(0.0, 2 * np.pi, 12, endpoint=False)
+_ROUND = 1.0 / np.cos(np.pi / 12) ** 0.5  # a 12-gon as wide as the circle on average
 _BASE = cylinder((0.0, 0.0, 0.0), (0.0, 0.0, 0.2), scene.ARM.base_radii[0])
 _COARSE, _FINE = 16, 32  # fields across the picture
 _GRID = 0.035  # m
@@ -41,7 +42,7 @@ def arm_solids(
 ) -> list[tuple[np.ndarray, int]]:
     """Point sets whose hulls outline the arm, far parts first. ``across``: [2, 3], right and down in the image."""
     x, y, _ = tool
-    ring = np.cos(_ANGLES)[:, None] * across[0] + np.sin(_ANGLES)[:, None] * across[1]
+    ring = _ROUND * (np.cos(_ANGLES)[:, None] * across[0] + np.sin(_ANGLES)[:, None] * across[1])
 
     def capsule(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
         return np.concatenate([a + radius * ring, b + radius * ring])
@@ -53,8 +54,9 @@ def arm_solids(
     def hand(low: tuple[float, float, float], high: tuple[float, float, float]) -> np.ndarray:
         return tool + box(low, high) @ turn
 
-    wrist = tool + scene.ARM.wrist_z[1] * turn[2]
-    flange = tool + scene.ARM.wrist_z[0] * turn[2]
+    up = turn[2]
+    wrist, wrist_end = tool + scene.ARM.wrist_z * up, tool + scene.ARM.wrist_end_z * up
+    flange = tool + scene.ARM.flange_z[0] * up, tool + scene.ARM.flange_z[1] * up
     shoulder = np.array(scene.ARM.shoulder)
     upper, fore = scene.ARM.upper_arm, scene.ARM.forearm
     reach, height = np.hypot(wrist[0], wrist[1]), wrist[2] - shoulder[2]
@@ -73,7 +75,8 @@ def arm_solids(
         (capsule(shoulder, elbow, scene.ARM.upper_radius), ARM),
         (capsule(elbow, middle, scene.ARM.forearm_radii[0]), ARM),
         (capsule(middle, wrist, scene.ARM.forearm_radii[1]), ARM),
-        (capsule(wrist, flange, scene.ARM.wrist_radius), ARM),
+        (capsule(wrist, wrist_end, scene.ARM.wrist_radius), ARM),
+        (capsule(*flange, scene.ARM.flange_radius), ARM),
         (hand((gap, -fy, low), (outer, fy, high)), GREEN),
         (hand((-outer, -fy, low), (-gap, fy, high)), GREEN),
         (hand((-px, -py, bottom), (px, py, top)), ARM),

@@ -53,7 +53,7 @@ def test_hand(arm):
         np.testing.assert_allclose(
             [geom.xpos[2] - height - tool[2], geom.xpos[2] + height - tool[2]], z, atol=2e-3
         )
-    np.testing.assert_allclose(data.body("link5").xpos - tool, [0, 0, scene.WRIST_Z[1]], atol=3e-3)
+    np.testing.assert_allclose(data.body("link5").xpos - tool, [0, 0, scene.ARM.wrist_z], atol=3e-3)
     np.testing.assert_allclose(data.body("link2").xpos, scene.SHOULDER, atol=1e-6)
     elbow = data.body("link3").xpos
     assert np.linalg.norm(elbow - scene.SHOULDER) == pytest.approx(scene.UPPER_ARM)

@@ -47,7 +47,7 @@ class ChatClient:
         api_key: secret, or empty for endpoints that need none.
         timeout_s: deadline of one attempt, from sending to the last byte, in seconds.
         max_retries: further attempts after the first one failed.
-        backoff_s: wait before the first retry in seconds; doubles each time, with jitter of half to full length.
+        backoff_s: wait before the first retry in seconds; doubles each time, with jitter.
         seed: of the jitter.
     """
 
@@ -88,7 +88,7 @@ class ChatClient:
         """Names of the models the endpoint lists; empty when it answers but has no such list.
 
         Raises:
-            ConfigError: not reachable within the deadline, or the key is refused; names base_url and the mend.
+            ConfigError: not reachable in time, or the key is refused; names base_url and the mend.
         """
         mend = "start the endpoint, or correct the parameter base_url"
         try:
@@ -191,7 +191,7 @@ def read_api_key(api_key_env: str) -> str:
     key = os.environ.get(api_key_env, "")
     if not key:
         raise ConfigError(
-            f"api_key_env names the environment variable {api_key_env}, which is not set; export {api_key_env}=..., "
-            "or set api_key_env to '' for an endpoint that needs no key"
+            f"api_key_env names the environment variable {api_key_env}, which is not set;"
+            f" export {api_key_env}=..., or set api_key_env to '' for an endpoint that needs no key"
         )
     return key

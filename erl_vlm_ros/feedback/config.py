@@ -45,9 +45,14 @@ class RaterConfig:
         if not self.model:
             raise ConfigError("model must name a model of the endpoint")
         ranges = {
-            "concurrency": (1, 1024), "max_queries": (0, 10**9), "timeout_s": (0.05, 3600.0), "max_retries": (0, 100),
-            "backoff_s": (0.0, 60.0), "temperature": (0.0, 2.0), "max_tokens": (1, 100_000),
-        }  # fmt: skip
+            "concurrency": (1, 1024),
+            "max_queries": (0, 10**9),
+            "timeout_s": (0.05, 3600.0),
+            "max_retries": (0, 100),
+            "backoff_s": (0.0, 60.0),
+            "temperature": (0.0, 2.0),
+            "max_tokens": (1, 100_000),
+        }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high:

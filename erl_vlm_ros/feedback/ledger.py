@@ -14,32 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from erl_vlm_ros.data.segment import RatedSegment, Segment
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.ledger_file import from_row, open_file, to_row
 from erl_vlm_ros.feedback.parsing import PARSER_VERSION
 
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x45524C56  # "ERLV": tells our files from other SQLite files
 _BATCH = 256  # operations in one commit
-
-_SCHEMA = """
-CREATE TABLE queries (
-  id INTEGER PRIMARY KEY, hash TEXT NOT NULL, segment_id TEXT NOT NULL, round INTEGER NOT NULL,
-  source TEXT NOT NULL, task TEXT NOT NULL, n_classes INTEGER NOT NULL, model TEXT NOT NULL,
-  params TEXT NOT NULL, prompts TEXT NOT NULL, shapes TEXT NOT NULL,
-  images BLOB NOT NULL, proprio BLOB NOT NULL, actions BLOB NOT NULL, stamps BLOB NOT NULL,
-  created REAL NOT NULL, UNIQUE (hash, segment_id, round));
-CREATE TABLE answers (
-  hash TEXT NOT NULL, stage TEXT NOT NULL, text TEXT NOT NULL, problem TEXT NOT NULL, model TEXT NOT NULL,
-  tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, latency_s REAL NOT NULL, created REAL NOT NULL,
-  PRIMARY KEY (hash, stage));
-CREATE TABLE ratings (
-  query INTEGER PRIMARY KEY REFERENCES queries (id), rating INTEGER NOT NULL, reason TEXT NOT NULL,
-  charged INTEGER NOT NULL, attempts INTEGER NOT NULL, parser_version INTEGER NOT NULL, created REAL NOT NULL);
-CREATE INDEX queries_hash ON queries (hash);
-"""
 
 
 class LedgerError(RuntimeError):
@@ -48,7 +27,7 @@ class LedgerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of the endpoint. ``problem`` is empty, or why its text is no use (``refusal``, ``empty``)."""
+    """One answer of the endpoint. ``problem``: empty, or why its text is no use (``refusal``, ``empty``)."""
 
     text: str
     problem: str = ""
@@ -61,8 +40,8 @@ class Answer:
 class Ledger:
     """Append-only record of a run's ratings in one SQLite file.
 
-    Operations run on one writer thread; each returns a Future that is done when its commit is on disk, and all
-    operations that wait at that moment share the commit.
+    Operations run on one writer thread; each returns a Future that is done when its commit is on disk, and
+    all operations that wait at that moment share the commit.
 
     Raises:
         ConfigError: the file is not a ledger, of another schema version, or cannot be opened or created.
@@ -78,7 +57,7 @@ class Ledger:
         self._thread.start()
         opened.result()
 
-    # -- writing ------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------------
 
     def add_query(
         self,
@@ -102,21 +81,22 @@ class Ledger:
         """
         row = (
             digest, segment.id, round_, source, task, n_classes, model, json.dumps(params, sort_keys=True),
-            json.dumps(prompts), *_pack(segment), time.time(),
+            json.dumps(prompts), *to_row(segment), time.time(),
         )  # fmt: skip
 
         def write(db: sqlite3.Connection) -> tuple[int, bool]:
             added = db.execute(
-                "INSERT INTO queries (hash, segment_id, round, source, task, n_classes, model, params, prompts,"
-                " shapes, images, proprio, actions, stamps, created) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+                "INSERT INTO queries (hash, segment_id, round, source, task, n_classes, model, params,"
+                " prompts, shapes, images, proprio, actions, stamps, created)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
                 " ON CONFLICT (hash, segment_id, round) DO NOTHING",
                 row,
             )
             if added.rowcount == 1:
                 return added.lastrowid, False
             found = db.execute(
-                "SELECT id, source = 'endpoint' AND COALESCE(charged, 1) FROM queries LEFT JOIN ratings ON query = id"
-                " WHERE hash = ? AND segment_id = ? AND round = ?",
+                "SELECT id, source = 'endpoint' AND COALESCE(charged, 1) FROM queries"
+                " LEFT JOIN ratings ON query = id WHERE hash = ? AND segment_id = ? AND round = ?",
                 row[:3],
             ).fetchone()
             return found[0], bool(found[1])
@@ -132,24 +112,26 @@ class Ledger:
         )
 
     def add_rating(self, query: int, rating: int, reason: str, charged: bool, attempts: int) -> Future:
-        """Record a query's outcome: class index, or -1 with its reason. ``charged``: counts against the budget."""
+        """Record a query's outcome: class, or -1 with its reason. ``charged``: counts against the budget."""
         row = (query, rating, reason, int(charged), attempts, PARSER_VERSION, time.time())
         # once paid, always paid: asking again and finding the answer here must not give the budget back
         sql = (
-            "INSERT INTO ratings VALUES (?,?,?,?,?,?,?) ON CONFLICT (query) DO UPDATE SET rating = excluded.rating,"
-            " reason = excluded.reason, charged = MAX(charged, excluded.charged), attempts = attempts + excluded.attempts,"
-            " parser_version = excluded.parser_version, created = excluded.created"
+            "INSERT INTO ratings VALUES (?,?,?,?,?,?,?) ON CONFLICT (query) DO UPDATE SET"
+            " rating = excluded.rating, reason = excluded.reason, charged = MAX(charged, excluded.charged),"
+            " attempts = attempts + excluded.attempts, parser_version = excluded.parser_version,"
+            " created = excluded.created"
         )
         return self._do(lambda db: db.execute(sql, row) and None)
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------
 
     def answers(self, digest: str) -> Future:
         """Future of {stage: Answer} that was received for this content hash."""
 
         def read(db: sqlite3.Connection) -> dict[str, Answer]:
             rows = db.execute(
-                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s FROM answers WHERE hash=?",
+                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s"
+                " FROM answers WHERE hash = ?",
                 (digest,),
             )
             return {stage: Answer(*rest) for stage, *rest in rows}
@@ -157,7 +139,7 @@ class Ledger:
         return self._do(read)
 
     def spent(self) -> int:
-        """Ratings that count against the budget. A query without a rating was cut off and may have been paid."""
+        """Ratings that count against the budget; a query that was cut off counts, it may have been paid."""
         sql = (
             "SELECT COUNT(*) FROM queries LEFT JOIN ratings ON query = id"
             " WHERE source = 'endpoint' AND COALESCE(charged, 1) = 1"
@@ -182,11 +164,12 @@ class Ledger:
         """
         sql = (
             "SELECT round, segment_id, shapes, images, proprio, actions, stamps, rating, reason"
-            " FROM queries JOIN ratings ON query = id WHERE (? IS NULL OR task = ?) AND (? IS NULL OR n_classes = ?)"
+            " FROM queries JOIN ratings ON query = id"
+            " WHERE (? IS NULL OR task = ?) AND (? IS NULL OR n_classes = ?)"
             " ORDER BY id"
         )
         rows = self._do(lambda db: db.execute(sql, (task, task, n_classes, n_classes)).fetchall()).result()
-        return [(r[0], RatedSegment(_unpack(*r[1:7]), r[7], r[8])) for r in rows]
+        return [(r[0], RatedSegment(from_row(*r[1:7]), r[7], r[8])) for r in rows]
 
     def close(self) -> None:
         """Finish what was handed in, then close the file. Safe to call twice."""
@@ -202,7 +185,7 @@ class Ledger:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- the writer thread --------------------------------------------------------------------------------------
+    # -- the writer thread -------------------------------------------------------------------------------
 
     def _do(self, operation: Callable[[sqlite3.Connection], Any]) -> Future:
         future: Future = Future()
@@ -214,8 +197,8 @@ class Ledger:
 
     def _serve(self, opened: Future) -> None:
         try:
-            db = _open(self.path)
-        except (ConfigError, LedgerError) as error:
+            db = open_file(self.path)
+        except Exception as error:  # whoever opens it gets to see it
             opened.set_exception(error)
             return
         opened.set_result(None)
@@ -234,69 +217,22 @@ class Ledger:
         db.close()
 
     def _commit(self, db: sqlite3.Connection, batch: list) -> None:
-        results = []
+        results: list[Any] = []
+        # from here on nobody can cancel: what was paid for is written even when nobody waits for it any more
+        waited_for = [future.set_running_or_notify_cancel() for _, future in batch]
         try:
             db.execute("BEGIN")
             for operation, _ in batch:
                 results.append(operation(db))
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            for _, future in batch:
-                future.set_exception(
-                    LedgerError(f"cannot write ledger {self.path}: {error}; free disk space or mend the file")
-                )
+            message = f"cannot write ledger {self.path}: {error}; free disk space or mend the file"
+            for (_, future), waited in zip(batch, waited_for):
+                if waited:
+                    future.set_exception(LedgerError(message))
             return
-        for (_, future), result in zip(batch, results):
-            future.set_result(result)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
-        tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if tables and application != _APPLICATION_ID:
-            raise ConfigError(f"{path} is an SQLite file but not a rating ledger; choose another ledger path")
-        if tables and version != SCHEMA_VERSION:
-            raise ConfigError(
-                f"ledger {path} has schema version {version}, this program reads version {SCHEMA_VERSION};"
-                " use the version of erl_vlm_ros that wrote it, or start with a new ledger file"
-            )
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")  # a commit is on disk, not only with the kernel
-        if not tables:
-            db.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-            )
-        return db
-    except sqlite3.DatabaseError as error:
-        raise ConfigError(
-            f"ledger {path} cannot be opened: {error}; choose another ledger path or mend the file"
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
-        ) from error
-
-
-def _pack(segment: Segment) -> tuple[str, bytes, bytes, bytes, bytes]:
-    proprio, actions = np.asarray(segment.proprio, np.float32), np.asarray(segment.actions, np.float32)
-    shapes = {"images": [len(j) for j in segment.jpegs], "proprio": proprio.shape, "actions": actions.shape}
-    stamps = np.asarray(segment.stamps, np.int64)
-    return json.dumps(shapes), b"".join(segment.jpegs), proprio.tobytes(), actions.tobytes(), stamps.tobytes()
-
-
-def _unpack(id_: str, shapes: str, images: bytes, proprio: bytes, actions: bytes, stamps: bytes) -> Segment:
-    shape = json.loads(shapes)
-    ends = np.cumsum([0, *shape["images"]])
-    return Segment(
-        id=id_,
-        jpegs=[images[a:b] for a, b in zip(ends[:-1], ends[1:])],
-        proprio=np.frombuffer(proprio, np.float32).reshape(shape["proprio"]).copy(),
-        actions=np.frombuffer(actions, np.float32).reshape(shape["actions"]).copy(),
-        stamps=np.frombuffer(stamps, np.int64).copy(),
-    )
+        for (_, future), waited, result in zip(batch, waited_for, results):
+            if waited:
+                future.set_result(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -16,7 +17,7 @@ from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, Segment
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.client import ChatClient, GaveUp, read_api_key
 from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.parsing import NoRating, parse_rating, plain_words, rating_schema
 from erl_vlm_ros.feedback.prompts import load_prompts
 from erl_vlm_ros.feedback.words import segment_words
@@ -26,8 +27,8 @@ from erl_vlm_ros.tasks import Task
 class VlmRater:
     """Rates segments through an OpenAI-compatible endpoint (ERL-VLM's two stages, papers.md A5).
 
-    Runs its own event loop on one thread. A refusal, an unreadable or out-of-class answer, exhausted retries and a
-    spent budget give rating -1 with the reason; never a default class.
+    Runs its own event loop on one thread. A refusal, an unreadable or out-of-class answer, exhausted retries
+    and a spent budget give rating -1 with the reason; never a default class.
 
     Args:
         cfg: endpoint and limits.
@@ -69,20 +70,22 @@ class VlmRater:
         self._thread = threading.Thread(target=self._loop.run_forever, name="vlm-rater", daemon=True)
         self._thread.start()
 
-    # -- for the caller -----------------------------------------------------------------------------------------
+    # -- for the caller ----------------------------------------------------------------------------------
 
     def check_endpoint(self) -> list[str]:
         """Names of the models the endpoint lists (may be empty). ConfigError when it cannot be used."""
         return asyncio.run_coroutine_threadsafe(self._client.check(), self._loop).result()
 
     def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
-        """Rate without waiting. The Future ends with the whole round's ratings, in the order of its segments, or
-        with LedgerError when nothing can be recorded any more; its done callbacks run on the rater's thread.
+        """Rate without waiting.
+
+        The Future ends with the whole round's ratings, in the order of its segments, or with LedgerError when
+        nothing can be recorded any more. Its done callbacks run on the rater's thread.
         """
         return asyncio.run_coroutine_threadsafe(self._rate_all(batch), self._loop)
 
     def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait: every segment is answered, refused, given up, or left out because the budget is spent."""
+        """Rate and wait: every segment is answered, refused, given up, or left out for lack of budget."""
         return self.submit(batch).result()
 
     @property
@@ -91,7 +94,7 @@ class VlmRater:
         return max(0, self.cfg.max_queries - self._spent)
 
     def stats(self) -> dict[str, float]:
-        """Figures for diagnostics: outcomes by class and by reason, spend, failures of attempts, latency in s."""
+        """Figures for diagnostics: outcomes by class and reason, spend, failed attempts, latency in s."""
         figures: dict[str, float] = {
             "spent": self._spent,
             "budget_left": self.budget_left,
@@ -107,7 +110,7 @@ class VlmRater:
         return figures
 
     def close(self, grace_s: float = 0.0) -> None:
-        """Stop asking. Queries on their way get ``grace_s`` seconds to be answered and recorded; then all is cut."""
+        """Stop asking. Queries on their way get ``grace_s`` seconds to be answered; then all is cut."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._stop(grace_s), self._loop).result()
@@ -121,7 +124,7 @@ class VlmRater:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- on the event loop --------------------------------------------------------------------------------------
+    # -- on the event loop -------------------------------------------------------------------------------
 
     async def _rate_all(self, batch: SegmentBatch) -> RatingBatch:
         tasks = [asyncio.ensure_future(self._rate(segment, batch.round)) for segment in batch.segments]
@@ -213,7 +216,7 @@ class VlmRater:
         return answer.text, attempts
 
     def _identity(self, segment: Segment) -> tuple[str, dict[str, str]]:
-        """Content hash of a segment's query, and its prompts (the rating prompt with a hole for the analysis)."""
+        """Content hash of a segment's query, and its prompts (the rating's with a hole for the analysis)."""
         n, actions = len(segment.jpegs), segment_words(segment.actions, self.task)
         if self.cfg.two_stage:
             prompts = {
@@ -250,11 +253,13 @@ class VlmRater:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(LedgerError):
+            await _on_disk(self._ledger.answers(""))  # answers of cut queries that are still being written
         await self._client.close()
 
 
 async def _on_disk(future: Future) -> Any:
-    """Wait for the ledger's commit, even when this query is being cancelled: an answer must not be dropped."""
+    """Wait for the ledger's commit; it happens even when this query is being cancelled."""
     return await asyncio.shield(asyncio.wrap_future(future))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fitting a drawn model to what is seen: Gauss-Newton on the shares of each label in coarse fields of the picture."""
+"""Fitting a drawn model to what is seen: least squares on the shares of each label in coarse fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENOUGH = 0.9  # a slope that lowers the loss by less than this was the last one
 
 
 class Fields:
-    """Shares of some labels in ``cells`` x ``cells`` fields: smooth in a model's parameters, unlike single pixels.
+    """Shares of some labels in ``cells`` x ``cells`` fields: smooth in a model's parameters, unlike pixels.
 
     Args:
         weight: float32 [h, w], what each pixel counts; 0 where something hides the model.
@@ -77,7 +77,7 @@ class Model:
     def step(
         self, fields: Fields, p: np.ndarray, now: np.ndarray, slope: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """One Levenberg-Marquardt step, damped more until it helps: (parameters, error), or None when it never does."""
+        """One Levenberg-Marquardt step, damped until it helps: (parameters, error); None if it never does."""
         gram = np.einsum("fi,fj->ij", slope, slope)  # not BLAS: its threads cost more than they save here
         gram[np.diag_indices_from(gram)] += 1e-6 + self._pull[self.free]
         gradient = np.einsum("fi,f->i", slope, now) + (self._pull * (p - self._rest))[self.free]
@@ -92,7 +92,7 @@ class Model:
         return None
 
     def settle(self, fields: Fields, p: np.ndarray, turns: int) -> tuple[np.ndarray, float]:
-        """(parameters, loss) after ``turns`` slopes, each used for two steps (Broyden's update between them)."""
+        """(parameters, loss) after ``turns`` slopes, each used for two steps, Broyden's update between."""
         now = fields.error(self.draw(p))
         loss = self.loss(p, now)
         for _ in range(turns):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed camera frames with their true classes, to measure how well the stand-in VLM sees. Uses the simulator."""
+"""Mixed simulator frames with their true classes, to measure how well the stand-in VLM sees."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class TrueFrame:
 def collect_frames(
     task: str, count: int, seed: int = 0, size: int = 128, quality: int = 90
 ) -> list[TrueFrame]:
-    """``count`` frames of episodes that wander between random waypoints, do the task for a while, and wander again.
+    """``count`` frames of episodes that wander between waypoints, do the task for a while, and wander again.
 
-    Every third frame is kept, so that neighbours differ. One episode in four only wanders; half of the waypoints lie
-    around the object, as they do in a learning run.
+    Every third frame is kept, so that neighbours differ. One episode in four only wanders; half of the
+    waypoints lie around the object, as they do in a learning run.
     """
     rng = np.random.default_rng(seed)
     arm = SimArm(task, (size, size))

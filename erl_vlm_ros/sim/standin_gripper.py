@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the gripper is: draw the whole arm for a supposed tool position and compare it with what is seen.
 
-One camera sees depth badly on a small gripper; but the arm stands at a known place and its tool points down, so
-the tool's position fixes where elbow, forearm and wrist appear, and these tell the depth.
+One camera sees depth badly on a small gripper; but the arm stands at a known place and its tool points down,
+so the tool's position fixes where elbow, forearm and wrist appear, and these tell the depth.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HIDDEN = 0.05  # weight of pixels that show an object: it may be in front of th
 
 @dataclass(frozen=True)
 class Gripper:
-    """Tool point [3] in the base frame, m; tilt, rad; gap between the fingers, m; misfit: share of wrong pixels."""
+    """Tool point [3], base frame, m; tilt, rad; gap between the fingers, m; share of wrong pixels."""
 
     position: np.ndarray
     tilt: float
@@ -40,7 +40,7 @@ class Gripper:
 def arm_solids(
     tool: np.ndarray, tilt: float, width: float, across: np.ndarray
 ) -> list[tuple[np.ndarray, int]]:
-    """Point sets whose hulls outline the arm, far parts first. ``across``: [2, 3], right and down in the image."""
+    """Point sets whose hulls outline the arm, far parts first. ``across``: [2, 3], the image's axes."""
     x, y, _ = tool
     ring = _ROUND * (np.cos(_ANGLES)[:, None] * across[0] + np.sin(_ANGLES)[:, None] * across[1])
 

@@ -24,8 +24,8 @@ class MindConfig:
     """How it errs. Raises ConfigError for a rate outside 0..1 or an unknown task.
 
     error_rate: share of ratings that are another class, uniformly, independent from question to question.
-    systematic_rate: share of kinds of view (cells of 8 cm of the described places) that are always rated wrong in the
-        same way.
+    systematic_rate: share of kinds of view (cells of 8 cm of the described places) that are always rated
+        wrong in the same way.
     """
 
     error_rate: float = 0.0

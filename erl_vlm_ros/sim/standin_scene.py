@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stand-in rater knows about the set-up beforehand, as a person who built it would: cameras and dimensions.
+"""What the stand-in rater knows about the set-up beforehand, as who built it would: cameras and dimensions.
 
-Read from ``config/standin_scene.json``, which :mod:`erl_vlm_ros.sim.standin_calibrate` writes (a test keeps it in
-step with the scenes). Metres in the base frame. Where things are in an episode is not in there.
+Read from ``config/standin_scene.json``, which :mod:`erl_vlm_ros.sim.standin_calibrate` writes (a test keeps
+it in step with the scenes). Metres in the base frame. Where things are in an episode is not in there.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from erl_vlm_ros.paths import resource
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera at ``position`` that looks at ``target``, horizon level; ``fovy``: full vertical angle, deg."""
+    """A camera at ``position`` that looks at ``target``, horizon level; ``fovy``: vertical angle, deg."""
 
     position: tuple[float, float, float]
     target: tuple[float, float, float]
     fovy: float
 
     def rotation(self) -> np.ndarray:
-        """[3, 3] whose rows are the image's x (right), y (down) and the viewing direction, in the base frame."""
+        """[3, 3]: rows are the image's x (right), y (down) and the viewing direction, in the base frame."""
         forward = np.subtract(self.target, self.position)
         forward = forward / np.linalg.norm(forward)
         right = np.cross(forward, (0.0, 0.0, 1.0))

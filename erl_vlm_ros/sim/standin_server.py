@@ -25,9 +25,18 @@ class FaultConfig:
     """Which requests fail, and how. Raises ConfigError for a rate outside 0..1 or an unknown kind."""
 
     KINDS: ClassVar[tuple[str, ...]] = (
-        "rate_limit", "retry_after", "server_error", "html_page", "hang", "cut", "truncated", "refusal", "empty",
-        "wrong_class", "bad_json",
-    )  # fmt: skip
+        "rate_limit",
+        "retry_after",
+        "server_error",
+        "html_page",
+        "hang",
+        "cut",
+        "truncated",
+        "refusal",
+        "empty",
+        "wrong_class",
+        "bad_json",
+    )
     rate: float = 0.0
     kinds: tuple[str, ...] = KINDS
     seed: int = 0
@@ -48,9 +57,15 @@ class StandinServer:
     """
 
     def __init__(
-        self, mind: Mind, host: str = "127.0.0.1", port: int = 0, latency_s: float = 0.0,
-        faults: FaultConfig | None = None, structured: bool = True, api_key: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        mind: Mind,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency_s: float = 0.0,
+        faults: FaultConfig | None = None,
+        structured: bool = True,
+        api_key: str = "",
+    ) -> None:
         self.mind, self.latency_s, self.structured, self.api_key = mind, latency_s, structured, api_key
         self.faults = faults or FaultConfig()
         self.requests: Counter[str] = Counter()
@@ -182,11 +197,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(
             200,
             {
-                "id": "chatcmpl-standin", "object": "chat.completion", "created": int(time.time()),
-                "model": str(request.get("model") or MODEL), "choices": choices, "usage": usage,
+                "id": "chatcmpl-standin",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": str(request.get("model") or MODEL),
+                "choices": choices,
+                "usage": usage,
             },
             cut={"truncated": "body", "cut": "connection"}.get(fault, ""),
-        )  # fmt: skip
+        )
 
     def _fail_early(self, fault: str) -> bool:
         """Faults that happen before any answer is made."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking at a picture: what has which colour, the calibrated camera, and drawing solids through it to compare."""
+"""Looking at a picture: what has which colour, the calibrated camera, and drawing solids through it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class View:
         return self.position + (seen[2] * np.array([seen[0], seen[1], 1.0])) @ self.rotation
 
     def draw(self, solids: list[tuple[np.ndarray, int]]) -> np.ndarray:
-        """Label picture uint8 [h, w] of convex solids, each given by points [N, 3] whose hull it is, and its label.
+        """Label picture uint8 [h, w] of convex solids, each given by points [N, 3] that span it, and a label.
 
         Later ones cover earlier ones; where there is none it is TABLE.
         """

@@ -3,16 +3,15 @@
 
     python -m erl_vlm_ros.sim.standin_vlm --port 0 --error-rate 0.2
 
-It prints one JSON line with its base_url when it is ready. It never sees simulator state: it decodes the JPEG of the
-request, describes what it sees in words (stage 1), and rates from such words alone (stage 2).
+It prints one JSON line with its base_url when it is ready. It never sees simulator state: it decodes the JPEG
+of the request, describes what it sees in words (stage 1), and rates from such words alone (stage 2).
 """
 
 from __future__ import annotations
 
-import os
-
 import argparse
 import json
+import os
 import sys
 
 import cv2

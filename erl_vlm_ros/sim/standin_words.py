@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen to words, and from words alone to a rung of the task: the stand-in's two stages.
 
-The second stage reads numbers and phrases back from the text of the first, so it knows what the text says and no
-more. Lengths are metres in the code and centimetres in the words.
+The second stage reads numbers and phrases back from the text of the first, so it knows what the text says and
+no more. Lengths are metres in the code and centimetres in the words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from typing import Optional
+from typing import Union
 
 from erl_vlm_ros.sim import standin_scene as scene
 
@@ -30,7 +30,7 @@ _KEYWORDS = {
 }
 _PLACE = r"x (-?[\d.]+), y (-?[\d.]+)(?:, z (-?[\d.]+))? cm"
 
-Place = Optional[Sequence[float]]  # None: not visible
+Place = Union[Sequence[float], None]  # noqa: UP007 (evaluated by Python 3.10); None: not visible
 
 
 def task_of(prompt: str) -> str | None:
@@ -55,7 +55,7 @@ def describe_drawer(opening: float | None, handle: Place, tool: Place, away: flo
 
 
 def describe_sweep(block: Place, zone: float | None, tool: Place, away: float | None) -> str:
-    """Words for the sweep task. ``zone``: block's centre to zone's centre; ``away``: gripper to block's surface, m."""
+    """Words for the sweep task. ``zone``: from block's to zone's centre; ``away``: gripper to block, m."""
     if block is None or zone is None:
         return "The red block is not visible. " + _tool(tool)
     how = _step(zone, (_SWEEP.done, _SWEEP.edge, _SWEEP.approached), _ZONE_WORDS)

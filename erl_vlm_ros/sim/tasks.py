@@ -92,14 +92,14 @@ class SweepInto(SimTask):
     """Push the block into the round zone."""
 
     name = "sweep_into"
-    start_min, start_max = (0.27, -0.14, 0.095), (0.40, 0.14, 0.13)
+    start_min, start_max = (0.27, -0.14, 0.095), (0.39, 0.14, 0.13)
     half_size = 0.0375
     near = 0.045  # tool point to the block's surface
-    approached, edge, done = 0.145, 0.105, 0.05  # block centre to zone centre
+    approached, edge, done = 0.17, 0.12, 0.065  # block centre to zone centre
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        yaw = rng.uniform(-0.4, 0.4)
-        position = rng.uniform(0.35, 0.40), rng.uniform(-0.07, 0.07), self.half_size
+        yaw = rng.uniform(-0.3, 0.3)
+        position = rng.uniform(0.34, 0.39), rng.uniform(-0.05, 0.05), self.half_size
         data.joint("block").qpos = (*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
 
     def block_distance(self, state: SimState) -> float:
@@ -122,7 +122,7 @@ class SweepInto(SimTask):
         distance = np.hypot(*away)
         behind = np.array([*(state.object_position[:2] + 0.05 * away / max(distance, 0.05)), 0.04])
         reach = np.exp(-np.linalg.norm(state.ee_position - behind) / 0.12)
-        return float(0.25 * reach + 0.75 * np.clip(1.0 - distance / 0.25, 0.0, 1.0))
+        return float(0.25 * reach + 0.75 * np.clip(1.0 - distance / 0.30, 0.0, 1.0))
 
 
 class PickPlace(SimTask):

@@ -65,7 +65,7 @@ class Oracle:
         sideways = abs(np.cross([*(away / distance), 0.0], [*(ee[:2] - block[:2]), 0.0])[2])
         if sideways > 0.035:
             self._phase = 0
-        step = min(0.07, 0.02 + 0.6 * distance)  # slower near the end, so that the block does not slide on
+        step = min(0.06, 0.015 + 0.45 * distance)  # slower near the end, so that the block does not slide on
         return np.array([*(ee[:2] - away / distance * step), 0.04]), 0.0
 
     def _pick(self, state: SimState) -> tuple[np.ndarray, float]:

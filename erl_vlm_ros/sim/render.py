@@ -67,7 +67,7 @@ class CameraRenderer:
         except Exception as error:  # OpenGL bindings raise many unrelated types
             raise ConfigError(
                 f"rendering does not work with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); "
-                f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl"
+                f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl (before mujoco is first imported)"
             ) from error
         flags = self._renderer.scene.flags
         for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE"):

@@ -26,7 +26,9 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     """Alternate the two and print the ratios of their wall times."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", default="drawer_open")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -36,7 +38,10 @@ def main() -> None:
     for i in range(args.rounds):
         row = {"graph": graph(args, args.seed + i), "process": process(args, args.seed + i)}
         rows.append(row)
-        print(f"  round {i}: graph {row['graph']['wall_s']:.1f} s, one process {row['process']['wall_s']:.1f} s", file=sys.stderr)
+        print(
+            f"  round {i}: graph {row['graph']['wall_s']:.1f} s, one process {row['process']['wall_s']:.1f} s",
+            file=sys.stderr,
+        )
     ratios = [row["graph"]["wall_s"] / row["process"]["wall_s"] for row in rows]
     print("| | wall s (median) | steps/s while training (median) |\n|---|---|---|")
     for name in ("graph", "process"):
@@ -67,7 +72,8 @@ def process(args: argparse.Namespace, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "row.jsonl"
         command = [
-            sys.executable, str(HERE / "learning.py"), "--task", args.task, "--variants", "default", "--seeds", str(seed),
+            sys.executable, str(HERE / "learning.py"), "--task", args.task, "--variants", "default",
+            "--seeds", str(seed),
             "--steps", str(args.steps), "--eval-every", "0", "--out", str(out),
         ]  # fmt: skip
         wall = timed(command)

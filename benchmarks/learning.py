@@ -31,7 +31,11 @@ VARIANTS = {
     "no_mae": ("ERL-VLM without MAE (cross-entropy)", "model", ERL | {"erl.loss": "ce"}),
     "no_stratified": ("ERL-VLM without stratified batches", "model", ERL | {"erl.stratified": False}),
     "no_weights": ("ERL-VLM without class weights", "model", ERL | {"erl.class_weights": False}),
-    "vanilla_rbrl": ("vanilla RbRL", "model", ERL | {"erl.loss": "ce", "erl.stratified": False, "erl.class_weights": False}),
+    "vanilla_rbrl": (
+        "vanilla RbRL",
+        "model",
+        ERL | {"erl.loss": "ce", "erl.stratified": False, "erl.class_weights": False},
+    ),
     "sparse": ("true sparse reward", "sparse", {}),
     "dense": ("true dense reward (upper bound)", "dense", {}),
 }
@@ -39,14 +43,20 @@ VARIANTS = {
 
 def main() -> None:
     """Run what is asked for, print the table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", default="drawer_open")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="not the seeds 100 to 199 used for tuning")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="not the seeds 100 to 199 used for tuning"
+    )
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--error-rate", type=float, default=0.2)
     parser.add_argument("--systematic-rate", type=float, default=0.0)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run"
+    )
     parser.add_argument("--eval-every", type=int, default=1000, help="steps between evaluations; 0: none")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="JSON lines, one a run; kept and continued")
@@ -61,14 +71,26 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         for row in pool.map(lambda job: child(args, *job), todo):
             rows.append(row)
-            print(f"  {row['variant']} seed {row['seed']}: {row['success_rate']} after {row['env_steps']} steps", file=sys.stderr)
+            print(
+                f"  {row['variant']} seed {row['seed']}: {row['success_rate']} after {row['env_steps']} steps",
+                file=sys.stderr,
+            )
             if args.out:
                 with args.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
     rows = [row for row in rows if any(matches(row, args, v, s) for v, s in wanted)]
     if args.eval_every:
         print(table(rows, args))
-    print(json.dumps({"benchmark": "learning", "task": args.task, "error_rate": args.error_rate, "rows": summary(rows, args) if args.eval_every else []}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "learning",
+                "task": args.task,
+                "error_rate": args.error_rate,
+                "rows": summary(rows, args) if args.eval_every else [],
+            }
+        )
+    )
 
 
 def single(args: argparse.Namespace) -> dict:
@@ -94,7 +116,13 @@ def single(args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder, Endpoint(args, seed, source) as url:
         loop = LocalLoop(task, config, seed, lambda truth: teacher(url, task, config, folder))
         out = loop.run()
-    return out | {"variant": variant, "error_rate": args.error_rate, "systematic_rate": args.systematic_rate, "set": args.set, "steps": args.steps}
+    return out | {
+        "variant": variant,
+        "error_rate": args.error_rate,
+        "systematic_rate": args.systematic_rate,
+        "set": args.set,
+        "steps": args.steps,
+    }
 
 
 def teacher(url: str | None, task, config, folder: str):
@@ -123,7 +151,9 @@ class Endpoint:
     def __enter__(self) -> str | None:
         if not self.wanted:
             return None
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         return f"http://127.0.0.1:{json.loads(self.process.stdout.readline())['port']}/v1"
 
     def __exit__(self, *exc: object) -> None:
@@ -148,8 +178,29 @@ def overrides(pairs: list[str]) -> dict[str, dict]:
 
 def child(args: argparse.Namespace, variant: str, seed: int) -> dict:
     """One run in a process of its own; its error text on failure."""
-    command = [sys.executable, __file__, "--single", "--task", args.task, "--variants", variant, "--seeds", str(seed), "--steps", str(args.steps), "--eval-every", str(args.eval_every)]
-    command += ["--error-rate", str(args.error_rate), "--systematic-rate", str(args.systematic_rate), "--set", *args.set]
+    command = [
+        sys.executable,
+        __file__,
+        "--single",
+        "--task",
+        args.task,
+        "--variants",
+        variant,
+        "--seeds",
+        str(seed),
+        "--steps",
+        str(args.steps),
+        "--eval-every",
+        str(args.eval_every),
+    ]
+    command += [
+        "--error-rate",
+        str(args.error_rate),
+        "--systematic-rate",
+        str(args.systematic_rate),
+        "--set",
+        *args.set,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{variant} seed {seed} failed:\n{done.stderr[-2000:]}")
@@ -165,7 +216,13 @@ def load(path: Path | None) -> list[dict]:
 
 def matches(row: dict, args: argparse.Namespace, variant: str, seed: int) -> bool:
     """Whether a row is this run."""
-    keys = {"variant": variant, "seed": seed, "task": args.task, "error_rate": args.error_rate, "systematic_rate": args.systematic_rate}
+    keys = {
+        "variant": variant,
+        "seed": seed,
+        "task": args.task,
+        "error_rate": args.error_rate,
+        "systematic_rate": args.systematic_rate,
+    }
     return all(row[k] == v for k, v in (keys | {"set": args.set, "steps": args.steps}).items())
 
 
@@ -183,7 +240,8 @@ def summary(rows: list[dict], args: argparse.Namespace) -> list[dict]:
         out.append({
             "variant": variant, "seeds": [r["seed"] for r in own], "final": [r["success_rate"] for r in own],
             "last3": [round(statistics.mean(h["success_rate"] for h in r["history"][-3:]), 3) for r in own],
-            "steps_to_80": [c and c["env_steps"] for c in crossings], "ratings_to_80": [c and c["ratings"] for c in crossings],
+            "steps_to_80": [c and c["env_steps"] for c in crossings],
+            "ratings_to_80": [c and c["ratings"] for c in crossings],
             "wall_s_to_80": [c and c["wall_s"] for c in crossings], "wall_s": [round(r["wall_s"], 1) for r in own],
             "rating_accuracy": [round(r["rating_accuracy"], 3) for r in own],
         })  # fmt: skip
@@ -192,8 +250,8 @@ def summary(rows: list[dict], args: argparse.Namespace) -> list[dict]:
 
 def table(rows: list[dict], args: argparse.Namespace) -> str:
     """Markdown table; `-` is 'not within the steps'."""
-    head = "| variant | final success, per seed | mean of last 3 | steps to 80% | ratings to 80% | wall s to 80% | wall s |"
-    lines = [head, "|" + "---|" * 7]
+    head = ["variant", "final success, per seed", "mean of last 3", "steps to 80%", "ratings to 80%", "wall s to 80%", "wall s"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in summary(rows, args):
         cells = [VARIANTS[row["variant"]][0]]
         for key in ("final", "last3", "steps_to_80", "ratings_to_80", "wall_s_to_80", "wall_s"):

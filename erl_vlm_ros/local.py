@@ -77,7 +77,9 @@ class TruthTeacher:
 class LocalLoop:
     """Collects, rates, learns and evaluates in turn; ``run`` returns a summary like the graph's."""
 
-    def __init__(self, task: Task, config: LocalConfig, seed: int, teacher: Callable[[Truth], Teacher], log=None):
+    def __init__(
+        self, task: Task, config: LocalConfig, seed: int, teacher: Callable[[Truth], Teacher], log=None
+    ):
         self.task, self.config, self.seed = task, config, seed
         self.arm = SimArm(task.name, image_size=(config.image_size, config.image_size))
         self.learner = Learner(config.learner, seed)
@@ -109,10 +111,16 @@ class LocalLoop:
         """Figures so far, the last evaluation's success rate among them."""
         last = self.history[-1]["success_rate"] if self.history else None
         return {
-            "task": self.task.name, "seed": self.seed, "env_steps": self.learner.env_steps,
-            "ratings_requested": self.learner.ratings_requested, "ratings_valid": self.valid,
-            "rating_accuracy": self.right / max(self.valid, 1), "success_rate": last, "history": self.history,
-            "wall_s": sum(v for k, v in self.seconds.items() if k != "evaluate"), "seconds": self.seconds,
+            "task": self.task.name,
+            "seed": self.seed,
+            "env_steps": self.learner.env_steps,
+            "ratings_requested": self.learner.ratings_requested,
+            "ratings_valid": self.valid,
+            "rating_accuracy": self.right / max(self.valid, 1),
+            "success_rate": last,
+            "history": self.history,
+            "wall_s": sum(v for k, v in self.seconds.items() if k != "evaluate"),
+            "seconds": self.seconds,
         }
 
     def _timed(self, name: str, call: Callable[[], Any]) -> Any:
@@ -128,9 +136,13 @@ class LocalLoop:
         actor = None if explore else NumpyActor(learner.sac.actor_arrays())
         self.rollout.begin_episode(explore=explore, evaluation=False)
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
-        episode, truth = self._timed("collect", lambda: self._episode(self.rollout, actor, seed, index, False))
+        episode, truth = self._timed(
+            "collect", lambda: self._episode(self.rollout, actor, seed, index, False)
+        )
         self.truth.progress[index], self.truth.success[index], self.truth.classes[index] = truth
-        rewards = {"dense": truth[0][1:], "sparse": truth[1][1:].astype(np.float32), "model": None}[self.config.reward_source]
+        rewards = {"dense": truth[0][1:], "sparse": truth[1][1:].astype(np.float32), "model": None}[
+            self.config.reward_source
+        ]
         self._timed("label", lambda: learner.add_episode(episode, rewards))
         if rewards is None:
             self._timed("reward", lambda: self.trainer.add_episode(episode))
@@ -141,7 +153,9 @@ class LocalLoop:
         observations, actions, jpegs, progress, success, classes = [], [], [], [], [], []
 
         def observe() -> np.ndarray:
-            obs = build_observation(arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal)
+            obs = build_observation(
+                arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal
+            )
             observations.append(obs)
             jpegs.append(b"" if evaluation else encode_jpeg(arm.render()))
             state = arm.state()
@@ -159,8 +173,17 @@ class LocalLoop:
             obs = observe()
         stamps = (np.arange(steps + 1) * 1e8).astype(np.int64)
         episode = Episode(
-            observations=np.stack(observations), actions=np.stack(actions), jpegs=jpegs, stamps=stamps, terminated=False,
-            truncated=True, evaluation=evaluation, index=index, actor_version=0, seed=seed, prop_dim=PROPRIO_DIM,
+            observations=np.stack(observations),
+            actions=np.stack(actions),
+            jpegs=jpegs,
+            stamps=stamps,
+            terminated=False,
+            truncated=True,
+            evaluation=evaluation,
+            index=index,
+            actor_version=0,
+            seed=seed,
+            prop_dim=PROPRIO_DIM,
         )
         return episode, (np.array(progress, np.float32), np.array(success), np.array(classes))
 
@@ -187,8 +210,10 @@ class LocalLoop:
             wins += bool(self._episode(self.evaluator, actor, self.config.eval_seed + i, i, True)[1][1][-1])
         self.seconds["evaluate"] += time.monotonic() - started
         row = {
-            "env_steps": self.learner.env_steps, "success_rate": wins / self.config.eval_episodes,
-            "ratings": self.learner.ratings_requested, "wall_s": round(sum(v for k, v in self.seconds.items() if k != "evaluate"), 1),
+            "env_steps": self.learner.env_steps,
+            "success_rate": wins / self.config.eval_episodes,
+            "ratings": self.learner.ratings_requested,
+            "wall_s": round(sum(v for k, v in self.seconds.items() if k != "evaluate"), 1),
         }
         self.history.append(row)
         self.log(row | self.diagnosis())
@@ -201,6 +226,10 @@ class LocalLoop:
         out = {"seen": replay, "rated": self.trainer.counts().tolist()}
         if self.learner.model is not None:
             out["skill"] = round(self.learner.model.health.get("skill", 0), 3)
-            truth = np.concatenate([self.truth.progress[e][1:] for e in sorted(self.truth.progress)])[-len(self.learner.replay) :]
-            out["corr"] = round(float(np.corrcoef(truth[-5000:], self.learner.replay.rewards[-5000:])[0, 1]), 3)
+            truth = np.concatenate([self.truth.progress[e][1:] for e in sorted(self.truth.progress)])[
+                -len(self.learner.replay) :
+            ]
+            out["corr"] = round(
+                float(np.corrcoef(truth[-5000:], self.learner.replay.rewards[-5000:])[0, 1]), 3
+            )
         return out

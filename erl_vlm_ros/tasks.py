@@ -51,7 +51,9 @@ class Task:
         """Names of the n classes, worst first. ConfigError when the task file does not describe n classes."""
         if n not in self.classes:
             have = sorted(self.classes)
-            raise ConfigError(f"{self.path}: no classes described for n={n} (described: {have}); add classes.{n}")
+            raise ConfigError(
+                f"{self.path}: no classes described for n={n} (described: {have}); add classes.{n}"
+            )
         return [c.name for c in self.classes[n]]
 
 
@@ -77,7 +79,9 @@ def load_task(name_or_path: str | Path) -> Task:
     else:
         names = task_names()
         if str(name_or_path) not in names:
-            raise ConfigError(f"unknown task '{name_or_path}'; known: {', '.join(names)}, or give a path to a task YAML")
+            raise ConfigError(
+                f"unknown task '{name_or_path}'; known: {', '.join(names)}, or give a path to a task YAML"
+            )
         path = resource(f"config/tasks/{name_or_path}.yaml")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -93,15 +97,23 @@ def parse_task(raw: Any, path: str) -> Task:
     unknown = set(raw) - _REQUIRED - _OPTIONAL
     missing = _REQUIRED - set(raw)
     if unknown:
-        raise ConfigError(f"{path}: unknown key {', '.join(sorted(map(str, unknown)))}; allowed: {', '.join(sorted(_REQUIRED | _OPTIONAL))}")
+        raise ConfigError(
+            f"{path}: unknown key {', '.join(sorted(map(str, unknown)))}; "
+            f"allowed: {', '.join(sorted(_REQUIRED | _OPTIONAL))}"
+        )
     if missing:
         raise ConfigError(f"{path}: missing key {', '.join(sorted(missing))}")
     workspace = raw["workspace"]
     if not isinstance(workspace, dict) or set(workspace) != {"min", "max"}:
         raise ConfigError(f"{path}: workspace needs exactly the keys min and max, each [x, y, z] in metres")
-    low, high = _vector(workspace["min"], "workspace.min", path), _vector(workspace["max"], "workspace.max", path)
+    low, high = (
+        _vector(workspace["min"], "workspace.min", path),
+        _vector(workspace["max"], "workspace.max", path),
+    )
     if not all(a < b for a, b in zip(low, high)):
-        raise ConfigError(f"{path}: workspace.min {list(low)} must be below workspace.max {list(high)} on every axis")
+        raise ConfigError(
+            f"{path}: workspace.min {list(low)} must be below workspace.max {list(high)} on every axis"
+        )
     classes = _classes(raw["classes"], path)
     n_classes = raw["n_classes"]
     if n_classes not in classes:
@@ -130,7 +142,9 @@ def _classes(raw: Any, path: str) -> dict[int, tuple[RatingClass, ...]]:
     out = {}
     for n, entries in raw.items():
         if not isinstance(n, int) or not MIN_CLASSES <= n <= MAX_CLASSES:
-            raise ConfigError(f"{path}: classes.{n}: n must be a whole number from {MIN_CLASSES} to {MAX_CLASSES}")
+            raise ConfigError(
+                f"{path}: classes.{n}: n must be a whole number from {MIN_CLASSES} to {MAX_CLASSES}"
+            )
         if not isinstance(entries, list) or len(entries) != n:
             raise ConfigError(f"{path}: classes.{n} must list exactly {n} classes, worst first")
         items = []

@@ -146,7 +146,11 @@ class Learner:
     def round_due(self) -> bool:
         """Whether segments should be picked now: enough new steps, budget left, no round under way."""
         waiting = self.rounds_sent > self.rounds_done
-        return not waiting and self.env_steps >= self.next_round_at and self.ratings_requested < self.config.max_ratings
+        return (
+            not waiting
+            and self.env_steps >= self.next_round_at
+            and self.ratings_requested < self.config.max_ratings
+        )
 
     def make_round(self) -> SegmentBatch:
         """Pick segments to be rated; counts against ``max_ratings``."""
@@ -159,7 +163,8 @@ class Learner:
         candidates = Candidates(
             observations=self.replay.frame_observations[frames],
             rated=np.isin(frames + self.replay.first_frame_id, list(self._rated)),
-            mean=None if p is None else p.mean[frames], std=None if p is None else p.std[frames],
+            mean=None if p is None else p.mean[frames],
+            std=None if p is None else p.std[frames],
             top=None if p is None else p.top[frames],
         )
         chosen = select(candidates, want, config.selection, self.rng)
@@ -205,8 +210,11 @@ class Learner:
         """What the controller needs; without weights while exploring."""
         arrays = self.sac.actor_arrays() if self.phase == LEARN else {}
         meta = {
-            "version": self.version, "env_steps": self.env_steps, "episodes": self.episodes,
-            "episode_budget": self.episode_budget(), "phase": self.phase,
+            "version": self.version,
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "episode_budget": self.episode_budget(),
+            "phase": self.phase,
         }
         self.version += 1
         return Bundle("actor", arrays, meta)
@@ -214,17 +222,35 @@ class Learner:
     def metrics(self) -> dict[str, float]:
         """Figures for learning/metrics."""
         out = {
-            "env_steps": self.env_steps, "episodes": self.episodes, "updates": self.updates, "owed_updates": self.owed,
-            "ratings_requested": self.ratings_requested, "rounds": self.rounds_sent, "episode_return": self.last_return,
-            "learning": float(self.phase == LEARN), "replay_transitions": len(self.replay),
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "updates": self.updates,
+            "owed_updates": self.owed,
+            "ratings_requested": self.ratings_requested,
+            "rounds": self.rounds_sent,
+            "episode_return": self.last_return,
+            "learning": float(self.phase == LEARN),
+            "replay_transitions": len(self.replay),
         }
         if self._prediction is not None:
-            out |= {"reward_mean": float(self.replay.rewards.mean()), "reward_std": float(self._prediction.std.mean())}
+            out |= {
+                "reward_mean": float(self.replay.rewards.mean()),
+                "reward_std": float(self._prediction.std.mean()),
+            }
         return {k: float(v) for k, v in out.items()}
 
     _COUNTERS = (
-        "phase", "env_steps", "episodes", "version", "updates", "owed", "ratings_requested", "rounds_sent", "rounds_done",
-        "next_round_at", "last_return",
+        "phase",
+        "env_steps",
+        "episodes",
+        "version",
+        "updates",
+        "owed",
+        "ratings_requested",
+        "rounds_sent",
+        "rounds_done",
+        "next_round_at",
+        "last_return",
     )
 
     def state_dict(self) -> dict[str, Any]:
@@ -234,8 +260,12 @@ class Learner:
             bundle = self.model.to_bundle()
             model = {"arrays": bundle.arrays, "meta": bundle.meta}
         return {
-            "sac": self.sac.state_dict(), "replay": self.replay.state_dict(), "rng": self.rng.bit_generator.state,
-            "batch_rng": self.batch_rng.bit_generator.state, "rated": np.array(sorted(self._rated), np.int64), "model": model,
+            "sac": self.sac.state_dict(),
+            "replay": self.replay.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "batch_rng": self.batch_rng.bit_generator.state,
+            "rated": np.array(sorted(self._rated), np.int64),
+            "model": model,
             "counters": {k: getattr(self, k) for k in self._COUNTERS},
             "pending": None if self.pending is None else encode(self.pending.to_bundle()),
         }
@@ -251,4 +281,6 @@ class Learner:
         if state["pending"] is not None:
             self.pending = SegmentBatch.from_bundle(decode(state["pending"], "segments"))
         if state["model"] is not None:
-            self.set_reward_model(load_reward_model(Bundle("reward_model", state["model"]["arrays"], state["model"]["meta"])))
+            self.set_reward_model(
+                load_reward_model(Bundle("reward_model", state["model"]["arrays"], state["model"]["meta"]))
+            )

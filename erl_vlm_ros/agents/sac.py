@@ -58,7 +58,9 @@ class SACConfig:
     log_std_min: float = -5.0
     log_std_max: float = 2.0
     initial_log_std: float = 0.0  # of the untrained actor, before the action's tanh
-    average_rate: float = 0.005  # of the running mean of the actor's weights that evaluation uses; 0: the last weights
+    average_rate: float = (
+        0.005  # of the running mean of the actor's weights that evaluation uses; 0: the last weights
+    )
 
     def __post_init__(self) -> None:
         for field in fields(self):

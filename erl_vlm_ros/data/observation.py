@@ -13,7 +13,11 @@ OBJECT_SLICE = slice(PROPRIO_DIM, PROPRIO_DIM + 3)
 
 
 def build_observation(
-    joint_positions: np.ndarray, ee_position: np.ndarray, gripper_width: float, object_position: np.ndarray, goal: np.ndarray
+    joint_positions: np.ndarray,
+    ee_position: np.ndarray,
+    gripper_width: float,
+    object_position: np.ndarray,
+    goal: np.ndarray,
 ) -> np.ndarray:
     """Proprioception (joints rad [6], end effector m [3], gripper width m [1]), then the object's position,
     object minus end effector, goal minus object (m, base frame). Returns float32 [19].
@@ -21,7 +25,10 @@ def build_observation(
     Raises:
         ValueError: a wrong length or a non-finite number.
     """
-    parts = [np.asarray(p, dtype=np.float64).reshape(-1) for p in (joint_positions, ee_position, object_position, goal)]
+    parts = [
+        np.asarray(p, dtype=np.float64).reshape(-1)
+        for p in (joint_positions, ee_position, object_position, goal)
+    ]
     joints, ee, obj, target = parts
     if joints.size != N_JOINTS or ee.size != 3 or obj.size != 3 or target.size != 3:
         raise ValueError(f"expected {N_JOINTS} joints and 3-vectors, got sizes {[p.size for p in parts]}")

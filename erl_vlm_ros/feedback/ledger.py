@@ -71,9 +71,7 @@ class Ledger:
         params: dict[str, Any],
         prompts: dict[str, str],
     ) -> Future:
-        """Record a query. The same query of the same round keeps its row (a run that was cut off asks again).
-
-        The Future gives (row id, whether that row counted against the budget before).
+        """Record a query; the Future gives its row's id. The same query of the same round keeps its row.
 
         Args:
             digest: content hash of images, prompts, model and parameters.
@@ -84,22 +82,15 @@ class Ledger:
             json.dumps(prompts), *to_row(segment), time.time(),
         )  # fmt: skip
 
-        def write(db: sqlite3.Connection) -> tuple[int, bool]:
-            added = db.execute(
+        def write(db: sqlite3.Connection) -> int:
+            db.execute(
                 "INSERT INTO queries (hash, segment_id, round, source, task, n_classes, model, params,"
                 " prompts, shapes, images, proprio, actions, stamps, created)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-                " ON CONFLICT (hash, segment_id, round) DO NOTHING",
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (hash, segment_id, round) DO NOTHING",
                 row,
             )
-            if added.rowcount == 1:
-                return added.lastrowid, False
-            found = db.execute(
-                "SELECT id, source = 'endpoint' AND COALESCE(charged, 1) FROM queries"
-                " LEFT JOIN ratings ON query = id WHERE hash = ? AND segment_id = ? AND round = ?",
-                row[:3],
-            ).fetchone()
-            return found[0], bool(found[1])
+            sql = "SELECT id FROM queries WHERE hash = ? AND segment_id = ? AND round = ?"
+            return db.execute(sql, row[:3]).fetchone()[0]
 
         return self._do(write)
 
@@ -125,16 +116,24 @@ class Ledger:
 
     # -- reading -----------------------------------------------------------------------------------------
 
-    def answers(self, digest: str) -> Future:
-        """Future of {stage: Answer} that was received for this content hash."""
+    def find(self, digest: str, segment_id: str, round_: int) -> Future:
+        """Future of ({stage: Answer} known for a query's content, whether it counts against the budget already).
 
-        def read(db: sqlite3.Connection) -> dict[str, Answer]:
+        It counts when the same query of this round was sent before, by a run that was cut off.
+        """
+
+        def read(db: sqlite3.Connection) -> tuple[dict[str, Answer], bool]:
+            row = db.execute(
+                "SELECT COALESCE(charged, 1) FROM queries LEFT JOIN ratings ON query = id"
+                " WHERE hash = ? AND segment_id = ? AND round = ? AND source = 'endpoint'",
+                (digest, segment_id, round_),
+            ).fetchone()
             rows = db.execute(
                 "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s"
                 " FROM answers WHERE hash = ?",
                 (digest,),
             )
-            return {stage: Answer(*rest) for stage, *rest in rows}
+            return {stage: Answer(*rest) for stage, *rest in rows}, bool(row and row[0])
 
         return self._do(read)
 

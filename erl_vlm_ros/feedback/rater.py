@@ -152,21 +152,19 @@ class VlmRater:
                 self._asking.pop(digest).set_result(None)
 
     async def _ask(self, segment: Segment, round_: int, digest: str, prompts: dict[str, str]) -> RatedSegment:
-        known = await _on_disk(self._ledger.answers(digest))
+        known, counted = await _on_disk(self._ledger.find(digest, segment.id, round_))
         last = "rating" in known or any(answer.problem for answer in known.values())
-        if not last:
+        if not last and not counted:
             if self.budget_left == 0:
                 self._count(-1, "budget")
                 return RatedSegment(segment, -1, "budget")
             self._spent += 1
-        query, counted = await _on_disk(
+        query = await _on_disk(
             self._ledger.add_query(
                 digest, segment, round_, "ledger" if last else "endpoint", self.task.name, self.n_classes,
                 self.cfg.model, self._params, prompts,
             )
         )  # fmt: skip
-        if counted and not last:
-            self._spent -= 1
         rating, reason, charged, attempts = -1, "", not last, 0
         try:
             analysis = ""
@@ -254,7 +252,9 @@ class VlmRater:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(LedgerError):
-            await _on_disk(self._ledger.answers(""))  # answers of cut queries that are still being written
+            await _on_disk(
+                self._ledger.find("", "", 0)
+            )  # answers of cut queries that are still being written
         await self._client.close()
 
 

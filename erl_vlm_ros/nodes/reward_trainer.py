@@ -32,7 +32,9 @@ class RewardTrainerNode(BaseNode):
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
         self.trainer = RewardTrainer(reward_config(self.values, load_task(self.p.task)), self.p.seed)
-        self._path = Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+        self._path = (
+            Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+        )
         if self.p.resume:
             self._resume()
         self._models = self.create_publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
@@ -63,7 +65,9 @@ class RewardTrainerNode(BaseNode):
 
     def _resume(self) -> None:
         if self._path is None:
-            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer")
+            raise CheckpointError(
+                "resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer"
+            )
         self.trainer.load_state_dict(load_state(self._path, self.NAME))
         trainer = self.trainer
         self.get_logger().info(

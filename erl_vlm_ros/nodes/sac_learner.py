@@ -34,7 +34,9 @@ class SacLearnerNode(BaseNode):
         torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
         task = load_task(self.p.task)
         self.learner = Learner(learner_config(self.values, task), self.p.seed)
-        self._path = Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+        self._path = (
+            Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+        )
         self._metrics: dict[str, float] = {}
         if self.p.resume:
             self._resume()
@@ -111,11 +113,14 @@ class SacLearnerNode(BaseNode):
 
     def _resume(self) -> None:
         if self._path is None:
-            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of sac_learner")
+            raise CheckpointError(
+                "resume needs checkpoint_dir; set the parameter checkpoint_dir of sac_learner"
+            )
         self.learner.load_state_dict(load_state(self._path, self.NAME))
         learner = self.learner
         self.get_logger().info(
-            f"resumed from {self._path}: {learner.env_steps} steps, {learner.episodes} episodes, {learner.updates} updates, "
+            f"resumed from {self._path}: {learner.env_steps} steps, {learner.episodes} episodes, "
+            f"{learner.updates} updates, "
             f"{len(learner.replay)} transitions, {learner.ratings_requested} ratings requested"
         )
 

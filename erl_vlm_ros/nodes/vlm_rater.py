@@ -71,9 +71,14 @@ class VlmRaterNode(BaseNode):
         message.header.stamp = self.get_clock().now().to_msg()
         for rated in batch.rated:
             valid = rated.rating >= 0
-            status = DiagnosticStatus(level=DiagnosticStatus.OK if valid else DiagnosticStatus.WARN, name=rated.segment.id)
+            status = DiagnosticStatus(
+                level=DiagnosticStatus.OK if valid else DiagnosticStatus.WARN, name=rated.segment.id
+            )
             status.message = self.rater.class_names[rated.rating] if valid else f"no rating: {rated.reason}"
-            status.values = [KeyValue(key="rating", value=str(rated.rating)), KeyValue(key="round", value=str(batch.round))]
+            status.values = [
+                KeyValue(key="rating", value=str(rated.rating)),
+                KeyValue(key="round", value=str(batch.round)),
+            ]
             message.status.append(status)
         return message
 

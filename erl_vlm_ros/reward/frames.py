@@ -39,8 +39,12 @@ class FrameStore:
         if size <= len(self._images):
             return
         new = min(self.capacity, max(size, 2 * len(self._images), 1024))
-        self._images = np.concatenate([self._images, np.zeros((new - len(self._images), *self._images.shape[1:]), np.uint8)])
-        self._proprio = np.concatenate([self._proprio, np.zeros((new - len(self._proprio), self.prop_dim), np.float32)])
+        self._images = np.concatenate(
+            [self._images, np.zeros((new - len(self._images), *self._images.shape[1:]), np.uint8)]
+        )
+        self._proprio = np.concatenate(
+            [self._proprio, np.zeros((new - len(self._proprio), self.prop_dim), np.float32)]
+        )
 
     @property
     def images(self) -> np.ndarray:
@@ -54,7 +58,11 @@ class FrameStore:
 
     def state_dict(self) -> dict[str, Any]:
         """Frames, proprioception and random state."""
-        return {"images": self.images.copy(), "proprio": self.proprio.copy(), "rng": self._rng.bit_generator.state}
+        return {
+            "images": self.images.copy(),
+            "proprio": self.proprio.copy(),
+            "rng": self._rng.bit_generator.state,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave."""

@@ -47,7 +47,11 @@ class Heads:
             x = (torch.from_numpy(np.ascontiguousarray(inputs[i : i + batch])) - self.mean) / self.scale
             logits = _forward(x.clamp(-10, 10).expand(len(self.weights[0]), -1, -1), self.weights)
             parts.append(logits.softmax(-1).numpy())
-        return np.concatenate(parts, axis=1) if parts else np.zeros((len(self.weights[0]), 0, self.n_classes), np.float32)
+        return (
+            np.concatenate(parts, axis=1)
+            if parts
+            else np.zeros((len(self.weights[0]), 0, self.n_classes), np.float32)
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Named float32 arrays for a bundle or a checkpoint."""
@@ -57,7 +61,11 @@ class Heads:
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Heads:
         """Inverse of ``arrays``."""
-        tensors = {k: torch.from_numpy(np.array(v, dtype=np.float32)) for k, v in arrays.items() if k.startswith("head_")}
+        tensors = {
+            k: torch.from_numpy(np.array(v, dtype=np.float32))
+            for k, v in arrays.items()
+            if k.startswith("head_")
+        }
         count = len(tensors) - 2
         return cls(tensors["head_mean"], tensors["head_scale"], [tensors[f"head_{i}"] for i in range(count)])
 
@@ -90,7 +98,10 @@ def fit_heads(
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    x, y = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)), torch.from_numpy(ratings.astype(np.int64))
+    x, y = (
+        torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)),
+        torch.from_numpy(ratings.astype(np.int64)),
+    )
     mean, scale = x.mean(0), x.std(0, unbiased=False).clamp_min(1e-2)
     x = ((x - mean) / scale).clamp(-10, 10)
     members = config.members
@@ -139,7 +150,9 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: float) -> torch.Ten
 def _keep_best(everything, y, held, weights, best, best_loss, noise):
     losses = _loss(_forward(everything, weights), y.expand(len(held), -1), noise)
     count = held.sum(1)
-    loss = torch.where(count > 0, (losses * held).sum(1) / count.clamp_min(1), -torch.inf)  # nothing held out: keep the last
+    loss = torch.where(
+        count > 0, (losses * held).sum(1) / count.clamp_min(1), -torch.inf
+    )  # nothing held out: keep the last
     better = (loss < best_loss) | (count == 0)
     best = [torch.where(better.view(-1, 1, 1), w, b) for w, b in zip(weights, best)]
     return [b.detach() for b in best], torch.where(better, loss, best_loss)
@@ -149,5 +162,8 @@ def _keep_best(everything, y, held, weights, best, best_loss, noise):
 def _report(everything, y, held, weights, best_loss) -> dict[str, float]:
     right = (_forward(everything, weights).argmax(-1) == y).float()
     if held.any():
-        return {"held_out_accuracy": float((right * held).sum() / held.sum()), "held_out_loss": float(best_loss.mean())}
+        return {
+            "held_out_accuracy": float((right * held).sum() / held.sum()),
+            "held_out_loss": float(best_loss.mean()),
+        }
     return {"held_out_accuracy": float(right.mean()), "held_out_loss": 0.0}

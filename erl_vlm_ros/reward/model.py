@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from erl_vlm_ros.reward.heads import Heads
 from erl_vlm_ros.reward.prediction import KIND, Prediction
 from erl_vlm_ros.reward.trunk import Trunk, TrunkConfig, encode
 from erl_vlm_ros.ros.bundle import Bundle, BundleError
+
 
 class RewardModel(Protocol):
     """A published reward model. ``features_version`` changes only when cached features become invalid."""
@@ -60,30 +61,46 @@ class TrunkRewardModel:
 
     def predict(self, features: np.ndarray, proprio: np.ndarray) -> Prediction:
         """Expected class / (n - 1), its deviation over the members, and the mean probability of the top class."""
-        probabilities = self.heads.probabilities(np.concatenate([features, proprio], axis=1).astype(np.float32))
+        probabilities = self.heads.probabilities(
+            np.concatenate([features, proprio], axis=1).astype(np.float32)
+        )
         values = probabilities @ np.linspace(0, 1, self.n_classes, dtype=np.float32)
         return Prediction(values.mean(0), values.std(0), probabilities[..., -1].mean(0))
 
     def to_bundle(self) -> Bundle:
         """Only what prediction needs: the decoder stays with the trainer."""
         arrays = {
-            f"trunk.{k}": v.numpy() for k, v in self.trunk.state_dict().items() if k.startswith(("convolutions", "neck"))
+            f"trunk.{k}": v.numpy()
+            for k, v in self.trunk.state_dict().items()
+            if k.startswith(("convolutions", "neck"))
         }
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.trunk.config).items()}
         meta = {
-            "type": "trunk", "version": self.version, "features_version": self.features_version, "health": self.health,
-            "config": config, "prop_dim": int(self.trunk.proprio_mean.numel()),
+            "type": "trunk",
+            "version": self.version,
+            "features_version": self.features_version,
+            "health": self.health,
+            "config": config,
+            "prop_dim": int(self.trunk.proprio_mean.numel()),
         }
-        return Bundle(KIND, {k: np.ascontiguousarray(v) for k, v in (arrays | self.heads.arrays()).items()}, meta)
+        return Bundle(
+            KIND, {k: np.ascontiguousarray(v) for k, v in (arrays | self.heads.arrays()).items()}, meta
+        )
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> TrunkRewardModel:
         """Inverse of ``to_bundle``; BundleError when an array is missing or has another shape."""
         meta = bundle.meta
         try:
-            config = TrunkConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["config"].items()})
+            config = TrunkConfig(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in meta["config"].items()}
+            )
             trunk = Trunk(config, int(meta["prop_dim"]))
-            state = {k[6:]: torch.from_numpy(np.array(v)) for k, v in bundle.arrays.items() if k.startswith("trunk.")}
+            state = {
+                k[6:]: torch.from_numpy(np.array(v))
+                for k, v in bundle.arrays.items()
+                if k.startswith("trunk.")
+            }
             expected = {k for k in trunk.state_dict() if k.startswith(("convolutions", "neck"))}
             if set(state) != expected:
                 raise BundleError(f"reward model lacks {sorted(expected - set(state))}")

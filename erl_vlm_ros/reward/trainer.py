@@ -77,7 +77,9 @@ class RewardTrainer:
             ConfigError: the rater used another number of classes.
         """
         if batch.n_classes != self.config.n_classes:
-            raise ConfigError(f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}")
+            raise ConfigError(
+                f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}"
+            )
         if batch.round < self.round:
             return 0
         self.round = batch.round + 1
@@ -116,16 +118,22 @@ class RewardTrainer:
         flat = self.images.reshape(-1, *self.images.shape[2:])
         features = encode(self.trunk.trunk, flat)
         inputs = np.concatenate([features, self.proprio.reshape(len(flat), -1)], axis=1)
-        labels = np.repeat(self.ratings, self.images.shape[1])  # a segment's rating speaks for each of its frames
+        labels = np.repeat(
+            self.ratings, self.images.shape[1]
+        )  # a segment's rating speaks for each of its frames
         self.version += 1
-        heads, report = fit_heads(inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version)
+        heads, report = fit_heads(
+            inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version
+        )
         health |= report | {"skill": skill(report["held_out_loss"], self.counts())}
         return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
 
     def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
         report = self.erl.fit(self.images, self.ratings, self._generator)
         self.version += 1
-        accuracy = 0.0 if np.isnan(report.accuracy) else float(report.accuracy)  # NaN: nothing could be ordered
+        accuracy = (
+            0.0 if np.isnan(report.accuracy) else float(report.accuracy)
+        )  # NaN: nothing could be ordered
         base = self.counts().max() / max(len(self.ratings), 1)
         health = {"train_accuracy": accuracy, "skill": float((accuracy - base) / max(1 - base, 1e-6))}
         return ErlRewardModel(self.erl, self.version), health
@@ -133,17 +141,28 @@ class RewardTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later run needs to go on."""
         return {
-            "version": self.version, "round": self.round, "requested": self.requested, "episodes": self.episodes, "recipe": self.config.recipe,
-            "n_classes": self.config.n_classes, "images": self.images, "proprio": self.proprio, "ratings": self.ratings,
-            "frames": self.frames.state_dict(), "rng": self._generator.bit_generator.state,
-            "trunk": self.trunk.state_dict() if self.trunk else None, "erl": self.erl.state_dict() if self.erl else None,
+            "version": self.version,
+            "round": self.round,
+            "requested": self.requested,
+            "episodes": self.episodes,
+            "recipe": self.config.recipe,
+            "n_classes": self.config.n_classes,
+            "images": self.images,
+            "proprio": self.proprio,
+            "ratings": self.ratings,
+            "frames": self.frames.state_dict(),
+            "rng": self._generator.bit_generator.state,
+            "trunk": self.trunk.state_dict() if self.trunk else None,
+            "erl": self.erl.state_dict() if self.erl else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave. ConfigError when recipe or class count differ from this run's."""
         for key in ("recipe", "n_classes"):
             if state[key] != getattr(self.config, key):
-                raise ConfigError(f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}")
+                raise ConfigError(
+                    f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}"
+                )
         for counter in ("version", "round", "requested", "episodes"):
             setattr(self, counter, int(state[counter]))
         self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])

@@ -38,7 +38,9 @@ class TrunkConfig:
 
     def __post_init__(self) -> None:
         if self.image_size < 32 or self.image_size % self.target_size:
-            raise ConfigError(f"image_size {self.image_size} must be >= 32 and a multiple of target_size {self.target_size}")
+            raise ConfigError(
+                f"image_size {self.image_size} must be >= 32 and a multiple of target_size {self.target_size}"
+            )
 
 
 class Trunk(nn.Module):
@@ -54,7 +56,9 @@ class Trunk(nn.Module):
             layers += [nn.Conv2d(previous, channels, kernel, stride=2, padding=kernel // 2), nn.ReLU()]
             previous, side = channels, (side + 1) // 2
         self.convolutions = nn.Sequential(*layers)
-        self.neck = nn.Sequential(nn.Linear(previous * side * side, config.features), nn.LayerNorm(config.features), nn.Tanh())
+        self.neck = nn.Sequential(
+            nn.Linear(previous * side * side, config.features), nn.LayerNorm(config.features), nn.Tanh()
+        )
         self.decoder = nn.Linear(config.features, 3 * config.target_size**2)
         self.proprio = nn.Sequential(nn.Linear(config.features, 64), nn.ReLU(), nn.Linear(64, prop_dim))
         pixels = 3 * config.target_size**2
@@ -102,7 +106,10 @@ class TrunkTrainer:
         """Whether the frame store has grown enough since the last training, and the trunk may still change."""
         if self.version == 0:
             return frames > 0
-        return self.trained_frames < self.config.enough_frames and frames >= self.config.growth * self.trained_frames
+        return (
+            self.trained_frames < self.config.enough_frames
+            and frames >= self.config.growth * self.trained_frames
+        )
 
     def train(self, images: np.ndarray, proprio: np.ndarray) -> dict[str, float]:
         """Train on frames uint8 [N, s, s, 3] and proprioception float32 [N, P]; a new version. Returns losses."""
@@ -124,7 +131,9 @@ class TrunkTrainer:
         sample = torch.randint(len(frames), (min(len(frames), 2000),), generator=self.generator)
         pixels = self.trunk.targets(frames[sample])
         self.trunk.pixel_mean.copy_(pixels.mean(0))
-        self.trunk.pixel_scale.copy_(pixels.std(0).clamp_min(0.02))  # a floor keeps noise of still pixels small
+        self.trunk.pixel_scale.copy_(
+            pixels.std(0).clamp_min(0.02)
+        )  # a floor keeps noise of still pixels small
         self.trunk.proprio_mean.copy_(states.mean(0))
         self.trunk.proprio_scale.copy_(states.std(0).clamp_min(1e-3))
 
@@ -143,14 +152,18 @@ class TrunkTrainer:
         """Weights, optimiser, generator and counters."""
         state = {"trunk": dict(self.trunk.state_dict()), "optimiser": self.optimiser.state_dict()}
         return copy.deepcopy(state) | {
-            "config": _plain(self.config), "generator": self.generator.get_state(), "version": self.version,
+            "config": _plain(self.config),
+            "generator": self.generator.get_state(),
+            "version": self.version,
             "trained_frames": self.trained_frames,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave. ConfigError when it was made with other sizes."""
         if state["config"] != _plain(self.config):
-            raise ConfigError(f"the checkpoint's trunk was made with {state['config']}, this run asks for {_plain(self.config)}")
+            raise ConfigError(
+                f"the checkpoint's trunk was made with {state['config']}, this run asks for {_plain(self.config)}"
+            )
         self.trunk.load_state_dict(state["trunk"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.generator.set_state(state["generator"])

@@ -18,7 +18,13 @@ from erl_vlm_ros.ros.bundle import decode, encode
 from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
 from erl_vlm_ros.sim.standin_server import StandinServer
 
-QUICK_LEARNER = {"warmup_steps": 60, "first_ratings": 15, "round_steps": 20, "round_ratings": 5, "max_ratings": 25}
+QUICK_LEARNER = {
+    "warmup_steps": 60,
+    "first_ratings": 15,
+    "round_steps": 20,
+    "round_ratings": 5,
+    "max_ratings": 25,
+}
 QUICK_REWARD = {"trunk__first_iterations": 5, "trunk__iterations": 3, "heads__iterations": 10}
 
 
@@ -45,7 +51,9 @@ class Workstation:
         self.episodes.publish(convert.bytes_message(encode(episode(index).to_bundle())))
 
     def send_ratings(self, batch, rate=lambda i: i % 5):
-        rated = [RatedSegment(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)]
+        rated = [
+            RatedSegment(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)
+        ]
         bundle = RatingBatch(batch.round, 5, len(rated), rated).to_bundle()
         self.ratings.publish(convert.bytes_message(encode(bundle)))
 
@@ -67,7 +75,10 @@ def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
     station, folder = Workstation(ros), str(ros.folder)
     ros.start("sac_learner", checkpoint_dir=folder, **QUICK_LEARNER)
     ros.start("reward_trainer", checkpoint_dir=folder, **QUICK_REWARD)
-    ros.until(lambda: station.actor[0].get("episode_budget") == 2, "the budget of the warm-up (60 steps, 50 an episode)")
+    ros.until(
+        lambda: station.actor[0].get("episode_budget") == 2,
+        "the budget of the warm-up (60 steps, 50 an episode)",
+    )
     assert station.actor[1] == {}
     ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
     for index in range(3):
@@ -113,7 +124,8 @@ def test_killed_learner_and_trainer_go_on_where_they_were(ros):
     models = len(station.models)
     station.send_ratings(again)
     ros.until(lambda: len(station.models) > models, "the next reward model")
-    ros.until(lambda: load_reward_model(decode(convert.bytes_of(station.models[-1]), "reward_model")).health["ratings"] == 20,
+    newest = lambda: load_reward_model(decode(convert.bytes_of(station.models[-1]), "reward_model"))  # noqa: E731
+    ros.until(lambda: newest().health["ratings"] == 20,
               "all ratings to be remembered")  # fmt: skip
 
 
@@ -155,7 +167,9 @@ def test_the_rater_rates_through_the_endpoint_and_logs_in_words(ros):
             station.send_episode(index)
         ros.until(lambda: ratings, "ratings")
         batch = RatingBatch.from_bundle(decode(convert.bytes_of(ratings[0]), "ratings"))
-        assert batch.requested == 15 and [r.segment.id for r in batch.rated] == [s.id for s in station.round(0).segments]
+        assert batch.requested == 15 and [r.segment.id for r in batch.rated] == [
+            s.id for s in station.round(0).segments
+        ]
         ros.until(lambda: logs, "the log")
         assert {s.name for s in logs[0].status} == {r.segment.id for r in batch.rated}
         assert ros.node.destroy_publisher(segments)

@@ -65,7 +65,9 @@ def test_evaluation_is_the_actor_alone():
 
 
 def test_prefix_and_burst_windows_are_left_again():
-    config = ExplorationConfig(prefix_share=1.0, prefix_steps=(5, 5), burst_share=1.0, burst_start=(20, 20), burst_steps=(6, 6))
+    config = ExplorationConfig(
+        prefix_share=1.0, prefix_steps=(5, 5), burst_share=1.0, burst_start=(20, 20), burst_steps=(6, 6)
+    )
     policy = RolloutPolicy(config, TASK, 0)
     policy.begin_episode(explore=False, evaluation=False)
     moved = np.abs(np.diff(follow(policy, actor=Still()), axis=0)).max(1) > 0

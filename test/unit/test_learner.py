@@ -12,22 +12,32 @@ from erl_vlm_ros.reward.prediction import Prediction
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig, skill
 from erl_vlm_ros.reward.trunk import TrunkConfig
 
-O, A, P = 19, 3, 10
-SAC_CONFIG = SACConfig(obs_dim=O, act_dim=A, hidden=(16, 16), batch_size=16)
+OBS, ACT, P = 19, 3, 10
+SAC_CONFIG = SACConfig(obs_dim=OBS, act_dim=ACT, hidden=(16, 16), batch_size=16)
 
 
 def episode(index, steps=20, seed=0):
     rng = np.random.default_rng([seed, index])
     images = rng.integers(0, 255, (steps + 1, 32, 32, 3), dtype=np.uint8)
     return Episode(
-        observations=rng.normal(size=(steps + 1, O)).astype(np.float32), actions=rng.uniform(-1, 1, (steps, A)),
-        jpegs=[encode_jpeg(i) for i in images], stamps=np.arange(steps + 1) + 1000 * index, terminated=False, truncated=True,
-        evaluation=False, index=index, actor_version=0, seed=index, prop_dim=P,
+        observations=rng.normal(size=(steps + 1, OBS)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (steps, ACT)),
+        jpegs=[encode_jpeg(i) for i in images],
+        stamps=np.arange(steps + 1) + 1000 * index,
+        terminated=False,
+        truncated=True,
+        evaluation=False,
+        index=index,
+        actor_version=0,
+        seed=index,
+        prop_dim=P,
     )
 
 
 def config(**over):
-    base = dict(episode_steps=20, warmup_steps=40, first_ratings=12, round_steps=40, round_ratings=6, max_ratings=30)
+    base = dict(
+        episode_steps=20, warmup_steps=40, first_ratings=12, round_steps=40, round_ratings=6, max_ratings=30
+    )
     return LearnerConfig(sac=SAC_CONFIG, **(base | over))
 
 
@@ -62,7 +72,9 @@ def test_exploration_runs_free_until_the_first_round_then_waits():
     learner = warmed_up()
     assert learner.round_due()
     batch = learner.make_round()
-    assert len(batch.segments) == 12 and learner.episode_budget() == learner.episodes and not learner.round_due()
+    assert (
+        len(batch.segments) == 12 and learner.episode_budget() == learner.episodes and not learner.round_due()
+    )
     assert learner.update(5) == {} and learner.updates == 0
     assert learner.actor_bundle().arrays == {}
 
@@ -112,7 +124,9 @@ def test_eviction_keeps_features_aligned():
     learner.set_reward_model(FakeModel())
     learner.add_episode(episode(2))
     assert learner.replay.n_frames == 42
-    np.testing.assert_allclose(learner.replay.rewards, learner.replay.frame_proprio[learner.replay.transition_frame, 0])
+    np.testing.assert_allclose(
+        learner.replay.rewards, learner.replay.frame_proprio[learner.replay.transition_frame, 0]
+    )
 
 
 def test_ratings_that_explain_nothing_prolong_exploration():
@@ -178,7 +192,9 @@ def trained():
 
 
 def reward_config():
-    trunk = TrunkConfig(image_size=32, target_size=16, channels=(8, 8), features=16, first_iterations=5, iterations=3)
+    trunk = TrunkConfig(
+        image_size=32, target_size=16, channels=(8, 8), features=16, first_iterations=5, iterations=3
+    )
     return RewardTrainerConfig(n_classes=3, prop_dim=P, trunk=trunk, heads=HeadConfig(iterations=10))
 
 
@@ -216,7 +232,12 @@ def test_trainer_ignores_a_round_it_has_seen_and_counts_no_invented_class():
     learner = warmed_up()
     batch = rate(learner.make_round())
     assert trainer.add_ratings(batch) == 0 and trainer.counts().tolist() == before
-    late = RatingBatch(5, 3, 2, [RatedSegment(batch.rated[0].segment, -1, "refused"), RatedSegment(batch.rated[1].segment, 2, "")])
+    late = RatingBatch(
+        5,
+        3,
+        2,
+        [RatedSegment(batch.rated[0].segment, -1, "refused"), RatedSegment(batch.rated[1].segment, 2, "")],
+    )
     assert trainer.add_ratings(late) == 1 and trainer.counts().sum() == sum(before) + 1
 
 
@@ -230,7 +251,9 @@ def test_trainer_resumes_bit_for_bit():
     a, b = trainer.train(), again.train()
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
     proprio = np.zeros((5, P), np.float32)
-    np.testing.assert_array_equal(a.predict(a.features(images), proprio).mean, b.predict(b.features(images), proprio).mean)
+    np.testing.assert_array_equal(
+        a.predict(a.features(images), proprio).mean, b.predict(b.features(images), proprio).mean
+    )
 
 
 def test_skill_is_zero_for_guessing_the_shares():

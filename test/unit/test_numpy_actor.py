@@ -47,7 +47,10 @@ def test_deterministic_actions_come_from_the_averaged_weights():
     sac = make_sac()
     sac.actor.flat.add_(0.05)
     obs = np.ones(sac.cfg.obs_dim, np.float32)
-    both, last = sac.actor_arrays(), {k: v for k, v in sac.actor_arrays().items() if not k.startswith("average.")}
+    both, last = (
+        sac.actor_arrays(),
+        {k: v for k, v in sac.actor_arrays().items() if not k.startswith("average.")},
+    )
     averaged, current = (NumpyActor(arrays).act(obs, deterministic=True) for arrays in (both, last))
     assert np.abs(averaged - current).max() > 1e-3
     sample = [NumpyActor(arrays).act(obs, False, np.random.default_rng(0)) for arrays in (both, last)]

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
 from erl_vlm_ros.reward.erl_config import ErlRewardConfig
 from erl_vlm_ros.reward.heads import HeadConfig
 from erl_vlm_ros.reward.model import load_reward_model
@@ -27,10 +27,14 @@ def trained(recipe, classes=(0, 1, 2)):
     trainer = RewardTrainer(config, 0)
     jpegs = [encode_jpeg(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(21)]
     observations = rng.normal(size=(21, 19)).astype(np.float32)
-    trainer.add_episode(Episode(observations, np.zeros((20, 3)), jpegs, np.arange(21), False, True, False, 0, 0, -1, P))
+    trainer.add_episode(
+        Episode(observations, np.zeros((20, 3)), jpegs, np.arange(21), False, True, False, 0, 0, -1, P)
+    )
     rated = []
     for i, jpeg in enumerate(jpegs):
-        segment = Segment(f"e0_t{i}_h1", [jpeg], observations[i : i + 1, :P], np.zeros((1, 3), np.float32), np.array([i]))
+        segment = Segment(
+            f"e0_t{i}_h1", [jpeg], observations[i : i + 1, :P], np.zeros((1, 3), np.float32), np.array([i])
+        )
         rated.append(RatedSegment(segment, classes[i % len(classes)], ""))
     trainer.add_ratings(RatingBatch(0, 3, len(rated), rated))
     return trainer.train(), rng.integers(0, 255, (6, 48, 48, 3), dtype=np.uint8), observations[:6, :P]
@@ -43,7 +47,11 @@ def test_the_same_rewards_on_the_other_side(recipe):
     a, b = (m.predict(m.features(images), proprio) for m in (model, other))
     np.testing.assert_array_equal(a.mean, b.mean)
     np.testing.assert_array_equal(a.std, b.std)
-    assert (other.version, other.features_version, other.n_classes) == (model.version, model.features_version, 3)
+    assert (other.version, other.features_version, other.n_classes) == (
+        model.version,
+        model.features_version,
+        3,
+    )
     assert other.health["round"] == 1 and other.health["ratings"] == 21
 
 
@@ -60,7 +68,9 @@ def test_damaged_models_are_refused(recipe):
     bundle = trained(recipe)[0].to_bundle()
     first = next(iter(bundle.arrays))
     with pytest.raises(BundleError):
-        load_reward_model(Bundle(bundle.kind, {k: v for k, v in bundle.arrays.items() if k != first}, bundle.meta))
+        load_reward_model(
+            Bundle(bundle.kind, {k: v for k, v in bundle.arrays.items() if k != first}, bundle.meta)
+        )
     with pytest.raises(BundleError):
         load_reward_model(Bundle(bundle.kind, bundle.arrays, {"type": recipe}))
     with pytest.raises(BundleError, match="unknown"):

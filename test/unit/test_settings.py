@@ -23,7 +23,10 @@ def test_table_defaults_are_the_classes_defaults():
     learner = learner_config(node_values("sac_learner", dataclasses.replace(TASK, parameters={})), TASK)
     sac = SACConfig.from_profile("fast", 19, 3)
     assert learner == LearnerConfig(sac=sac, episode_steps=TASK.episode_steps)
-    assert exploration_config(node_values("policy_controller", dataclasses.replace(TASK, parameters={}))) == ExplorationConfig()
+    assert (
+        exploration_config(node_values("policy_controller", dataclasses.replace(TASK, parameters={})))
+        == ExplorationConfig()
+    )
     reward = reward_config(node_values("reward_trainer", dataclasses.replace(TASK, parameters={})), TASK)
     assert (reward.trunk, reward.heads, learner.selection) == (TrunkConfig(), HeadConfig(), SelectionConfig())
     rater = {p.name: p.default for p in PARAMETERS["vlm_rater"]}
@@ -33,7 +36,9 @@ def test_table_defaults_are_the_classes_defaults():
 
 
 def test_overrides_and_the_parity_profile():
-    values = node_values("sac_learner", TASK, {"profile": "erl_vlm_parity", "sac.gamma": 0.9, "sac.critic_layer_norm": "on"})
+    values = node_values(
+        "sac_learner", TASK, {"profile": "erl_vlm_parity", "sac.gamma": 0.9, "sac.critic_layer_norm": "on"}
+    )
     sac = learner_config(values, TASK).sac
     assert (sac.hidden, sac.batch_size, sac.gamma, sac.critic_layer_norm) == ((256, 256, 256), 512, 0.9, True)
     values = node_values("reward_trainer", TASK, {"recipe": "erl", "n_classes": 3, "erl.loss": "ce"})

@@ -9,7 +9,9 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.reward.heads import HeadConfig, fit_heads, folds
 from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
 
-SMALL = TrunkConfig(image_size=32, target_size=16, channels=(8, 16, 16), features=32, first_iterations=150, iterations=20)
+SMALL = TrunkConfig(
+    image_size=32, target_size=16, channels=(8, 16, 16), features=32, first_iterations=150, iterations=20
+)
 
 
 def scene(n, seed=0, size=32):
@@ -42,14 +44,18 @@ def test_heads_survive_wrong_ratings():
 
 @pytest.mark.parametrize("count,classes", [(1, 5), (3, 2), (12, 3)])
 def test_few_ratings_and_missing_classes(count, classes):
-    heads, _ = fit_heads(np.ones((count, 4), np.float32), np.zeros(count, np.int64), classes, HeadConfig(iterations=20), 0)
+    heads, _ = fit_heads(
+        np.ones((count, 4), np.float32), np.zeros(count, np.int64), classes, HeadConfig(iterations=20), 0
+    )
     p = heads.probabilities(np.zeros((7, 4), np.float32))
     assert p.shape == (5, 7, classes) and np.isfinite(p).all()
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-4)
 
 
 def test_heads_round_trip():
-    heads, _ = fit_heads(np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 3, 3, HeadConfig(iterations=20), 0)
+    heads, _ = fit_heads(
+        np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 3, 3, HeadConfig(iterations=20), 0
+    )
     again = type(heads).from_arrays(heads.arrays())
     x = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
     np.testing.assert_array_equal(heads.probabilities(x), again.probabilities(x))

@@ -9,18 +9,28 @@ PARAMETERS = (
     Param("task", "drawer_open", "Name or path of the task file."),
     Param("base_url", "http://127.0.0.1:8000/v1", "OpenAI-compatible endpoint."),
     Param("model", "stand-in", "Name of the model at the endpoint."),
-    Param("api_key_env", "", "NAME of the environment variable with the API key; empty: the endpoint needs none."),
+    Param(
+        "api_key_env",
+        "",
+        "NAME of the environment variable with the API key; empty: the endpoint needs none.",
+    ),
     Param("n_classes", 0, "Rating classes; 0: as the task file says.", low=0, high=5),
-    Param("two_stage", True, "Ask for an analysis of the images first, then for a class; false: both in one query."),
+    Param(
+        "two_stage",
+        True,
+        "Ask for an analysis of the images first, then for a class; false: both in one query.",
+    ),
     Param("prompts", "default", "Prompt set in config/prompts, or a folder of templates."),
     Param("concurrency", 8, "Ratings asked for at the same time.", low=1, high=1024),
     Param("max_queries", 100_000, "Budget in ratings over the whole ledger.", low=0, high=10**9),
     Param("timeout_s", 60.0, "Time limit of one attempt, s.", low=0.05, high=3600.0),
     Param("max_retries", 5, "Attempts after the first one.", low=0, high=100),
-    Param("backoff_s", 0.5, "First pause before another attempt, s; it doubles each time.", low=0.0, high=60.0),
+    Param(
+        "backoff_s", 0.5, "First pause before another attempt, s; it doubles each time.", low=0.0, high=60.0
+    ),
     Param("temperature", 0.0, "Sampling temperature.", low=0.0, high=2.0),
     Param("max_tokens", 512, "Longest answer, tokens.", low=1, high=100_000),
     Param("seed", 0, "Seed of the pauses' jitter.", low=0, high=2**31 - 1),
     Param("ledger", "ledger.sqlite", "SQLite file that keeps every query and answer."),
     Param("check_endpoint", True, "Refuse to start when the endpoint does not answer."),
-)  # fmt: skip
+)

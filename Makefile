@@ -7,8 +7,8 @@ SEED ?= 0
 OUT ?= runs/$(TASK)-seed$(SEED)-$(shell date +%Y%m%d-%H%M%S)
 ARGS ?=
 PYTEST_ARGS ?=
-# The CPU build of torch is a tenth of the default download; `make TORCH_INDEX=` takes the default.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# On a machine without a GPU an index with CPU builds of torch saves gigabytes: make sim TORCH_INDEX=URL
+TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -32,8 +32,7 @@ $(READY): setup.py constraints.txt erl_vlm_ros/__init__.py | preflight
 	@echo "setting up $(VENV) (once; some minutes, mostly downloads)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools
-	index=$$($(PYTHON) erl_vlm_ros/preflight.py --reachable "$(TORCH_INDEX)"); \
-	$(BIN)/python -m pip install -q -c constraints.txt $${index:+--extra-index-url $$index} torch
+	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[ros,sim,dev]'
 	@touch $@
 

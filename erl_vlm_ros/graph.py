@@ -25,6 +25,7 @@ from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import resolve
 from erl_vlm_ros.tasks import Task, load_task
 
+_BUDGET = ("max_steps", "max_ratings")
 ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
 STANDIN = "standin_vlm"  # a plain process: its parameters become command-line options
 ACTOR_FILE = "actor.safetensors"
@@ -208,11 +209,12 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
 
 
 def _with_budget(graph: Graph) -> Graph:
-    """Tell the monitor the learner's budget of ratings."""
-    budget = [spec.parameters["max_ratings"] for spec in graph.nodes if spec.name == "sac_learner"]
+    """Tell the monitor how far the controller goes and how many ratings the learner may ask for."""
+    others = [spec.parameters for spec in graph.nodes if spec.name != "monitor"]
+    told = {key: values[key] for values in others for key in _BUDGET if key in values}
     for spec in graph.nodes:
-        if spec.name == "monitor" and budget:
-            spec.parameters["max_ratings"] = budget[0]
+        if spec.name == "monitor":
+            spec.parameters.update(told)
     return graph
 
 

@@ -13,7 +13,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import urllib.request
 
 MIN_PYTHON, MAX_PYTHON = (3, 10), (3, 13)
 NEED_DISK_MB = 4000  # virtual environment with the CPU build of torch, and its download
@@ -94,26 +93,11 @@ def report(venv: str = ".venv", load=loads) -> list[str]:
     return problems
 
 
-def reachable(url: str, timeout: float = 5.0) -> bool:
-    """True when a package index answers at ``url`` within ``timeout`` seconds."""
-    try:
-        with urllib.request.urlopen(url.rstrip("/") + "/torch/", timeout=timeout):
-            return True
-    except (OSError, ValueError):
-        return False
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=".venv", help="where the virtual environment is or will be")
     parser.add_argument("--apt", action="store_true", help="print only the missing apt packages, in one line")
-    parser.add_argument(
-        "--reachable", metavar="URL", help="print URL if a package index answers there, else nothing"
-    )
     arguments = parser.parse_args(argv)
-    if arguments.reachable is not None:
-        print(arguments.reachable if arguments.reachable and reachable(arguments.reachable) else "")
-        return 0
     if arguments.apt:
         print(" ".join(sorted(missing_packages())))
         return 0

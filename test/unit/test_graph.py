@@ -53,6 +53,9 @@ def test_the_run_fixes_task_seed_and_folders(arguments, tmp_path):
             assert spec.parameters["checkpoint_dir"] == str(tmp_path / "checkpoint")
     assert graph.node("policy_controller").parameters["max_steps"] == 123
     assert graph.node("monitor").parameters["max_steps"] == 123
+    default = train_sim(arguments())
+    for key, node in (("max_steps", "policy_controller"), ("max_ratings", "sac_learner")):
+        assert default.node("monitor").parameters[key] == default.node(node).parameters[key]
     assert graph.node("vlm_rater").parameters["ledger"] == str(tmp_path / "ledger.sqlite")
     port = graph.node(STANDIN).parameters["port"]
     assert graph.node("vlm_rater").parameters["base_url"] == f"http://127.0.0.1:{port}/v1"

@@ -62,7 +62,7 @@ class RunDirectory:
             raise ConfigError(f"--out {self.path}: cannot write there: {error.strerror or error}") from error
 
     def _refuse_used(self) -> None:
-        used = [name for name in TRACES if any(self.path.glob(name))]
+        used = [name.removesuffix("/*") for name in TRACES if any(self.path.glob(name))]
         if used:
             self.close()
             raise ConfigError(

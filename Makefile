@@ -23,7 +23,7 @@ help:
 	@echo "make setup | lint | clean"
 
 preflight:
-	@$(PYTHON) erl_vlm_ros/preflight.py --venv $(VENV)
+	@$(PYTHON) erl_vlm_ros/preflight.py --venv $(VENV) --need-mb $(if $(TORCH_INDEX),2500,6000)
 
 setup: $(READY)
 

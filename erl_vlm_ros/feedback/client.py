@@ -32,9 +32,7 @@ class GaveUp(Exception):
 class _Failure(Exception):
     """One failed attempt."""
 
-    def __init__(
-        self, reason: str, retry: bool = True, charged: bool = False, wait_s: float | None = None
-    ) -> None:
+    def __init__(self, reason: str, retry: bool = True, charged: bool = False, wait_s: float | None = None) -> None:
         super().__init__(reason)
         self.reason, self.retry, self.charged, self.wait_s = reason, retry, charged, wait_s
 
@@ -95,9 +93,7 @@ class ChatClient:
             page = await asyncio.wait_for(self._openai.models.list(), self._timeout_s)
             return [model.id for model in page.data or []]
         except (asyncio.TimeoutError, openai.APITimeoutError):
-            raise ConfigError(
-                f"no answer from base_url {self.base_url} within {self._timeout_s:g} s; {mend}"
-            ) from None
+            raise ConfigError(f"no answer from base_url {self.base_url} within {self._timeout_s:g} s; {mend}") from None
         except openai.APIConnectionError as error:
             cause = type(error.__cause__).__name__
             raise ConfigError(f"base_url {self.base_url} cannot be reached ({cause}); {mend}") from None
@@ -131,9 +127,7 @@ class ChatClient:
                 self.structured = False  # the endpoint knows no JSON schema: ask in plain text from now on
                 return await self._attempt(request)
             reason = "rate_limit" if status == 429 else f"http_{status}"
-            raise _Failure(
-                reason, status in _RETRY_STATUS or status >= 500, wait_s=_retry_after(error)
-            ) from None
+            raise _Failure(reason, status in _RETRY_STATUS or status >= 500, wait_s=_retry_after(error)) from None
         except openai.APIConnectionError as error:
             unsent = type(error.__cause__).__name__.startswith("Connect")
             raise _Failure("connection" if unsent else "cut", charged=not unsent) from None

@@ -39,9 +39,7 @@ class RaterConfig:
                 f"base_url must be an http(s) address such as http://127.0.0.1:8000/v1, got '{self.base_url}'"
             )
         if url.username or url.password or url.query:
-            raise ConfigError(
-                "base_url must not hold a key, password or query; name the key's variable in api_key_env"
-            )
+            raise ConfigError("base_url must not hold a key, password or query; name the key's variable in api_key_env")
         if not self.model:
             raise ConfigError("model must name a model of the endpoint")
         ranges = {

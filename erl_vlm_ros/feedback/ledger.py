@@ -117,7 +117,7 @@ class Ledger:
     # -- reading -----------------------------------------------------------------------------------------
 
     def find(self, digest: str, segment_id: str, round_: int) -> Future:
-        """Future of ({stage: Answer} known for a query's content, whether it counts against the budget already).
+        """Future of ({stage: Answer} for a query's content, whether it counts against the budget already).
 
         It counts when the same query of this round was sent before, by a run that was cut off.
         """
@@ -129,8 +129,7 @@ class Ledger:
                 (digest, segment_id, round_),
             ).fetchone()
             rows = db.execute(
-                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s"
-                " FROM answers WHERE hash = ?",
+                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s FROM answers WHERE hash = ?",
                 (digest,),
             )
             return {stage: Answer(*rest) for stage, *rest in rows}, bool(row and row[0])
@@ -153,9 +152,7 @@ class Ledger:
         )
         return self._do(lambda db: db.execute(sql, (task, n_classes)).fetchall()).result()
 
-    def rated_segments(
-        self, task: str | None = None, n_classes: int | None = None
-    ) -> list[tuple[int, RatedSegment]]:
+    def rated_segments(self, task: str | None = None, n_classes: int | None = None) -> list[tuple[int, RatedSegment]]:
         """(round, rated segment) of every query with an outcome, in the order asked; -1 for no rating.
 
         Args:

@@ -46,9 +46,7 @@ class VlmRater:
         if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(
             map(plain_words, self.class_names)
         ):
-            raise ConfigError(
-                f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits"
-            )
+            raise ConfigError(f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits")
         self._prompts = load_prompts(task, self.n_classes, cfg.prompts)
         self._client = ChatClient(
             cfg.base_url,
@@ -141,9 +139,7 @@ class VlmRater:
     async def _rate(self, segment: Segment, round_: int) -> RatedSegment:
         async with self._slots:
             digest, prompts = self._identity(segment)
-            while (
-                digest in self._asking
-            ):  # the same question is on its way: wait, then read it from the ledger
+            while digest in self._asking:  # the same question is on its way: wait, then read it from the ledger
                 await asyncio.shield(self._asking[digest])
             self._asking[digest] = asyncio.get_running_loop().create_future()
             try:
@@ -189,9 +185,7 @@ class VlmRater:
         self._count(rating, reason)
         return RatedSegment(segment, rating, reason)
 
-    async def _stage(
-        self, stage: str, digest: str, known: dict, content: Any, response_format: Any
-    ) -> tuple[str, int]:
+    async def _stage(self, stage: str, digest: str, known: dict, content: Any, response_format: Any) -> tuple[str, int]:
         """(text, attempts) of one stage, from the ledger or from the endpoint and then recorded."""
         answer, attempts = known.get(stage), 0
         if answer is None:
@@ -206,9 +200,7 @@ class VlmRater:
             await _on_disk(self._ledger.add_answer(digest, stage, answer))
             self._counts["tokens_in"] += answer.tokens_in
             self._counts["tokens_out"] += answer.tokens_out
-            self._latency_s += (
-                0.1 * (answer.latency_s - self._latency_s) if self._latency_s else answer.latency_s
-            )
+            self._latency_s += 0.1 * (answer.latency_s - self._latency_s) if self._latency_s else answer.latency_s
         if answer.problem:
             raise NoRating(answer.problem)
         return answer.text, attempts
@@ -252,9 +244,7 @@ class VlmRater:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(LedgerError):
-            await _on_disk(
-                self._ledger.find("", "", 0)
-            )  # answers of cut queries that are still being written
+            await _on_disk(self._ledger.find("", "", 0))  # answers of cut queries that are still being written
         await self._client.close()
 
 

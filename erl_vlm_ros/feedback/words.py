@@ -36,7 +36,5 @@ def segment_words(actions: np.ndarray, task: Task) -> str:
     Args:
         actions: [H, A], the action that led to each frame; the first led to the first frame and is left out.
     """
-    lines = [
-        f"- from image {i} to image {i + 1}: {action_words(actions[i], task)}" for i in range(1, len(actions))
-    ]
+    lines = [f"- from image {i} to image {i + 1}: {action_words(actions[i], task)}" for i in range(1, len(actions))]
     return "\n".join(lines)

@@ -10,6 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+import erl_vlm_ros.sim  # noqa: F401  (chooses the OpenGL back end before mujoco is imported)
+
 pytest.importorskip("mujoco")
 
 from erl_vlm_ros.paths import resource
@@ -74,7 +76,5 @@ def test_the_server_does_not_load_the_simulator():
         "print([m for m in sys.modules if m.split('.')[0] == 'mujoco' "
         "or m in ['erl_vlm_ros.sim.' + n for n in names]])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger keeps what was asked and answered, opens only its own files, and counts the budget."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.ledger import Answer, Ledger, LedgerError
+
+
+def make_segment(name="e0_t1_h2", h=2):
+    rng = np.random.default_rng(h)
+    return Segment(
+        id=name,
+        jpegs=[bytes([65 + i]) * (i + 3) for i in range(h)],
+        proprio=rng.normal(size=(h, 10)).astype(np.float32),
+        actions=rng.normal(size=(h, 3)).astype(np.float32),
+        stamps=np.arange(h) * 10**8,
+    )
+
+
+def add(ledger, digest, segment, round_=0, source="endpoint", task="drawer_open", n=3):
+    return ledger.add_query(digest, segment, round_, source, task, n, "m", {"t": 0}, {"rating": "?"}).result()
+
+
+def test_rated_segments_come_back_whole(tmp_path):
+    segments = [make_segment(f"s{i}", h=1 + i) for i in range(3)]
+    with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
+        for i, segment in enumerate(segments):
+            query = add(ledger, f"h{i}", segment, round_=i)
+            ledger.add_rating(query, i - 1, "refusal" if i == 0 else "", True, 2).result()
+        add(ledger, "open", make_segment("cut_off"))
+    with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
+        back = ledger.rated_segments()
+        assert [(r, s.rating, s.reason) for r, s in back] == [(0, -1, "refusal"), (1, 0, ""), (2, 1, "")]
+        for (_, rated), segment in zip(back, segments):
+            assert rated.segment.id == segment.id
+            assert rated.segment.jpegs == segment.jpegs
+            for name in ("proprio", "actions", "stamps"):
+                value = getattr(rated.segment, name)
+                np.testing.assert_array_equal(value, getattr(segment, name))
+                assert value.dtype == getattr(segment, name).dtype
+        assert len(ledger.rated_segments(task="drawer_open", n_classes=3)) == 3
+        assert ledger.rated_segments(task="other") == []
+        assert sorted(ledger.outcomes("drawer_open", 3)) == [(-1, "refusal", 1), (0, "", 1), (1, "", 1)]
+
+
+def test_budget_counts_what_may_have_been_paid(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        paid = add(ledger, "a", make_segment("a"))
+        ledger.add_rating(paid, 1, "", True, 1).result()
+        unpaid = add(ledger, "b", make_segment("b"))
+        ledger.add_rating(unpaid, -1, "connection", False, 4).result()
+        cached = add(ledger, "c", make_segment("c"), source="ledger")
+        ledger.add_rating(cached, 1, "", False, 0).result()
+        add(ledger, "d", make_segment("d"))  # cut off before its outcome
+        assert ledger.spent() == 2
+        # asking again in the same round finds the row, and what was paid stays paid
+        assert add(ledger, "a", make_segment("a")) == paid
+        ledger.add_rating(paid, 1, "", False, 0).result()
+        assert ledger.spent() == 2
+        assert [ledger.find(h, h, 0).result()[1] for h in "abcd"] == [True, False, False, True]
+        assert ledger.find("a", "a", 1).result() == ({}, False)
+
+
+def test_answers_by_content(tmp_path):
+    answer = Answer("some text", "", "model-x", 10, 20, 0.5)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.find("h", "s", 0).result() == ({}, False)
+        ledger.add_answer("h", "analysis", answer).result()
+        ledger.add_answer("h", "rating", Answer("", "refusal")).result()
+        assert ledger.find("h", "s", 0).result()[0] == {"analysis": answer, "rating": Answer("", "refusal")}
+
+
+@pytest.mark.parametrize("content", [b"this is not a database, but long enough to look at" * 20, None])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "l.sqlite"
+    if content is None:
+        sqlite3.connect(path).execute("CREATE TABLE x (a)").connection.commit()
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="l.sqlite"):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_another_schema_version_is_refused(tmp_path):
+    Ledger(tmp_path / "l.sqlite").close()
+    with sqlite3.connect(tmp_path / "l.sqlite") as db:
+        db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(ConfigError, match=r"l\.sqlite has schema version 99.*version 1"):
+        Ledger(tmp_path / "l.sqlite")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="ledger"):
+        Ledger(tmp_path / "file" / "l.sqlite")
+
+
+def test_failed_writes_are_told_and_closed_ledgers_refuse(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite")
+    add(ledger, "a", make_segment())
+    other = sqlite3.connect(tmp_path / "l.sqlite")
+    other.execute("DROP TABLE answers")
+    other.commit()
+    other.close()
+    with pytest.raises(LedgerError, match=r"l\.sqlite"):
+        ledger.add_answer("a", "rating", Answer("x")).result()
+    assert ledger.spent() == 1  # it goes on where it can
+    ledger.close()
+    ledger.close()
+    with pytest.raises(LedgerError, match="closed"):
+        ledger.spent()
+
+
+def test_commits_are_shared(tmp_path):
+    """Many waiting operations cost few commits: 500 answers take far less than 500 disk syncs."""
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        futures = [ledger.add_answer(f"h{i}", "rating", Answer("x" * 2000)) for i in range(500)]
+        start = time.monotonic()
+        for future in futures:
+            future.result()
+        assert time.monotonic() - start < 5.0
+        assert ledger.find("h499", "", 0).result()[0]
+
+
+def test_a_resolved_future_survives_kill_9(tmp_path):
+    code = f"""
+import sys
+from erl_vlm_ros.feedback.ledger import Answer, Ledger
+ledger = Ledger({str(tmp_path / "l.sqlite")!r})
+for i in range(100_000):
+    ledger.add_answer(f"h{{i}}", "rating", Answer("x")).result()
+    print(i, flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    last = -1
+    for line in process.stdout:
+        last = int(line)
+        if last >= 50:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert all(ledger.find(f"h{i}", "", 0).result()[0] for i in range(last + 1))

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rater over real HTTP: two stages, retries, faults, budget, ledger first, key never shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from erl_vlm_ros.data.segment import Segment, SegmentBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.config import RaterConfig
+from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
+from erl_vlm_ros.feedback.rater import VlmRater
+from erl_vlm_ros.sim.standin_server import FaultConfig, StandinServer
+from erl_vlm_ros.tasks import load_task
+
+
+class CannedMind:
+    """Answers "looks like N" to images and the class of index N mod n to such text; keeps every request."""
+
+    def __init__(self):
+        self.requests, self.lock = [], threading.Lock()
+        self.hook = lambda request: None
+
+    def answer(self, request):
+        with self.lock:
+            self.requests.append(request)
+        forced = self.hook(request)
+        if forced is not None:
+            return forced
+        content = request["messages"][0]["content"]
+        if isinstance(content, list) and not request.get("response_format"):
+            url = content[0]["image_url"]["url"]
+            return f"looks like {len(url)}"
+        names = request["response_format"]["json_schema"]["schema"]["properties"]["rating"]["enum"]
+        return json.dumps({"rating": names[len(str(content)) % len(names)]})
+
+
+def make_batch(count, round_=0, h=1, start=0):
+    segments = []
+    for i in range(start, start + count):
+        jpegs = [b"\xff\xd8" + str(i * 100 + k).encode() for k in range(h)]
+        segments.append(Segment(f"e0_t{i}_h{h}", jpegs, np.zeros((h, 10)), np.ones((h, 3)), np.arange(h)))
+    return SegmentBatch(round_, segments)
+
+
+class Bench:
+    """A canned endpoint, a ledger in a folder, and raters on them."""
+
+    def __init__(self, folder):
+        self.folder, self.mind, self.open = folder, CannedMind(), []
+        self.ledger = Ledger(folder / "ledger.sqlite")
+
+    def serve(self, **options):
+        server = StandinServer(self.mind, **options)
+        server.__enter__()
+        self.open.append(server)
+        return server
+
+    def rater(self, server, **options):
+        defaults = {"timeout_s": 5.0, "backoff_s": 0.01, "n_classes": 3, "max_queries": 10_000}
+        rater = VlmRater(
+            RaterConfig(base_url=server.base_url, **{**defaults, **options}),
+            load_task("drawer_open"),
+            self.ledger,
+        )
+        self.open.append(rater)
+        return rater
+
+    def close(self):
+        for thing in reversed(self.open):
+            thing.close()
+        self.ledger.close()
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def test_two_stages_images_first_then_text_alone(bench):
+    rater = bench.rater(bench.serve())
+    batch = rater.rate_batch(make_batch(1, round_=4, h=2))
+    assert (batch.round, batch.n_classes, batch.requested) == (4, 3, 1)
+    assert batch.rated[0].rating in (0, 1, 2)
+    first, second = bench.mind.requests
+    kinds = [part["type"] for part in first["messages"][0]["content"]]
+    assert kinds == ["image_url", "image_url", "text"]
+    assert first["temperature"] == 0.0
+    assert "from image 1 to image 2: forward 5.0 cm" in first["messages"][0]["content"][2]["text"]
+    assert "response_format" not in first
+    text = second["messages"][0]["content"]
+    assert isinstance(text, str)
+    assert "looks like" in text
+    names = second["response_format"]["json_schema"]["schema"]["properties"]["rating"]["enum"]
+    assert names == ["Bad", "Average", "Good"]
+
+
+def test_one_stage_by_option(bench):
+    rater = bench.rater(bench.serve(), two_stage=False)
+    assert rater.rate_batch(make_batch(3)).valid
+    assert len(bench.mind.requests) == 3
+    assert all(r["response_format"] and len(r["messages"][0]["content"]) == 2 for r in bench.mind.requests)
+
+
+def test_order_is_kept_and_queries_run_at_once(bench):
+    rater = bench.rater(bench.serve(latency_s=0.2), concurrency=16)
+    batch = make_batch(32)
+    start = time.monotonic()
+    done = rater.submit(batch)
+    called = threading.Event()
+    done.add_done_callback(lambda future: called.set())
+    assert not done.done()
+    result = done.result(timeout=20)
+    assert called.wait(2)
+    assert time.monotonic() - start < 6.0  # one after the other would take 12.8 s
+    assert [r.segment.id for r in result.rated] == [s.id for s in batch.segments]
+    assert len(result.valid) == 32
+
+
+def test_an_endpoint_without_schemas_is_remembered(bench):
+    def plain(request):
+        content = request["messages"][0]["content"]
+        return "fine" if isinstance(content, list) else "Average"
+
+    bench.mind.hook = plain
+    server = bench.serve(structured=False)
+    rater = bench.rater(server, concurrency=1)
+    assert [r.rating for r in rater.rate_batch(make_batch(4)).rated] == [1] * 4
+    assert server.requests["bad_request"] == 1
+    assert rater.stats()["structured_output"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("rate_limit", "rate_limit"),
+        ("retry_after", "rate_limit"),
+        ("server_error", "http_500"),
+        ("html_page", "http_502"),
+        ("hang", "timeout"),
+        ("cut", "cut"),
+        ("truncated", "bad_body"),
+        ("refusal", "refusal"),
+        ("empty", "empty"),
+    ],
+)
+def test_every_fault_is_no_rating_with_its_reason(bench, fault, reason):
+    server = bench.serve(faults=FaultConfig(1.0, (fault,), hang_s=1.0))
+    rater = bench.rater(server, max_retries=1, timeout_s=0.4)
+    batch = rater.rate_batch(make_batch(2))
+    assert [(r.rating, r.reason) for r in batch.rated] == [(-1, reason)] * 2
+    assert rater.stats()[f"reason_{reason}"] == 2
+    assert [r.reason for _, r in bench.ledger.rated_segments()] == [reason] * 2
+    paid = fault in ("hang", "cut", "truncated", "refusal", "empty")
+    assert rater.stats()["spent"] == (2 if paid else 0)
+    expected = 2 if fault in ("refusal", "empty") else 4  # an answer is an answer; the rest is tried twice
+    assert server.requests["chat"] == expected
+
+
+@pytest.mark.parametrize("text", ['{"rating": "Splendid"}', '{"rating": ', "Good or Bad", '{"note": "Good"}'])
+def test_unusable_answers_are_no_rating_and_not_asked_again(bench, text):
+    bench.mind.hook = lambda request: text if request.get("response_format") else None
+    rater = bench.rater(bench.serve())
+    batch = rater.rate_batch(make_batch(1))
+    assert batch.rated[0].rating == -1
+    assert batch.rated[0].reason in ("out_of_class", "unreadable")
+    assert len(bench.mind.requests) == 2
+    assert rater.rate_batch(make_batch(1, round_=1)).rated[0].rating == -1  # the same answer, from the ledger
+    assert len(bench.mind.requests) == 2
+
+
+def test_retries_get_through_a_storm(bench):
+    """With 40% transport faults every rating arrives, none is invented, and the truth is unchanged."""
+    calm = bench.rater(bench.serve()).rate_batch(make_batch(60)).rated
+    kinds = ("rate_limit", "server_error", "html_page", "cut", "truncated")
+    stormy = Bench(bench.folder / "storm")
+    server = stormy.serve(faults=FaultConfig(0.4, kinds, seed=1))
+    rated = stormy.rater(server, max_retries=12).rate_batch(make_batch(60)).rated
+    stormy.close()
+    assert [r.rating for r in rated] == [r.rating for r in calm]
+
+
+def test_budget_is_never_exceeded_and_survives_a_restart(bench):
+    server = bench.serve()
+    rater = bench.rater(server, max_queries=5)
+    first = rater.rate_batch(make_batch(8))
+    assert [r.rating >= 0 for r in first.rated].count(True) == 5
+    assert [r.reason for r in first.rated].count("budget") == 3
+    assert server.requests["chat"] == 10
+    assert rater.budget_left == 0
+    rater.close()
+    again = bench.rater(server, max_queries=6)
+    assert again.budget_left == 1
+    assert again.stats()["valid"] == 5
+    second = again.rate_batch(make_batch(8, round_=1))
+    # what the ledger knows is free; one more may be asked
+    assert [r.reason for r in second.rated].count("budget") == 2
+    assert server.requests["chat"] == 12
+
+
+def test_the_same_question_is_paid_once(bench):
+    server = bench.serve(latency_s=0.05)
+    rater = bench.rater(server)
+    batch = make_batch(1)
+    batch.segments += [
+        Segment(f"copy{i}", s.jpegs, s.proprio, s.actions, s.stamps)
+        for i in range(5)
+        for s in batch.segments[:1]
+    ]
+    rated = rater.rate_batch(batch).rated
+    assert len({r.rating for r in rated}) == 1
+    assert server.requests["chat"] == 2
+    assert rater.stats()["from_ledger"] == 5
+    other = bench.rater(server, n_classes=5)  # another question about the same picture
+    other.rate_batch(make_batch(1))
+    assert server.requests["chat"] == 4
+
+
+def test_nothing_is_sent_before_it_is_recorded_and_nothing_told_before_the_answer_is(bench):
+    """Requests find their query in the file; results find their answers there."""
+    import sqlite3
+
+    seen = []
+
+    def look(request):
+        with sqlite3.connect(bench.folder / "ledger.sqlite") as db:
+            queries = db.execute("SELECT COUNT(*) FROM queries").fetchone()[0]
+            answers = db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
+        seen.append((queries, answers))
+
+    bench.mind.hook = look
+    rater = bench.rater(bench.serve(), concurrency=1)
+    rater.rate_batch(make_batch(3))
+    assert seen == [(1, 0), (1, 1), (2, 2), (2, 3), (3, 4), (3, 5)]
+    with sqlite3.connect(bench.folder / "ledger.sqlite") as db:
+        assert db.execute("SELECT COUNT(*) FROM ratings WHERE rating >= 0").fetchone()[0] == 3
+
+
+def test_an_analysis_that_was_paid_is_not_asked_again(bench):
+    """Cut off between the stages: after a restart only the second stage is asked."""
+    bench.mind.hook = lambda request: time.sleep(30) if request.get("response_format") else None
+    server = bench.serve()
+    rater = bench.rater(server)
+    future = rater.submit(make_batch(1))
+    deadline = time.monotonic() + 10
+    while len(bench.mind.requests) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    rater.close()
+    assert future.cancelled() or future.exception(timeout=5)
+    bench.mind.hook = lambda request: None
+    bench.mind.requests.clear()
+    again = bench.rater(bench.serve(), max_queries=1)
+    assert again.stats()["spent"] == 1  # it was counted, and is still, once
+    rated = again.rate_batch(make_batch(2)).rated
+    assert rated[0].rating >= 0
+    assert rated[1].reason == "budget"
+    assert len(bench.mind.requests) == 1
+    assert again.stats()["spent"] == bench.ledger.spent() == 1
+
+
+def test_a_ledger_that_cannot_record_stops_the_round(bench):
+    rater = bench.rater(bench.serve())
+    rater.rate_batch(make_batch(1))
+    bench.ledger.close()
+    with pytest.raises(LedgerError):
+        rater.rate_batch(make_batch(2, start=5))
+    assert len(bench.mind.requests) == 2
+
+
+def test_close_gives_queries_on_their_way_time(bench):
+    rater = bench.rater(bench.serve(latency_s=0.2))
+    future = rater.submit(make_batch(4))
+    time.sleep(0.1)
+    rater.close(grace_s=5.0)
+    assert len(future.result(timeout=1).valid) == 4
+
+
+def test_check_endpoint(bench, monkeypatch):
+    server = bench.serve(api_key="sesame")
+    monkeypatch.setenv("MY_KEY", "wrong")
+    with pytest.raises(ConfigError, match="api_key_env"):
+        bench.rater(server, api_key_env="MY_KEY").check_endpoint()
+    monkeypatch.setenv("MY_KEY", "sesame")
+    assert bench.rater(server, api_key_env="MY_KEY").check_endpoint() == ["stand-in"]
+    address = server.base_url
+    server.close()
+    with pytest.raises(ConfigError, match=f"{address}.*base_url"):
+        bench.rater(server).check_endpoint()
+
+
+def test_a_named_key_that_is_not_set_is_refused_at_start(bench, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
+        bench.rater(bench.serve(), api_key_env="NO_SUCH_KEY")
+
+
+def test_the_key_is_never_shown(bench, monkeypatch, caplog):
+    """Not in logs at any level, not in the ledger, not in statistics, not in errors."""
+    secret = "sk-very-secret-0123456789"
+    monkeypatch.setenv("MY_KEY", secret)
+    caplog.set_level(logging.DEBUG)
+    server = bench.serve(api_key=secret, faults=FaultConfig(0.3, ("server_error", "cut", "refusal"), seed=3))
+    rater = bench.rater(server, api_key_env="MY_KEY")
+    batch = rater.rate_batch(make_batch(10))
+    wrong = bench.rater(bench.serve(api_key="another"), api_key_env="MY_KEY", max_retries=0)
+    refused = wrong.rate_batch(make_batch(2, start=50))
+    assert {r.reason for r in refused.rated} == {"http_401"}
+    with pytest.raises(ConfigError) as caught:
+        wrong.check_endpoint()
+    shown = caplog.text + repr(rater.cfg) + repr(rater.stats()) + repr(batch) + str(caught.value)
+    assert secret not in shown
+    rater.close()
+    bench.ledger.close()
+    for path in bench.folder.iterdir():
+        assert secret.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "localhost:8000"},
+        {"base_url": "http://user:secret@host/v1"},
+        {"concurrency": 0},
+        {"n_classes": 6},
+        {"n_classes": 1},
+        {"timeout_s": 0.0},
+        {"max_retries": -1},
+        {"temperature": 3.0},
+        {"model": ""},
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        RaterConfig(**options)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stand-in's ratings from words: ladders, error rates, kinds of view, prompts it understands."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.parsing import parse_rating, rating_schema
+from erl_vlm_ros.feedback.prompts import load_prompts
+from erl_vlm_ros.sim import standin_words as words
+from erl_vlm_ros.sim.standin_mind import BadRequest, Mind, MindConfig
+from erl_vlm_ros.tasks import load_task
+
+
+@cache
+def prompts_of(task, n):
+    return load_prompts(load_task(task), n), load_task(task).class_names(n)
+
+
+def ask(mind, text, n, task="drawer_open", structured=True):
+    prompts, names = prompts_of(task, n)
+    request = {"messages": [{"role": "user", "content": prompts.rating(1, text)}]}
+    if structured:
+        request["response_format"] = rating_schema(names)
+    answer = mind.answer(request)
+    assert structured == answer.startswith("{")
+    return parse_rating(answer, names)
+
+
+def drawer(opening, tool=(0.4, 0.0, 0.2), away=0.2):
+    return words.describe_drawer(opening, (0.45, 0.0, 0.1), tool, away)
+
+
+def random_views(count, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        tool = rng.uniform([0.3, -0.15, 0.05], [0.6, 0.15, 0.3])
+        yield drawer(rng.uniform(0, 0.2), tool, rng.uniform(0, 0.3))
+
+
+def test_the_drawers_ladder():
+    limits = words.scene.DRAWER.limits
+    mind = Mind(MindConfig())
+    views = [
+        drawer(0.0, away=limits.near + 0.01),
+        drawer(0.0, away=limits.near - 0.01),
+        drawer(limits.crack + 0.001),
+        drawer(limits.half + 0.001),
+        drawer(limits.done + 0.001),
+    ]
+    for n in (2, 3, 4, 5):
+        assert [ask(mind, view, n) for view in views] == list(words.MERGE[n])
+        assert [ask(mind, view, n, structured=False) for view in views] == list(words.MERGE[n])
+
+
+def test_the_other_ladders():
+    sweep = words.scene.SWEEP.limits
+    views = [
+        words.describe_sweep((0.4, 0, 0.04), zone, (0.3, 0, 0.1), away)
+        for zone, away in (
+            (sweep.approached + 0.01, sweep.near + 0.01),
+            (sweep.approached + 0.01, sweep.near - 0.01),
+            (sweep.approached - 0.01, 0.2),
+            (sweep.edge - 0.01, 0.2),
+            (sweep.done - 0.01, 0.2),
+        )
+    ]
+    mind = Mind(MindConfig())
+    assert [ask(mind, view, 5, "sweep_into") for view in views] == [0, 1, 2, 3, 4]
+    phrases = (
+        "stands on the table", "stands on the table between the fingers", "is off the table, between the fingers",
+        "is over the plate, between the fingers", "rests on the plate and the gripper has let it go",
+    )  # fmt: skip
+    views = [words.describe_pick((0.4, 0, 0.04), phrase, (0.4, 0, 0.1), 0.045) for phrase in phrases]
+    assert [ask(mind, view, 5, "pick_place") for view in views] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_not_visible_is_rated_from_what_is():
+    mind = Mind(MindConfig())
+    assert ask(mind, words.describe_drawer(None, None, (0.4, 0, 0.1), None), 5) == 0
+    assert ask(mind, words.describe_drawer(0.1, (0.4, 0, 0.1), None, None), 5) == 3
+    assert ask(mind, words.describe_sweep(None, None, None, None), 5, "sweep_into") == 0
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_independent_errors_have_their_rate_and_every_other_class(n):
+    views = list(random_views(1500))
+    truth = np.array([ask(Mind(MindConfig()), v, n) for v in views])
+    noisy = Mind(MindConfig(error_rate=0.2, seed=4))
+    rated = np.array([ask(noisy, v, n) for v in views])
+    wrong = rated != truth
+    assert abs(wrong.mean() - 0.2) < 0.035  # 3.4 standard errors
+    offsets = np.bincount((rated - truth)[wrong] % n, minlength=n)[1:]
+    assert offsets.min() > 0.6 * wrong.sum() / (n - 1)
+    # the same question gets the same answer in any order; another seed errs elsewhere
+    assert [ask(noisy, v, n) for v in reversed(views[:50])] == list(reversed(rated[:50]))
+    other = np.array([ask(Mind(MindConfig(error_rate=0.2, seed=5)), v, n) for v in views])
+    both = (wrong & (other != truth)).mean()
+    assert both < 0.08
+
+
+def test_another_wording_gets_an_error_of_its_own():
+    mind = Mind(MindConfig(error_rate=0.5, seed=1))
+    views = list(random_views(300))
+    plain = np.array([ask(mind, v, 5) for v in views])
+    worded = np.array([ask(mind, "Looking closer: " + v, 5) for v in views])
+    assert 0.35 < (plain != worded).mean() < 0.9
+
+
+def test_systematic_errors_belong_to_kinds_of_view():
+    views = list(random_views(4000))
+    truth = np.array([ask(Mind(MindConfig()), v, 5) for v in views])
+    mind = Mind(MindConfig(systematic_rate=0.2, seed=2))
+    wrong = np.array([ask(mind, v, 5) for v in views]) != truth
+    cells: dict[str, list[bool]] = {}
+    for view, bad in zip(views, wrong):
+        cells.setdefault(words.cell("drawer_open", view), []).append(bool(bad))
+    assert len(cells) > 200
+    assert all(len(set(bad)) == 1 for bad in cells.values())  # always or never
+    share = np.mean([bad[0] for bad in cells.values()])
+    assert abs(share - 0.2) < 0.06
+    # and in the same direction within a cell
+    rated = {v: ask(mind, v, 5) for v in views[:200]}
+    assert rated == {v: ask(mind, v, 5) for v in views[:200]}
+
+
+def test_cells_are_eight_centimetres_wide():
+    near = [drawer(0.01, (0.405, 0.01, 0.165)), drawer(0.02, (0.41, 0.03, 0.17)), drawer(0.01, (0.49, 0.01, 0.165))]
+    cells = [words.cell("drawer_open", text) for text in near]
+    assert cells[0] == cells[1] != cells[2]
+
+
+def test_the_task_is_read_from_the_prompt():
+    for name in ("drawer_open", "sweep_into", "pick_place"):
+        task = load_task(name)
+        prompts = load_prompts(task, 5)
+        for text in (prompts.analysis(1), prompts.rating(1, "nothing"), prompts.one_stage(1)):
+            assert words.task_of(text) == name
+    assert words.task_of("tell me a joke") is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"messages": []},
+        {"messages": [{"role": "user", "content": "tell me a joke"}]},
+        {"messages": [{"role": "user", "content": "open the drawer"}]},
+        {"messages": [{"role": "user", "content": [{"type": "audio"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y.jpg"}}]}]},
+    ],
+)
+def test_requests_without_sense_are_refused(request_):
+    with pytest.raises(BadRequest):
+        Mind(MindConfig()).answer(request_)
+
+
+@pytest.mark.parametrize("options", [{"error_rate": 1.5}, {"systematic_rate": -0.1}, {"task": "juggle"}])
+def test_wrong_options_are_refused_by_name(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        MindConfig(**options)
+
+
+def test_plain_text_classes_are_found_in_the_shipped_prompts():
+    names = load_task("sweep_into").class_names(4)
+    content = load_prompts(load_task("sweep_into"), 4).rating(1, words.describe_sweep(None, None, None, None))
+    assert Mind(MindConfig()).answer({"messages": [{"role": "user", "content": content}]}) == names[0]
+    json.dumps(names)

@@ -239,10 +239,18 @@ def _report(outcome: Outcome, prepared: Prepared) -> None:
     reached = 0 if summary is None else summary["env_steps"]
     if any((path / "checkpoint").glob("*.safetensors")):
         further = f" --max-steps {max(2 * max_steps, 1)}" if reached >= max_steps else ""
-        print(f"continue: erl-vlm run train_sim --resume {where}{further}")
+        print(f"continue: {_command()} run train_sim --resume {where}{further}")
         if summary is not None and summary["success_rate"] is not None:
-            print(f"evaluate: erl-vlm evaluate {where} --episodes 20 --seed 1000")
+            print(f"evaluate: {_command()} evaluate {where} --episodes 20 --seed 1000")
     sys.stdout.flush()
+
+
+def _command() -> str:
+    """How to call this program again from here."""
+    if shutil.which("erl-vlm"):
+        return "erl-vlm"
+    script = Path(sys.argv[0])
+    return str(_short(script.resolve())) if script.name == "erl-vlm" else f"{sys.executable} -m erl_vlm_ros.cli"
 
 
 def _result(summary: dict[str, Any]) -> str:

@@ -37,6 +37,8 @@ class LiveLine:
         now = time.monotonic()
         if self._terminal:
             width = shutil.get_terminal_size().columns
+            if len(line) >= width:
+                line = format_line(progress)  # without the classes' names
             if line != self._shown:
                 self._stream.write("\r\x1b[K" + line[: width - 1])
                 self._stream.flush()

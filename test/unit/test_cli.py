@@ -79,7 +79,8 @@ def test_a_refused_start_leaves_the_directory_usable(tmp_path, started):
     assert main([*RUN, "--out", out]) == 0
 
 
-def test_what_a_run_prints(capsys, tmp_path, started):
+def test_what_a_run_prints(capsys, tmp_path, started, monkeypatch):
+    monkeypatch.setattr(session.shutil, "which", lambda name: f"/usr/bin/{name}")
     out = tmp_path / "run"
     assert main([*RUN, "--out", str(out), "--max-steps", "100"]) == 0
     text = capsys.readouterr().out
@@ -87,6 +88,15 @@ def test_what_a_run_prints(capsys, tmp_path, started):
     assert f"erl-vlm run train_sim --resume {out} --max-steps 200" in text
     assert f"erl-vlm evaluate {out} --episodes 20 --seed 1000" in text
     assert started[0].node("policy_controller").parameters["max_steps"] == 100
+
+
+def test_the_printed_command_works_without_an_active_environment(monkeypatch, tmp_path):
+    monkeypatch.setattr(session.shutil, "which", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv" / "bin" / "erl-vlm")])
+    assert session._command() == ".venv/bin/erl-vlm"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/cli.py"])
+    assert session._command() == f"{sys.executable} -m erl_vlm_ros.cli"
 
 
 def test_resume_keeps_task_seed_and_settings(tmp_path, started):

@@ -123,6 +123,15 @@ def test_reference_page_is_current():
     assert reference.PAGE.read_text() == reference.page(), "run: python -m erl_vlm_ros.reference"
 
 
+def test_every_topic_and_service_is_documented():
+    from erl_vlm_ros.ros import names
+
+    page = (ROOT / "docs" / "topics.md").read_text()
+    for key, value in vars(names).items():
+        if key.isupper():
+            assert f"`{value}`" in page, f"docs/topics.md lacks {value}"
+
+
 def test_constraints_cover_the_requirements(monkeypatch):
     keywords = setup_keywords(monkeypatch)
     wanted = [

@@ -7,7 +7,9 @@ from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.data.observation import EE_SLICE, OBSERVATION_DIM, build_observation
 from erl_vlm_ros.tasks import load_task
 
-TASK = load_task("drawer_open")
+TASK = dataclasses.replace(
+    load_task("drawer_open"), workspace_min=(0.2, -0.3, 0.03), workspace_max=(0.66, 0.3, 0.4), goal=(0.36, 0.0, 0.11)
+)
 
 
 class Still:

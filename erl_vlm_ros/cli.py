@@ -67,11 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[arguments.command](arguments)
     except ConfigError as error:
-        print(f"erl-vlm: {error}", file=sys.stderr)
+        print(f"erl-vlm: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_CONFIG
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stderr.close()
+        return EXIT_FAILED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"erl-vlm: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
 
 

@@ -23,6 +23,7 @@ from erl_vlm_ros.overlay import EVERY_NODE, Overrides, check, read_parameter_fil
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import resolve
+from erl_vlm_ros.rundir import atomic_write
 from erl_vlm_ros.tasks import Task, load_task
 
 _BUDGET = ("max_steps", "max_ratings")
@@ -100,7 +101,7 @@ class Graph:
         for spec in self.nodes:
             path = folder / f"{spec.name}.yaml"
             content = {spec.name: {"ros__parameters": spec.parameters}}
-            path.write_text(yaml.safe_dump(content, sort_keys=True), encoding="utf-8")
+            atomic_write(path, yaml.safe_dump(content, sort_keys=True))  # a resumed run reads it
             nodes.append(replace(spec, parameters_file=str(path)) if spec.ros else spec)
         return replace(self, nodes=tuple(nodes))
 
@@ -174,6 +175,8 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
     if absent:
         raise ConfigError(f"--set {absent[0]}...: {name} has no node {absent[0]}; it has {', '.join(names)}")
     stored = _stored(name, arguments, task)
+    if arguments.source is not None:
+        _require_files(arguments.source / "config", stored, [n for n in names if n not in _OPTIONAL])
     for origin, layer in (*stored, ("--set", arguments.overrides)):
         check(layer, origin)
     layers = [layer for _, layer in stored]
@@ -225,6 +228,14 @@ def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, O
         return [(str(f), read_parameter_file(f)) for f in files if f.stem in PARAMETERS]
     source = resource(f"config/{name}.yaml")
     return [(str(source), read_parameter_file(source)), (f"{task.path}: parameters", task.parameters)]
+
+
+def _require_files(folder: Path, stored: list[tuple[str, Overrides]], names: list[str]) -> None:
+    """A run goes on with the parameters it had: defaults must not step in for a lost file. ConfigError."""
+    found = {node for _, layer in stored for node, values in layer.items() if values}
+    lost = [str(folder / f"{name}.yaml") for name in names if name not in found]
+    if lost:
+        raise ConfigError(f"{lost[0]} is missing or empty: restore this run's parameters, or start a new run")
 
 
 def has_display() -> bool:

@@ -26,7 +26,7 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     out = {}
     for node, body in raw.items() if isinstance(raw, dict) else [("", None)]:

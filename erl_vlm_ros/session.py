@@ -24,6 +24,7 @@ from erl_vlm_ros.runner import Domain, Outcome, Supervisor, node_environment, su
 from erl_vlm_ros.tasks import load_task
 
 TASK_COPY = "config/task.yaml"
+FULL_DISK_BYTES = 1_000_000
 _FILES = (
     "summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard",
     "checkpoint",
@@ -222,6 +223,8 @@ def _explain(outcome: Outcome, path: Path) -> None:
         print(f"{outcome.failed} ended with status {outcome.status}; its last lines:", file=sys.stderr)
         print("\n".join(f"    {line}" for line in outcome.tail.splitlines()), file=sys.stderr)
         print(f"all logs: {path / 'logs'}", file=sys.stderr, flush=True)
+        if shutil.disk_usage(path).free < FULL_DISK_BYTES:  # then the logs may end early, too
+            print(f"the disk that holds {path} is full: make room there, then continue", file=sys.stderr, flush=True)
 
 
 def _report(outcome: Outcome, prepared: Prepared) -> None:

@@ -85,8 +85,8 @@ def load_task(name_or_path: str | Path) -> Task:
         path = resource(f"config/tasks/{name_or_path}.yaml")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     return parse_task(raw, str(path))
 
 

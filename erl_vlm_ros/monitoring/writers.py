@@ -29,7 +29,11 @@ class CsvWriter:
         for name, value in values.items():
             if math.isfinite(value):
                 self._csv.writerow((f"{wall_s:.2f}", env_steps, node, name, f"{value:.8g}"))
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            error.filename = self._file.name  # a failed write does not say to which file
+            raise
 
     def close(self) -> None:
         """Close the file."""

@@ -7,6 +7,8 @@ and a node could then neither send its last zeros nor save.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -27,6 +29,7 @@ from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import declare, namespace
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BaseNode(Node):
@@ -74,8 +77,8 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
             spin_until(stop, executor)
         except ExternalShutdownException:
             pass
-        except BaseException:
-            _stop_quietly(node)
+        except BaseException as error:
+            _stop_quietly(node, error)
             raise
         node.on_stop()
         return 0
@@ -106,25 +109,37 @@ def _catch_signals(stop: Future) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _stop_quietly(node: BaseNode) -> None:
+def _stop_quietly(node: BaseNode, failure: BaseException) -> None:
     """Send zeros and save even after a failure, without hiding the failure."""
     try:
         node.on_stop()
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if not (_mendable(error) and _mendable(failure)):  # a disk that is full is full for the saving too
+            _tell(node.get_name(), error)
+
+
+def _mendable(error: BaseException) -> bool:
+    """Whether the message alone tells a user what to mend: a wrong configuration, or no room to write."""
+    # By name: their modules pull in torch and sqlite, and not every node loads them.
+    storage = type(error).__name__ in ("CheckpointError", "LedgerError")
+    return storage or isinstance(error, ConfigError) or getattr(error, "errno", None) in _NO_ROOM
 
 
 def _report(name: str, error: Exception) -> int:
-    """One line for what a user can mend, a traceback for the rest."""
-    checkpoint = sys.modules.get("erl_vlm_ros.data.checkpoint")  # not imported here: it pulls in torch
-    mendable = isinstance(error, ConfigError)
-    if mendable or (checkpoint is not None and isinstance(error, checkpoint.CheckpointError)):
-        print(f"erl_vlm_ros: {name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        return 2 if mendable else 1
-    traceback.print_exc()
-    print(
-        f"erl_vlm_ros: {name}: stopped by an error: {type(error).__name__}: {error}",
-        file=sys.stderr,
-        flush=True,
-    )
-    return 1
+    """Tell what ended the node; returns its exit status."""
+    _tell(name, error)
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def _tell(name: str, error: Exception) -> None:
+    """One line for what a user can mend, a traceback before it for the rest."""
+    lines = []
+    if isinstance(error, OSError) and _mendable(error):
+        text = f"cannot write {error.filename or 'a file'}: {error.strerror}; free some disk space"
+    elif _mendable(error):
+        text = " ".join(str(error).split())
+    else:
+        lines = traceback.format_exception(error)
+        text = f"stopped by an error: {type(error).__name__}: {error}"
+    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+        print("".join(lines) + f"erl_vlm_ros: {name}: {text}", file=sys.stderr, flush=True)

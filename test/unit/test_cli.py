@@ -58,6 +58,7 @@ def refused(capsys, arguments, *words):
         (["--max-steps", "0"], ["--max-steps"]),
         (["--resume", "absent"], ["absent", "no run"]),
         (["--seed", "-1"], ["seed"]),
+        (["--set", "sac_learner.seed=[1"], ["--set", "YAML"]),
     ],
 )
 def test_bad_arguments(capsys, tmp_path, monkeypatch, started, arguments, words):
@@ -77,6 +78,26 @@ def test_a_refused_start_leaves_the_directory_usable(tmp_path, started):
     out = str(tmp_path / "run")
     assert main([*RUN, "--out", out, "--set", "sac_learner.bad=1"]) == 2
     assert main([*RUN, "--out", out]) == 0
+
+
+@pytest.mark.parametrize("file", ["config/sac_learner.yaml", "config/task.yaml", "config/run.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe: {", b"a: [1,"])
+def test_damaged_files_of_a_run_that_is_continued(capsys, tmp_path, started, file, content):
+    assert main([*RUN, "--out", str(tmp_path / "run")]) == 0
+    (tmp_path / "run" / file).write_bytes(content)
+    capsys.readouterr()
+    refused(capsys, [*RUN, "--resume", str(tmp_path / "run")], str(tmp_path / "run" / file))
+    assert len(started) == 1 and (tmp_path / "run" / file).read_bytes() == content
+
+
+def test_a_disk_that_fills_up_while_starting(capsys, tmp_path, started, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert main([*RUN, "--out", str(tmp_path / "run")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "run.json" in err and "No space left" in err
 
 
 def test_what_a_run_prints(capsys, tmp_path, started, monkeypatch):

@@ -107,6 +107,31 @@ def test_written_parameters_are_read_back_by_a_resumed_run(arguments, tmp_path):
     assert first.node("sac_learner").parameters["resume"] is False
 
 
+@pytest.mark.parametrize("content", [None, b"", b"sac_learner: {ros__parameters: {seed: \xff}}"])
+def test_a_run_does_not_go_on_with_defaults_in_place_of_a_damaged_file(arguments, tmp_path, content):
+    (tmp_path / "config").mkdir()
+    train_sim(arguments()).write_parameters(tmp_path / "config")
+    file = tmp_path / "config" / "sac_learner.yaml"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"sac_learner\.yaml"):
+        train_sim(arguments(source=tmp_path))
+
+
+def test_a_full_disk_leaves_the_parameter_files_of_a_run(arguments, tmp_path, monkeypatch):
+    (tmp_path / "config").mkdir()
+    graph = train_sim(arguments())
+    graph.write_parameters(tmp_path / "config")
+    before = (tmp_path / "config" / "sac_learner.yaml").read_text()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="yaml"):
+        graph.write_parameters(tmp_path / "config")
+    assert (tmp_path / "config" / "sac_learner.yaml").read_text() == before
+
+
 def test_commands(arguments, tmp_path):
     (tmp_path / "config").mkdir()
     graph = train_sim(

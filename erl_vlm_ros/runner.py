@@ -79,7 +79,7 @@ class Supervisor:
             stderr=subprocess.STDOUT,
             env=self.environment,
             start_new_session=True,  # Ctrl-C reaches the nodes through stop() only
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
     def _await_ready(self, spec: NodeSpec) -> None:
@@ -145,8 +145,8 @@ class Supervisor:
             return f"(no log: {error})"
 
 
-def _die_with_parent() -> None:
-    # A killed runner must not leave an arm moving: the kernel then ends the nodes.
+def die_with_parent() -> None:
+    """For Popen's preexec_fn. A killed runner must not leave an arm moving: the kernel then ends the nodes."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

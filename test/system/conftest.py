@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from system_helpers import command, environment
 
+from erl_vlm_ros.runner import die_with_parent
+
 pytest.importorskip("rclpy")
 pytest.importorskip("mujoco")
 
@@ -46,6 +48,7 @@ def start():
             env=environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=die_with_parent,
         )
         started.append(process)
         return process

@@ -55,9 +55,7 @@ def look(
         _CELLS,
     )
     # the middle of what is visible, brought down to the block's height
-    middle = np.array(
-        [(cols.mean() - eye.centre[0]) / eye.focal, (rows.mean() - eye.centre[1]) / eye.focal, 1.0]
-    )
+    middle = np.array([(cols.mean() - eye.centre[0]) / eye.focal, (rows.mean() - eye.centre[1]) / eye.focal, 1.0])
     ray = middle @ eye.rotation
     at = eye.position + (height - eye.position[2]) / min(ray[2], -1e-3) * ray
     starts = [np.array([at[0], at[1], yaw]) for yaw in (0.0, np.pi / 6, np.pi / 3)]

@@ -24,20 +24,26 @@ from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
 from erl_vlm_ros.tasks import load_task
 
 
-def rate_frames(mind: Mind, task_name: str, n: int, frames: list[TrueFrame]) -> np.ndarray:
-    """Classes int64 [N] that the stand-in gives, asked in two stages with the shipped prompts."""
+def analyse(mind: Mind, task_name: str, frames: list[TrueFrame]) -> list[str]:
+    """Stage 1 for every frame, asked with the shipped prompt; it is the same for all numbers of classes."""
+    task = load_task(task_name)
+    text = {"type": "text", "text": load_prompts(task, task.n_classes).analysis(1)}
+    out = []
+    for frame in frames:
+        url = "data:image/jpeg;base64," + base64.b64encode(frame.jpeg).decode()
+        content = [{"type": "image_url", "image_url": {"url": url}}, text]
+        out.append(mind.answer({"messages": [{"role": "user", "content": content}]}))
+    return out
+
+
+def rate(mind: Mind, task_name: str, n: int, analyses: list[str]) -> np.ndarray:
+    """Stage 2 for every analysis: classes int64 [N]."""
     task = load_task(task_name)
     prompts, names = load_prompts(task, n), task.class_names(n)
-    out = np.empty(len(frames), np.int64)
-    for i, frame in enumerate(frames):
-        url = "data:image/jpeg;base64," + base64.b64encode(frame.jpeg).decode()
-        content = [
-            {"type": "image_url", "image_url": {"url": url}},
-            {"type": "text", "text": prompts.analysis(1)},
-        ]
-        analysis = mind.answer({"messages": [{"role": "user", "content": content}]})
-        question = {"messages": [{"role": "user", "content": prompts.rating(1, analysis)}]}
-        out[i] = parse_rating(mind.answer({**question, "response_format": rating_schema(names)}), names)
+    out = np.empty(len(analyses), np.int64)
+    for i, analysis in enumerate(analyses):
+        messages = [{"role": "user", "content": prompts.rating(1, analysis)}]
+        out[i] = parse_rating(mind.answer({"messages": messages, "response_format": rating_schema(names)}), names)
     return out
 
 
@@ -48,9 +54,7 @@ def confusion(truth: np.ndarray, rated: np.ndarray, n: int) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    p = argparse.ArgumentParser(
-        prog="python -m erl_vlm_ros.sim.standin_check", description=__doc__.split("\n")[0]
-    )
+    p = argparse.ArgumentParser(prog="python -m erl_vlm_ros.sim.standin_check", description=__doc__.split("\n")[0])
     p.add_argument("--task", default="drawer_open")
     p.add_argument("--frames", type=int, default=600)
     p.add_argument("--classes", default="2,3,4,5")
@@ -63,12 +67,13 @@ def main(argv: list[str] | None = None) -> int:
         mind = Mind(MindConfig(args.error_rate, args.systematic_rate, args.seed))
         frames = collect_frames(args.task, args.frames, args.seed, args.size)
         report: dict[str, object] = {"task": args.task, "frames": args.frames, "size": args.size}
+        start = time.process_time()
+        analyses = analyse(mind, args.task, frames)
+        report["cpu_ms"] = round(1000 * (time.process_time() - start) / len(frames), 2)
         for n in map(int, args.classes.split(",")):
-            start = time.process_time()
-            rated = rate_frames(mind, args.task, n, frames)
+            rated = rate(mind, args.task, n, analyses)
             matrix = confusion(np.array([f.classes[n] for f in frames]), rated, n)
             report[f"accuracy_{n}"] = round(float(np.trace(matrix) / matrix.sum()), 4)
-            report["cpu_ms"] = round(1000 * (time.process_time() - start) / len(frames), 2)
             print(f"{args.task}, n = {n}: accuracy {report[f'accuracy_{n}']:.3f}\n{matrix}")
     except ConfigError as error:
         print(f"standin_check: {error}", file=sys.stderr)

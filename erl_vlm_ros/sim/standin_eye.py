@@ -35,9 +35,7 @@ def _drawer(eye: View, seen: np.ndarray) -> str:
     away = None
     if tool is not None:
         offset = tool - drawer.handle
-        offset[1] -= np.clip(
-            offset[1], -scene.DRAWER.limits.handle_half_length, scene.DRAWER.limits.handle_half_length
-        )
+        offset[1] -= np.clip(offset[1], -scene.DRAWER.limits.handle_half_length, scene.DRAWER.limits.handle_half_length)
         away = float(np.linalg.norm(offset))
     return standin_words.describe_drawer(drawer.opening, drawer.handle, tool, away)
 
@@ -79,9 +77,7 @@ def _pick(eye: View, seen: np.ndarray) -> str:
     where = min(places, key=lambda k: places[k].loss - (0.5 if k == "held" else 0.0))
     block = places[where].position
     between = tool is not None and np.linalg.norm(block - tool) < scene.PICK.limits.near
-    over = (
-        np.hypot(*(block[:2] - scene.PICK.plate)) < scene.PICK.limits.above and block[2] - half > top - 0.005
-    )
+    over = np.hypot(*(block[:2] - scene.PICK.plate)) < scene.PICK.limits.above and block[2] - half > top - 0.005
     if (
         over
         and (where == "plate" or block[2] < top + half + scene.PICK.limits.settled)

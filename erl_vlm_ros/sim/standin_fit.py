@@ -26,10 +26,7 @@ class Fields:
     def of(self, picture: np.ndarray) -> np.ndarray:
         """Float32 [labels * cells^2] of a label picture."""
         size = (self._cells, self._cells)
-        parts = [
-            cv2.resize((picture == k) * self._weight, size, interpolation=cv2.INTER_AREA)
-            for k in self._labels
-        ]
+        parts = [cv2.resize((picture == k) * self._weight, size, interpolation=cv2.INTER_AREA) for k in self._labels]
         return np.concatenate(parts).ravel()
 
     def error(self, picture: np.ndarray) -> np.ndarray:

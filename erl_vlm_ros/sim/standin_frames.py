@@ -22,9 +22,7 @@ class TrueFrame:
     classes: dict[int, int]
 
 
-def collect_frames(
-    task: str, count: int, seed: int = 0, size: int = 128, quality: int = 90
-) -> list[TrueFrame]:
+def collect_frames(task: str, count: int, seed: int = 0, size: int = 128, quality: int = 90) -> list[TrueFrame]:
     """``count`` frames of episodes that wander between waypoints, do the task for a while, and wander again.
 
     Every third frame is kept, so that neighbours differ. One episode in four only wanders; half of the
@@ -47,9 +45,7 @@ def collect_frames(
             else:
                 if point is None or np.linalg.norm(point - state.ee_position) < 0.03 or rng.random() < 0.08:
                     near = rng.random() < 0.5
-                    point = (
-                        state.object_position + rng.normal(0.0, 0.06, 3) if near else rng.uniform(low, high)
-                    )
+                    point = state.object_position + rng.normal(0.0, 0.06, 3) if near else rng.uniform(low, high)
                     width = MAX_WIDTH * float(config.use_gripper and rng.random() < 0.5)
                 velocity = 10.0 * (point - state.ee_position)
             arm.apply(np.clip(velocity + rng.normal(0.0, noise, 3), -speed, speed), width)

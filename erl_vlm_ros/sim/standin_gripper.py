@@ -17,8 +17,23 @@ from erl_vlm_ros.sim.standin_fit import Fields, Model
 from erl_vlm_ros.sim.standin_vision import ARM, GREEN, TABLE, View, box, cylinder
 
 _ANGLES = np.linspace(0.0, 2 * np.pi, 12, endpoint=False)
-_ROUND = 1.0 / np.cos(np.pi / 12) ** 0.5  # a 12-gon as wide as the circle on average
+# a 12-gon as wide as the circle on average
+_RING = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1) / np.cos(np.pi / 12) ** 0.5
 _BASE = cylinder((0.0, 0.0, 0.0), (0.0, 0.0, 0.2), scene.ARM.base_radii[0])
+_LINK_RADII = np.array(
+    [
+        scene.ARM.base_radii[1],
+        scene.ARM.upper_radius,
+        *scene.ARM.forearm_radii,
+        scene.ARM.wrist_radius,
+        scene.ARM.flange_radius,
+    ]
+)
+# left finger, right finger, palm; the fingers' x depends on their gap
+_HALVES = (scene.ARM.finger_half, scene.ARM.finger_half, scene.ARM.palm_half)
+_HEIGHTS = (scene.ARM.finger_z, scene.ARM.finger_z, scene.ARM.palm_z)
+_HAND_LOW = np.array([(-x, -y, z[0]) for (x, y), z in zip(_HALVES, _HEIGHTS)])
+_HAND_HIGH = np.array([(x, y, z[1]) for (x, y), z in zip(_HALVES, _HEIGHTS)])
 _COARSE, _FINE = 16, 32  # fields across the picture
 _GRID = 0.035  # m
 _STARTS, _TURNS = 4, 3
@@ -37,50 +52,34 @@ class Gripper:
     misfit: float
 
 
-def arm_solids(
-    tool: np.ndarray, tilt: float, width: float, across: np.ndarray
-) -> list[tuple[np.ndarray, int]]:
+def arm_solids(tool: np.ndarray, tilt: float, width: float, across: np.ndarray) -> list[tuple[np.ndarray, int]]:
     """Point sets whose hulls outline the arm, far parts first. ``across``: [2, 3], the image's axes."""
-    x, y, _ = tool
-    ring = _ROUND * (np.cos(_ANGLES)[:, None] * across[0] + np.sin(_ANGLES)[:, None] * across[1])
-
-    def capsule(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
-        return np.concatenate([a + radius * ring, b + radius * ring])
-
+    k = scene.ARM
     # an arm that presses on something gives way: the hand turns about the tool point, around y
     c, s = np.cos(tilt), np.sin(tilt)
-    turn = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]]).T
-
-    def hand(low: tuple[float, float, float], high: tuple[float, float, float]) -> np.ndarray:
-        return tool + box(low, high) @ turn
-
-    up = turn[2]
-    wrist, wrist_end = tool + scene.ARM.wrist_z * up, tool + scene.ARM.wrist_end_z * up
-    flange = tool + scene.ARM.flange_z[0] * up, tool + scene.ARM.flange_z[1] * up
-    shoulder = np.array(scene.ARM.shoulder)
-    upper, fore = scene.ARM.upper_arm, scene.ARM.forearm
+    turn = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
+    up, shoulder = turn[2], np.array(k.shoulder)
+    wrist = tool + k.wrist_z * up
     reach, height = np.hypot(wrist[0], wrist[1]), wrist[2] - shoulder[2]
-    distance = min(np.hypot(reach, height), upper + fore - 1e-6)
-    inner = (upper**2 + distance**2 - fore**2) / (2 * upper * distance)
-    lift = np.arctan2(height, reach) + np.arccos(np.clip(inner, -1.0, 1.0))
-    out = np.array([wrist[0], wrist[1], 0.0]) / max(reach, 1e-6)
-    elbow = shoulder + upper * (np.cos(lift) * out + [0.0, 0.0, np.sin(lift)])
-    middle = elbow + scene.ARM.forearm_split * (wrist - elbow)
-    (fx, fy), (low, high) = scene.ARM.finger_half, scene.ARM.finger_z
-    gap, outer = width / 2, width / 2 + 2 * fx
-    (px, py), (bottom, top) = scene.ARM.palm_half, scene.ARM.palm_z
-    return [
-        (_BASE, ARM),
-        (capsule(shoulder - [0.0, 0.0, 0.08], shoulder, scene.ARM.base_radii[1]), ARM),
-        (capsule(shoulder, elbow, scene.ARM.upper_radius), ARM),
-        (capsule(elbow, middle, scene.ARM.forearm_radii[0]), ARM),
-        (capsule(middle, wrist, scene.ARM.forearm_radii[1]), ARM),
-        (capsule(wrist, wrist_end, scene.ARM.wrist_radius), ARM),
-        (capsule(*flange, scene.ARM.flange_radius), ARM),
-        (hand((gap, -fy, low), (outer, fy, high)), GREEN),
-        (hand((-outer, -fy, low), (-gap, fy, high)), GREEN),
-        (hand((-px, -py, bottom), (px, py, top)), ARM),
-    ]
+    distance = min(np.hypot(reach, height), k.upper_arm + k.forearm - 1e-6)
+    inner = (k.upper_arm**2 + distance**2 - k.forearm**2) / (2 * k.upper_arm * distance)
+    lift = np.arctan2(height, reach) + np.arccos(min(max(inner, -1.0), 1.0))
+    along = np.cos(lift) / max(reach, 1e-6)
+    elbow = shoulder + k.upper_arm * np.array([along * wrist[0], along * wrist[1], np.sin(lift)])
+    middle = elbow + k.forearm_split * (wrist - elbow)
+    ends = np.array(
+        [
+            [shoulder - [0.0, 0.0, 0.08], shoulder], [shoulder, elbow], [elbow, middle], [middle, wrist],
+            [wrist, tool + k.wrist_end_z * up], [tool + k.flange_z[0] * up, tool + k.flange_z[1] * up],
+        ]
+    )  # fmt: skip
+    ring = _RING @ across
+    links = (ends[:, :, None] + _LINK_RADII[:, None, None, None] * ring).reshape(6, -1, 3)
+    gap, outer = width / 2, width / 2 + 2 * k.finger_half[0]
+    low, high = _HAND_LOW.copy(), _HAND_HIGH.copy()
+    low[:2, 0], high[:2, 0] = (gap, -outer), (outer, -gap)
+    hand = tool + box(low[:, None], high[:, None]) @ turn
+    return [(_BASE, ARM), *((link, ARM) for link in links), (hand[0], GREEN), (hand[1], GREEN), (hand[2], ARM)]
 
 
 def draw(eye: View, p: np.ndarray) -> np.ndarray:

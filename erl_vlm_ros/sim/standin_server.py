@@ -70,9 +70,7 @@ class StandinServer:
         self.faults = faults or FaultConfig()
         self.requests: Counter[str] = Counter()
         self.lock = threading.Lock()
-        self.thinking = (
-            threading.Lock()
-        )  # one at a time: threads that compete for the interpreter take twice the CPU
+        self.thinking = threading.Lock()  # one at a time: threads that compete for the interpreter take twice the CPU
         self.stopping = threading.Event()
         self._random = random.Random(self.faults.seed)
         self._http = _Http((host, port), _Handler)
@@ -95,9 +93,7 @@ class StandinServer:
         self._http.server_close()
 
     def __enter__(self) -> StandinServer:
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         return self
 
@@ -187,9 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             message["content"] = '{"rating": '
         choices = [] if fault == "empty" else [{"index": 0, "message": message, "finish_reason": "stop"}]
         tokens_in = sum(
-            len(str(m.get("content", ""))) // 4
-            for m in request["messages"]
-            if isinstance(m.get("content"), str)
+            len(str(m.get("content", ""))) // 4 for m in request["messages"] if isinstance(m.get("content"), str)
         )
         usage = {"prompt_tokens": tokens_in or 300, "completion_tokens": len(text) // 4 + 1}
         usage["total_tokens"] = sum(usage.values())

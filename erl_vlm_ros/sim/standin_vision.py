@@ -67,7 +67,7 @@ def view(task: str, width: int, height: int) -> View:
 
 
 def box(low: tuple[float, float, float], high: tuple[float, float, float]) -> np.ndarray:
-    """Corners [8, 3] of an axis-aligned box."""
+    """Corners [8, 3] of an axis-aligned box; or [N, 8, 3] of N boxes given as [N, 1, 3]."""
     low = np.asarray(low)
     return low + _UNIT * (np.asarray(high) - low)
 

@@ -23,9 +23,7 @@ from erl_vlm_ros.sim.standin_server import FaultConfig, StandinServer
 
 def parser() -> argparse.ArgumentParser:
     """Command line of the server."""
-    p = argparse.ArgumentParser(
-        prog="python -m erl_vlm_ros.sim.standin_vlm", description=__doc__.split("\n")[0]
-    )
+    p = argparse.ArgumentParser(prog="python -m erl_vlm_ros.sim.standin_vlm", description=__doc__.split("\n")[0])
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--port", type=int, default=8000, help="0 chooses a free one; it is printed")
     p.add_argument("--task", default="", help="the task, where prompts do not tell it")
@@ -41,13 +39,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="of both kinds of error and of the faults")
     p.add_argument("--latency", type=float, default=0.0, help="seconds added to every answer")
     p.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that meet an HTTP fault")
-    p.add_argument(
-        "--faults", default="", help="comma-separated kinds, default all: " + ", ".join(FaultConfig.KINDS)
-    )
+    p.add_argument("--faults", default="", help="comma-separated kinds, default all: " + ", ".join(FaultConfig.KINDS))
     p.add_argument("--no-schema", action="store_true", help="refuse response_format with HTTP 400")
-    p.add_argument(
-        "--api-key-env", default="", help="environment variable with a key that requests must carry"
-    )
+    p.add_argument("--api-key-env", default="", help="environment variable with a key that requests must carry")
     return p
 
 

@@ -66,11 +66,7 @@ def describe_sweep(block: Place, zone: float | None, tool: Place, away: float | 
 
 def describe_pick(block: Place, where: str, tool: Place, width: float | None) -> str:
     """Words for pick and place. ``where``: a phrase that says what the block rests on or who holds it."""
-    seen = (
-        "The red block is not visible. "
-        if block is None
-        else f"The red block is at {_place(block)}. It {where}. "
-    )
+    seen = "The red block is not visible. " if block is None else f"The red block is at {_place(block)}. It {where}. "
     text = seen + _tool(tool)
     return text if width is None else f"{text} Its fingers are {100 * width:.1f} cm apart."
 

@@ -97,18 +97,13 @@ class Supervisor:
 
     def ended(self) -> Outcome | None:
         """None while the graph runs, else why it is over. It is finished when ``ends_with`` ends well."""
-        for name, process in self._processes.items():
-            status = process.poll()
-            if status is None:
-                continue
-            if name == self.graph.ends_with and status == 0:
-                return Outcome("finished")
-            if self._specs[name].required and status != 0:
-                return Outcome("failed", name, status, self.tail(name))
-        running = [n for n, p in self._processes.items() if p.poll() is None]
-        required = [n for n in running if self._specs[n].required]
-        if not required or self.graph.ends_with not in running:
-            return Outcome("failed", self.graph.ends_with, 0, "all nodes ended before the run was finished")
+        over = {n: p.returncode for n, p in self._processes.items() if p.poll() is not None}
+        if over.get(self.graph.ends_with) == 0:
+            return Outcome("finished")
+        # Those with a failure first: the others may have left because of it.
+        for name, status in sorted(over.items(), key=lambda entry: entry[1] == 0):
+            if self._specs[name].required:
+                return Outcome("failed", name, status, self.tail(name) or "ended before the run was finished")
         return None
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> list[str]:
@@ -163,7 +158,7 @@ def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 
         while outcome is None and not asked:
             tick()
             time.sleep(period)
-            outcome = supervisor.ended()
+            outcome = None if asked else supervisor.ended()  # asked: whoever asked may have asked the nodes, too
         if outcome is None:
             outcome = Outcome("interrupted")
         killed = supervisor.stop(hurry=lambda: len(asked) > 1)

@@ -75,6 +75,17 @@ def test_a_killed_node_stops_all(tmp_path):
     assert (outcome.reason, outcome.failed, outcome.status) == ("failed", "a", -9)
 
 
+def test_a_required_node_that_leaves_early_stops_all(tmp_path):
+    deadline = time.monotonic() + 20
+
+    def tick():
+        assert time.monotonic() < deadline, "the others went on"
+
+    outcome, _ = run(tmp_path, script("a", "import time; time.sleep(.3)"), script("monitor", WAIT), tick=tick)
+    assert (outcome.reason, outcome.failed, outcome.status) == ("failed", "a", 0)
+    assert "before the run was finished" in outcome.tail
+
+
 def test_an_optional_node_may_die(tmp_path):
     outcome, _ = run(
         tmp_path,

@@ -59,7 +59,7 @@ def reward_config(values: Mapping[str, Any], task: Task) -> RewardTrainerConfig:
     return RewardTrainerConfig(
         recipe=values["recipe"], n_classes=n, prop_dim=PROPRIO_DIM, max_frames=values["max_frames"],
         trunk=_build(TrunkConfig, values, "trunk."), heads=_build(HeadConfig, values, "heads."),
-        erl=_build(ErlRewardConfig, values, "erl.", n_classes=n),
+        erl=_build(ErlRewardConfig, values, "erl."),
     )  # fmt: skip
 
 
@@ -76,5 +76,5 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def _build(kind: type[C], values: Mapping[str, Any], prefix: str, **more: Any) -> C:
-    return kind(**_tuples(_group(values, prefix)), **more)
+def _build(kind: type[C], values: Mapping[str, Any], prefix: str) -> C:
+    return kind(**_tuples(_group(values, prefix)))

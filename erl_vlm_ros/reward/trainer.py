@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class RewardTrainerConfig:
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise ConfigError(f"recipe '{self.recipe}' is unknown; choose one of {', '.join(RECIPES)}")
+        if self.erl.n_classes != self.n_classes:  # one number of classes for the whole trainer
+            object.__setattr__(self, "erl", replace(self.erl, n_classes=self.n_classes))
 
     @property
     def image_size(self) -> int:

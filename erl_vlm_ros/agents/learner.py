@@ -5,44 +5,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.agents.sac import SAC, SACConfig
+from erl_vlm_ros.agents.learner_config import LearnerConfig
+from erl_vlm_ros.agents.sac import SAC
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_many
+from erl_vlm_ros.data.images import decode_many, jpeg_size
 from erl_vlm_ros.data.replay import ReplayBuffer
 from erl_vlm_ros.data.segment import Segment, SegmentBatch
-from erl_vlm_ros.data.selection import Candidates, SelectionConfig, select
-from erl_vlm_ros.reward.model import Prediction, RewardModel, load_reward_model
+from erl_vlm_ros.data.selection import Candidates, select
+from erl_vlm_ros.reward.model import Prediction, RewardModel, load_reward_model, same_features
 from erl_vlm_ros.ros.bundle import Bundle, decode, encode
 
 EXPLORE, LEARN = "explore", "learn"
-
-
-@dataclass(frozen=True)
-class LearnerConfig:
-    """Counts are environment steps unless said. ``max_ratings`` bounds the segments ever sent to the rater."""
-
-    sac: SACConfig
-    prop_dim: int = 10
-    capacity: int = 100_000
-    episode_steps: int = 50
-    warmup_steps: int = 1500
-    max_warmup_steps: int = 5000
-    first_ratings: int = 150
-    round_steps: int = 500
-    round_ratings: int = 50
-    max_ratings: int = 900
-    segment_length: int = 1
-    updates_per_step: float = 1.0
-    catch_up: float = 0.5  # updates owed per warm-up step once the first reward model is there
-    max_lag_episodes: int = 1
-    min_skill: float = 0.02  # below it the ratings explain nothing yet: keep exploring
-    std_bonus: float = 0.0
-    selection: SelectionConfig = field(default_factory=SelectionConfig)
 
 
 class Learner:
@@ -74,8 +51,13 @@ class Learner:
     # -- data in
 
     def add_episode(self, episode: Episode, rewards: np.ndarray | None = None) -> None:
-        """Store an episode; label it with the present reward model, or with given ``rewards`` [T] (baselines)."""
-        before = self.replay.first_frame_id
+        """Store an episode; label it with the present reward model, or with given ``rewards`` [T] (baselines).
+
+        Raises:
+            ValueError: it does not fit the buffer, or a frame is no JPEG; nothing is changed.
+        """
+        features = self._features_of(episode)
+        oldest = self.replay.first_frame_id
         self.replay.add_episode(episode, rewards)
         steps = episode.steps
         self.env_steps += steps
@@ -85,49 +67,89 @@ class Learner:
             if self.phase == EXPLORE and self.env_steps >= self.config.warmup_steps:
                 self._begin_learning()
         if self.model is not None:
-            self._append_features(episode, self.replay.first_frame_id - before)
-            self._label()
+            self._features = np.concatenate([self._features[self.replay.first_frame_id - oldest :], features])
+            self._label(self.model.predict(self._features, self.replay.frame_proprio))
             self.last_return = float(self.replay.rewards[-steps:].sum())
         if self.phase == LEARN:
             self.owed += self.config.updates_per_step * steps
 
     def set_reward_model(self, model: RewardModel) -> None:
-        """Take a new reward model and relabel the whole buffer; features are kept where the model allows it."""
-        stale = self.model is None or model.features_version != self.model.features_version
-        self.model = model
-        self._finish_rounds(int(model.health.get("round", self.rounds_done)))
-        if stale or len(self._features) != self.replay.n_frames:
-            self._features = model.features(decode_many(self.replay.frame_jpegs, model.image_size))
-        self._label()
-        if self.phase == EXPLORE:
-            skill = model.health.get("skill", 1.0)
-            if skill >= self.config.min_skill or self.env_steps >= self.config.max_warmup_steps:
-                self._begin_learning()
-            elif self.next_round_at <= self.env_steps:
-                self.next_round_at = self.env_steps + self.config.round_steps
+        """Take a new reward model and relabel the whole buffer; features are kept where the model allows it.
+
+        Raises:
+            ValueError: it does not fit the buffer, or its rewards are not finite; the model before stays in use.
+        """
+        self._use(model)
+        health = model.health
+        self._finish_rounds(int(health.get("round", self.rounds_done)), int(health.get("requested", 0)))
+        self._after_round()
+
+    def is_news(self, model: RewardModel) -> bool:
+        """Whether a model is to be used: newer, or of a round that is waited for (its trainer may have restarted)."""
+        if self.model is None or model.version > self.model.version:
+            return True
+        return model.health.get("round", 0) > self.rounds_done
 
     def round_failed(self, number: int) -> None:
         """A round came back without one valid rating: no reward model will follow, so ask again later."""
         self._finish_rounds(number + 1)
         self.next_round_at = self.env_steps + self.config.round_steps
+        self._after_round()
 
-    def _finish_rounds(self, done: int) -> None:
+    @property
+    def ratings_over(self) -> bool:
+        """Whether no round is under way and none will follow."""
+        return self.rounds_sent <= self.rounds_done and self.ratings_requested >= self.config.max_ratings
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing will ever be learned: every rating is spent, and none was valid."""
+        return self.ratings_over and self.model is None and self.phase == EXPLORE
+
+    def _finish_rounds(self, done: int, requested: int = 0) -> None:
+        """``done`` rounds are over, with ``requested`` segments in all: more than this learner knows of when it
+        came back from an older checkpoint. A round's number is not given twice."""
         self.rounds_done = max(self.rounds_done, done)
+        self.rounds_sent = max(self.rounds_sent, self.rounds_done)
+        self.ratings_requested = max(self.ratings_requested, requested)
         if self.pending is not None and self.pending.round < self.rounds_done:
             self.pending = None
+
+    def _after_round(self) -> None:
+        """Learn, once the ratings explain something, or when exploring on would not bring more of them."""
+        if self.phase != EXPLORE:
+            return
+        config = self.config
+        skill = -math.inf if self.model is None else self.model.health.get("skill", 1.0)
+        long_enough = self.env_steps >= config.max_warmup_steps or self.ratings_over
+        if skill >= config.min_skill or (long_enough and self.model is not None):
+            self._begin_learning()
+        elif self.next_round_at <= self.env_steps:
+            self.next_round_at = self.env_steps + config.round_steps
+
+    def _use(self, model: RewardModel) -> None:
+        known = self.model is not None and same_features(model, self.model)
+        features = self._features
+        if not known or len(features) != self.replay.n_frames:
+            features = model.features(decode_many(self.replay.frame_jpegs, model.image_size))
+        self._label(model.predict(features, self.replay.frame_proprio))
+        self.model, self._features = model, features
 
     def _begin_learning(self) -> None:
         self.phase = LEARN
         self.owed += self.config.catch_up * self.env_steps
 
-    def _append_features(self, episode: Episode, evicted: int) -> None:
-        new = self.model.features(decode_many(episode.jpegs, self.model.image_size))
-        self._features = np.concatenate([self._features[evicted:], new])
+    def _features_of(self, episode: Episode) -> np.ndarray | None:
+        if self.model is not None:
+            return self.model.features(decode_many(episode.jpegs, self.model.image_size))
+        for jpeg in episode.jpegs:
+            jpeg_size(jpeg)  # a frame that cannot be read would be found when it is too late to refuse it
+        return None
 
-    def _label(self) -> None:
-        self._prediction = self.model.predict(self._features, self.replay.frame_proprio)
-        reward = self._prediction.mean + self.config.std_bonus * self._prediction.std
+    def _label(self, prediction: Prediction) -> None:
+        reward = prediction.mean + self.config.std_bonus * prediction.std
         self.replay.set_rewards(reward[self.replay.transition_frame].astype(np.float32))
+        self._prediction = prediction
 
     # -- updates
 
@@ -169,7 +191,8 @@ class Learner:
         )
         chosen = select(candidates, want, config.selection, self.rng)
         segments = [self._segment(int(i), int(step[i])) for i in frames[chosen]]
-        self._rated.update((frames[chosen] + self.replay.first_frame_id).tolist())
+        oldest = self.replay.first_frame_id
+        self._rated = {i for i in self._rated if i >= oldest} | set((frames[chosen] + oldest).tolist())
         self.pending = batch = SegmentBatch(round=self.rounds_sent, segments=segments)
         self.rounds_sent += 1
         self.ratings_requested += len(segments)
@@ -198,12 +221,14 @@ class Learner:
     def episode_budget(self) -> int:
         """The controller may start training episode k only if k is below this."""
         if self.phase == EXPLORE:
+            if self.ratings_over:
+                return self.episodes + 1
             goal = self.config.warmup_steps if self.rounds_sent == 0 else self.next_round_at
             if self.rounds_sent > self.rounds_done:
                 return self.episodes  # hold still until the ratings are back
             missing = max(0, goal - self.env_steps)
             return self.episodes + math.ceil(missing / self.config.episode_steps)
-        behind = math.ceil(self.owed / max(self.config.updates_per_step * self.config.episode_steps, 1e-9))
+        behind = math.ceil(int(self.owed) / max(self.config.updates_per_step * self.config.episode_steps, 1e-9))
         return max(self.episodes + 1 + self.config.max_lag_episodes - behind, 0)
 
     def actor_bundle(self) -> Bundle:
@@ -240,18 +265,9 @@ class Learner:
         return {k: float(v) for k, v in out.items()}
 
     _COUNTERS = (
-        "phase",
-        "env_steps",
-        "episodes",
-        "version",
-        "updates",
-        "owed",
-        "ratings_requested",
-        "rounds_sent",
-        "rounds_done",
-        "next_round_at",
-        "last_return",
-    )
+        "phase", "env_steps", "episodes", "version", "updates", "owed", "ratings_requested", "rounds_sent",
+        "rounds_done", "next_round_at", "last_return",
+    )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimisers, buffer, counters and random state; the reward model as its bundle."""
@@ -281,6 +297,4 @@ class Learner:
         if state["pending"] is not None:
             self.pending = SegmentBatch.from_bundle(decode(state["pending"], "segments"))
         if state["model"] is not None:
-            self.set_reward_model(
-                load_reward_model(Bundle("reward_model", state["model"]["arrays"], state["model"]["meta"]))
-            )
+            self._use(load_reward_model(Bundle("reward_model", state["model"]["arrays"], state["model"]["meta"])))

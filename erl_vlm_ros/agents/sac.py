@@ -271,6 +271,11 @@ class SAC:
 
     # --- saving
 
+    def finite(self) -> bool:
+        """Whether every weight is a finite number: else learning has diverged and there is nothing worth keeping."""
+        weights = (self.actor.flat, self.critic.flat, self.target.flat, self.log_alpha)
+        return all(bool(torch.isfinite(w).all()) for w in weights)
+
     def state_dict(self) -> dict[str, Any]:
         """Networks, temperature, optimisers, random state, counters: nested dicts of tensors and numbers."""
         return {
@@ -299,6 +304,8 @@ class SAC:
                     f"the saved SAC has {name} {saved[name]}, this run has {getattr(self.cfg, name)}"
                 )
         for name in ("actor", "average", "critic", "target"):
+            if name == "average" and self.average is self.actor:
+                continue  # this run keeps none; the saved average must not replace the actor
             for key, value in getattr(self, name).named.items():
                 value.copy_(state[name][key])
         self.log_alpha.data.copy_(state["log_alpha"])

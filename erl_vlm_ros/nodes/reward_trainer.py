@@ -39,13 +39,15 @@ class RewardTrainerNode(BaseNode):
             self._resume()
         self._models = self.create_publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        if self.trainer.model is not None:
+            self._publish()  # a learner that missed it would wait for it
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
 
     def _on_episode(self, message: UInt8MultiArray) -> None:
         try:
             self.trainer.add_episode(Episode.from_bundle(decode(bytes_of(message), "episode")))
-        except BundleError as error:
+        except ValueError as error:  # BundleError, or a frame that cannot be read
             self.get_logger().error(f"episode dropped: {error}")
 
     def _on_ratings(self, message: UInt8MultiArray) -> None:
@@ -56,12 +58,16 @@ class RewardTrainerNode(BaseNode):
             return
         if not self.trainer.add_ratings(batch):
             return
-        model = self.trainer.train()
+        self.trainer.train()
+        if self._path:
+            self._save()  # first: what the learner has heard of must not be forgotten here
+        self._publish()
+
+    def _publish(self) -> None:
+        model = self.trainer.model
         self._models.publish(bytes_message(encode(model.to_bundle())))
         stamp = self.get_clock().now().nanoseconds
         self._figures.publish(metrics_message(self.NAME, {"version": model.version, **model.health}, stamp))
-        if self._path:
-            self._save()
 
     def _resume(self) -> None:
         if self._path is None:

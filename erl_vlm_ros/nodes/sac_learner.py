@@ -14,6 +14,7 @@ from erl_vlm_ros.agents.learner import Learner
 from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.reward.model import load_reward_model
 from erl_vlm_ros.ros import names, qos
 from erl_vlm_ros.ros.bundle import BundleError, decode, encode
@@ -40,6 +41,7 @@ class SacLearnerNode(BaseNode):
         self._metrics: dict[str, float] = {}
         if self.p.resume:
             self._resume()
+        self._stop_if_hopeless()
         self._next_checkpoint = self.learner.env_steps + self.p.checkpoint_every
         self._actor = self.create_publisher(UInt8MultiArray, names.ACTOR, qos.latched())
         self._segments = self.create_publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
@@ -61,7 +63,10 @@ class SacLearnerNode(BaseNode):
             return
         if episode.index < self.learner.episodes:
             return  # history that a restart replays
-        self.learner.add_episode(episode)
+        try:
+            self.learner.add_episode(episode)
+        except ValueError as error:  # left out, it would be waited for
+            raise ConfigError(f"episode {episode.index} of policy_controller: {error}") from error
         if self.learner.round_due():
             self._segments.publish(bytes_message(encode(self.learner.make_round().to_bundle())))
         self._report()
@@ -79,7 +84,9 @@ class SacLearnerNode(BaseNode):
         if batch.round >= self.learner.rounds_done and all(r.rating < 0 for r in batch.rated):
             self.get_logger().warning(f"round {batch.round}: no valid rating; asking again later")
             self.learner.round_failed(batch.round)
+            self._stop_if_hopeless()
             self._report()
+            self._more.trigger()
 
     def _on_reward_model(self, message: UInt8MultiArray) -> None:
         try:
@@ -87,9 +94,14 @@ class SacLearnerNode(BaseNode):
         except BundleError as error:
             self.get_logger().error(f"reward model ignored: {error}")
             return
-        if self.learner.model is not None and model.version <= self.learner.model.version:
+        if not self.learner.is_news(model):
             return
-        self.learner.set_reward_model(model)
+        try:
+            self.learner.set_reward_model(model)
+        except (ValueError, RuntimeError) as error:
+            self.get_logger().error(f"reward model {model.version} is of no use: {error}")
+            self.learner.round_failed(int(model.health.get("round", 0)) - 1)
+            self._stop_if_hopeless()
         self._report()
         self._more.trigger()
 
@@ -111,6 +123,13 @@ class SacLearnerNode(BaseNode):
         stamp = self.get_clock().now().nanoseconds
         self._figures.publish(metrics_message(self.NAME, self.learner.metrics() | self._metrics, stamp))
 
+    def _stop_if_hopeless(self) -> None:
+        if self.learner.hopeless:
+            raise ConfigError(
+                f"max_ratings ({self.learner.config.max_ratings}) are spent and not one is valid: there is nothing to "
+                "learn from. See the log of vlm_rater, then go on with a larger max_ratings"
+            )
+
     def _resume(self) -> None:
         if self._path is None:
             raise CheckpointError(
@@ -125,6 +144,11 @@ class SacLearnerNode(BaseNode):
         )
 
     def _save(self) -> None:
+        if not self.learner.sac.finite():
+            raise CheckpointError(
+                f"the networks hold numbers that are not finite: {self._path}, if it is there, is left as it was. "
+                "Lower sac.actor_lr and sac.critic_lr, then continue from it"
+            )
         self._path.parent.mkdir(parents=True, exist_ok=True)
         save_state(self._path, self.learner.state_dict(), self.NAME)
 

@@ -23,8 +23,8 @@ class FrameStore:
 
     def add(self, episode: Episode) -> None:
         """Decode and keep an episode's frames."""
-        images = decode_many(episode.jpegs, self.image_size)
-        proprio = episode.observations[:, : self.prop_dim]
+        images = decode_many(episode.jpegs[-self.capacity :], self.image_size)
+        proprio = episode.observations[-self.capacity :, : self.prop_dim]
         room = min(len(images), self.capacity - self.size)
         self._grow(self.size + room)
         self._images[self.size : self.size + room] = images[:room]
@@ -66,6 +66,7 @@ class FrameStore:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave."""
-        self._images, self._proprio = np.array(state["images"]), np.array(state["proprio"])
+        last = slice(-self.capacity, None)  # the run was resumed with a smaller store
+        self._images, self._proprio = np.array(state["images"][last]), np.array(state["proprio"][last])
         self.size = len(self._images)
         self._rng.bit_generator.state = state["rng"]

@@ -93,8 +93,8 @@ def fit_heads(
 ) -> tuple[Heads, dict[str, float]]:
     """Fit heads on inputs float32 [M, D] and ratings int64 [M].
 
-    Returns the heads and {held-out accuracy, held-out loss}. With fewer ratings than members every member trains
-    on all of them.
+    Returns the heads and {held-out accuracy, held-out loss}. With fewer than two ratings a member every member
+    trains on all of them, and nothing is reported.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -121,7 +121,7 @@ def fit_heads(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        if (step + 1) % config.check_every == 0:
+        if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
             best, best_loss = _keep_best(everything, y, held, weights, best, best_loss, config.noise)
     heads = Heads(mean, scale, best)
     return heads, _report(everything, y, held, best, best_loss)
@@ -160,10 +160,10 @@ def _keep_best(everything, y, held, weights, best, best_loss, noise):
 
 @torch.no_grad()
 def _report(everything, y, held, weights, best_loss) -> dict[str, float]:
+    if not held.any():
+        return {}
     right = (_forward(everything, weights).argmax(-1) == y).float()
-    if held.any():
-        return {
-            "held_out_accuracy": float((right * held).sum() / held.sum()),
-            "held_out_loss": float(best_loss.mean()),
-        }
-    return {"held_out_accuracy": float(right.mean()), "held_out_loss": 0.0}
+    return {
+        "held_out_accuracy": float((right * held).sum() / held.sum()),
+        "held_out_loss": float(best_loss.mean()),
+    }

@@ -67,13 +67,14 @@ class TrunkRewardModel:
         values = probabilities @ np.linspace(0, 1, self.n_classes, dtype=np.float32)
         return Prediction(values.mean(0), values.std(0), probabilities[..., -1].mean(0))
 
+    def trunk_arrays(self) -> dict[str, np.ndarray]:
+        """Weights that the features come from: the decoder stays with the trainer."""
+        state = self.trunk.state_dict().items()
+        return {f"trunk.{k}": v.numpy() for k, v in state if k.startswith(("convolutions", "neck"))}
+
     def to_bundle(self) -> Bundle:
         """Only what prediction needs: the decoder stays with the trainer."""
-        arrays = {
-            f"trunk.{k}": v.numpy()
-            for k, v in self.trunk.state_dict().items()
-            if k.startswith(("convolutions", "neck"))
-        }
+        arrays = self.trunk_arrays()
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.trunk.config).items()}
         meta = {
             "type": "trunk",
@@ -110,6 +111,17 @@ class TrunkRewardModel:
             raise BundleError(f"unusable reward model: {error}") from error
         trunk.eval()
         return cls(trunk, heads, int(meta["version"]), int(meta["features_version"]), dict(meta["health"]))
+
+
+def same_features(a: RewardModel, b: RewardModel) -> bool:
+    """Whether features of one model serve the other: equal versions, and equal trunks (a trainer that went back to
+    an older checkpoint may give a version to another trunk)."""
+    if type(a) is not type(b) or a.features_version != b.features_version:
+        return False
+    if not isinstance(a, TrunkRewardModel):
+        return a is b or not isinstance(a, ErlRewardModel)
+    mine, other = a.trunk_arrays(), b.trunk_arrays()
+    return mine.keys() == other.keys() and all(np.array_equal(mine[name], other[name]) for name in mine)
 
 
 def load_reward_model(bundle: Bundle) -> RewardModel:

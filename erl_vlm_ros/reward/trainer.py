@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,8 +18,9 @@ from erl_vlm_ros.reward.erl_ensemble import ErlRewardConfig, ErlRewardEnsemble
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
 from erl_vlm_ros.reward.frames import FrameStore
 from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
-from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel
+from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel, load_reward_model
 from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
+from erl_vlm_ros.ros.bundle import Bundle
 
 RECIPES = ("trunk", "erl")
 
@@ -40,6 +42,11 @@ class RewardTrainerConfig:
             raise ConfigError(f"recipe '{self.recipe}' is unknown; choose one of {', '.join(RECIPES)}")
         if self.erl.n_classes != self.n_classes:  # one number of classes for the whole trainer
             object.__setattr__(self, "erl", replace(self.erl, n_classes=self.n_classes))
+        if self.heads.noise >= 1 - 1 / self.n_classes:
+            raise ConfigError(
+                f"heads.noise {self.heads.noise} says that ratings of {self.n_classes} classes are worse than guesses; "
+                f"it must be below {1 - 1 / self.n_classes:.2f}"
+            )
 
     @property
     def image_size(self) -> int:
@@ -57,8 +64,9 @@ class RewardTrainer:
         self.images = np.zeros((0, 1, config.image_size, config.image_size, 3), np.uint8)  # [M, H, s, s, 3]
         self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
         self.ratings = np.zeros(0, np.int64)
-        self.requested = 0
+        self.requested = 0  # segments of the rounds that brought ratings
         self.episodes = 0
+        self.model: RewardModel | None = None  # the last one trained
         self.frames = FrameStore(config.max_frames, config.image_size, config.prop_dim, seed)
         self.trunk = TrunkTrainer(config.trunk, config.prop_dim, seed) if config.recipe == "trunk" else None
         self.erl = ErlRewardEnsemble(config.erl, seed) if config.recipe == "erl" else None
@@ -73,22 +81,23 @@ class RewardTrainer:
             self.frames.add(episode)
 
     def add_ratings(self, batch: RatingBatch) -> int:
-        """Keep a round's valid ratings; returns how many. A round that was seen already is ignored.
+        """Keep a round's valid ratings; returns how many. A round whose ratings are here already is ignored.
 
         Raises:
-            ConfigError: the rater used another number of classes.
+            ConfigError: the rater used another number of classes, or segments are of another length than before.
         """
         if batch.n_classes != self.config.n_classes:
             raise ConfigError(
                 f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}"
             )
-        if batch.round < self.round:
-            return 0
-        self.round = batch.round + 1
-        self.requested += batch.requested
         rated = [r for r in batch.rated if r.rating >= 0]
-        if not rated:
+        if batch.round < self.round or not rated:
             return 0
+        length, before = len(rated[0].segment.jpegs), self.images.shape[1]
+        if len(self.ratings) and length != before:
+            raise ConfigError(
+                f"segments have {length} frames, those rated before {before}: segment_length must not change in a run"
+            )
         images = np.stack([decode_many(r.segment.jpegs, self.config.image_size) for r in rated])
         proprio = np.stack([r.segment.proprio for r in rated]).astype(np.float32)
         if len(self.ratings) == 0:
@@ -97,6 +106,8 @@ class RewardTrainer:
             self.images = np.concatenate([self.images, images])
             self.proprio = np.concatenate([self.proprio, proprio])
         self.ratings = np.concatenate([self.ratings, np.array([r.rating for r in rated], np.int64)])
+        self.round = batch.round + 1
+        self.requested += batch.requested
         return len(rated)
 
     def counts(self) -> np.ndarray:
@@ -109,8 +120,9 @@ class RewardTrainer:
         model, health = self._train_trunk() if self.trunk is not None else self._train_erl()
         health |= {f"rated_class_{i}": float(c) for i, c in enumerate(self.counts())}
         health |= {"ratings": float(len(self.ratings)), "train_seconds": time.monotonic() - started}
-        health["round"] = float(self.round)
+        health |= {"round": float(self.round), "requested": float(self.requested)}
         model.health.update(health)
+        self.model = model
         return model
 
     def _train_trunk(self) -> tuple[RewardModel, dict[str, float]]:
@@ -127,7 +139,7 @@ class RewardTrainer:
         heads, report = fit_heads(
             inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version
         )
-        health |= report | {"skill": skill(report["held_out_loss"], self.counts())}
+        health |= report | {"skill": skill(report.get("held_out_loss", math.nan), self.counts())}
         return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
 
     def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
@@ -153,6 +165,7 @@ class RewardTrainer:
             "proprio": self.proprio,
             "ratings": self.ratings,
             "frames": self.frames.state_dict(),
+            "model": None if self.model is None else vars(self.model.to_bundle()),
             "rng": self._generator.bit_generator.state,
             "trunk": self.trunk.state_dict() if self.trunk else None,
             "erl": self.erl.state_dict() if self.erl else None,
@@ -169,6 +182,8 @@ class RewardTrainer:
             setattr(self, counter, int(state[counter]))
         self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])
         self.ratings = np.array(state["ratings"])
+        if state.get("model") is not None:
+            self.model = load_reward_model(Bundle(**state["model"]))
         self.frames.load_state_dict(state["frames"])
         self._generator.bit_generator.state = state["rng"]
         for part, saved in ((self.trunk, state["trunk"]), (self.erl, state["erl"])):
@@ -177,7 +192,8 @@ class RewardTrainer:
 
 
 def skill(loss: float, counts: np.ndarray) -> float:
-    """Share of the ratings' entropy that the model explains on held-out ratings; about 0 or less: nothing learned."""
+    """Share of the ratings' entropy that the model explains on held-out ratings; about 0 or less: nothing learned.
+    A loss of NaN (nothing was held out) shows nothing."""
     share = counts[counts > 0] / max(counts.sum(), 1)
     entropy = float(-(share * np.log(share)).sum())
-    return 0.0 if entropy < 1e-6 else 1.0 - loss / entropy
+    return 0.0 if entropy < 1e-6 or math.isnan(loss) else 1.0 - loss / entropy

@@ -9,14 +9,19 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import UInt8MultiArray
 
+from erl_vlm_ros.agents.learner import Learner
+from erl_vlm_ros.data.checkpoint import save_state
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, SegmentBatch
 from erl_vlm_ros.reward.model import load_reward_model
+from erl_vlm_ros.reward.trainer import RewardTrainer
 from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.bundle import decode, encode
+from erl_vlm_ros.settings import learner_config, node_values, reward_config
 from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
 from erl_vlm_ros.sim.standin_server import StandinServer
+from erl_vlm_ros.tasks import load_task
 
 QUICK_LEARNER = {
     "warmup_steps": 60,
@@ -129,6 +134,71 @@ def test_killed_learner_and_trainer_go_on_where_they_were(ros):
               "all ratings to be remembered")  # fmt: skip
 
 
+def test_a_round_that_only_the_trainer_finished_before_the_stop_is_not_waited_for(ros):
+    """Ctrl-C while the reward model trains: the trainer saves the round as done, the learner as under way."""
+    folder = str(ros.folder)
+    parameters = {key.replace("__", "."): value for key, value in QUICK_REWARD.items()}
+    task = load_task("drawer_open")
+    learner = Learner(learner_config(node_values("sac_learner", task, QUICK_LEARNER), task), 0)
+    trainer = RewardTrainer(reward_config(node_values("reward_trainer", task, parameters), task), 0)
+    for index in range(3):
+        learner.add_episode(episode(index)), trainer.add_episode(episode(index))
+    batch = learner.make_round()
+    trainer.add_ratings(RatingBatch(0, 5, 15, [RatedSegment(s, i % 5, "") for i, s in enumerate(batch.segments)]))
+    trainer.train()
+    save_state(ros.folder / "sac_learner.safetensors", learner.state_dict(), "sac_learner")
+    save_state(ros.folder / "reward_trainer.safetensors", trainer.state_dict(), "reward_trainer")
+
+    station = Workstation(ros)
+    ros.start("sac_learner", resume=True, checkpoint_dir=folder, **QUICK_LEARNER)
+    again = station.round(0)
+    assert [s.id for s in again.segments] == [s.id for s in batch.segments]
+    ros.start("reward_trainer", resume=True, checkpoint_dir=folder, **QUICK_REWARD)
+    ros.until(lambda: station.actor[0].get("episode_budget", 0) > 3, "permission to go on")
+    station.send_ratings(again)  # the rater answers from its ledger; nothing may count twice
+    ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
+    station.send_episode(3)
+    station.send_ratings(station.round(1))
+    ros.until(lambda: len(station.models) > 1, "the next reward model")
+    model = load_reward_model(decode(convert.bytes_of(station.models[-1]), "reward_model"))
+    assert (model.health["ratings"], model.health["requested"], model.health["round"]) == (20, 20, 2)
+
+
+def test_ratings_that_all_fail_end_the_run_in_one_line_that_can_be_continued(ros):
+    station, folder = Workstation(ros), str(ros.folder)
+    settings = QUICK_LEARNER | {"checkpoint_dir": folder}
+    process = ros.start("sac_learner", **(settings | {"max_ratings": 15}))
+    ros.until(lambda: station.episodes.get_subscription_count() == 1, "the learner")
+    for index in range(3):
+        station.send_episode(index)
+    station.send_ratings(station.round(0), rate=lambda i: -1)
+    ros.until(lambda: process.poll() is not None, "the learner to give up")
+    assert process.returncode == 2 and "max_ratings (15) are spent" in ros.log("sac_learner")
+    assert "Traceback" not in ros.log("sac_learner")
+    ros.start("sac_learner", resume=True, **settings)
+    ros.until(lambda: station.actor[0]["episode_budget"] > 3, "the learner to explore on")
+
+
+def test_a_reward_model_without_rewards_is_refused(ros):
+    station = Workstation(ros)
+    ros.start("sac_learner", **QUICK_LEARNER)
+    ros.until(lambda: station.episodes.get_subscription_count() == 1, "the learner")
+    for index in range(3):
+        station.send_episode(index)
+    batch = station.round(0)
+    task = load_task("drawer_open")
+    small = {"trunk.first_iterations": 1, "heads.iterations": 1}
+    trainer = RewardTrainer(reward_config(node_values("reward_trainer", task, small), task), 0)
+    trainer.add_episode(episode(0))
+    trainer.add_ratings(RatingBatch(0, 5, 15, [RatedSegment(s, i % 5, "") for i, s in enumerate(batch.segments)]))
+    model = trainer.train()
+    model.heads.weights[0] *= np.nan
+    models = ros.publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
+    models.publish(convert.bytes_message(encode(model.to_bundle())))
+    ros.until(lambda: "of no use" in ros.log("sac_learner"), "a word about the reward model")
+    ros.until(lambda: station.actor[0]["episode_budget"] > 3, "the learner to explore on")
+
+
 def test_a_round_without_a_rating_is_not_taken_for_bad(ros):
     station = Workstation(ros)
     ros.start("sac_learner", **QUICK_LEARNER)
@@ -185,6 +255,7 @@ def test_the_rater_rates_through_the_endpoint_and_logs_in_words(ros):
         ("sac_learner", {"selection__bins_share": 0.9}, "selection"),
         ("reward_trainer", {"task": "fold_laundry"}, "fold_laundry"),
         ("reward_trainer", {"resume": True, "checkpoint_dir": "nowhere"}, "nowhere"),
+        ("reward_trainer", {"heads__noise": 0.85}, "heads.noise"),
     ],
 )
 def test_bad_input_is_named_and_refused(ros, name, parameters, words):

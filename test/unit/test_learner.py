@@ -5,8 +5,10 @@ import pytest
 from erl_vlm_ros.agents.learner import EXPLORE, LEARN, Learner, LearnerConfig
 from erl_vlm_ros.agents.sac import SACConfig
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.images import decode_many, encode_jpeg
 from erl_vlm_ros.data.segment import RatedSegment, RatingBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.reward.frames import FrameStore
 from erl_vlm_ros.reward.heads import HeadConfig
 from erl_vlm_ros.reward.prediction import Prediction
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig, skill
@@ -35,9 +37,10 @@ def episode(index, steps=20, seed=0):
 
 
 def config(**over):
-    base = dict(
-        episode_steps=20, warmup_steps=40, first_ratings=12, round_steps=40, round_ratings=6, max_ratings=30
-    )
+    base = {
+        "episode_steps": 20, "warmup_steps": 40, "first_ratings": 12, "round_steps": 40, "round_ratings": 6,
+        "max_ratings": 30,
+    }  # fmt: skip
     return LearnerConfig(sac=SAC_CONFIG, **(base | over))
 
 
@@ -149,6 +152,65 @@ def test_a_round_without_any_rating_is_asked_again_later():
     assert learner.pending is None and learner.episode_budget() == 4 and not learner.round_due()
 
 
+def test_exploration_does_not_wait_for_ratings_that_will_not_come():
+    learner = warmed_up(max_ratings=12)
+    learner.make_round()
+    learner.set_reward_model(FakeModel(skill=-0.1))
+    assert learner.phase == LEARN and learner.episode_budget() >= learner.episodes
+    unlucky = warmed_up(max_ratings=12)
+    unlucky.round_failed(unlucky.make_round().round)
+    assert unlucky.hopeless and unlucky.phase == EXPLORE
+    assert unlucky.episode_budget() > unlucky.episodes  # whoever plays on anyhow is not stopped
+
+
+def test_failed_rounds_do_not_prolong_exploration_for_ever():
+    learner = warmed_up(max_warmup_steps=60)
+    learner.make_round()
+    learner.set_reward_model(FakeModel(skill=-0.1))
+    learner.add_episode(episode(2)), learner.add_episode(episode(3))
+    learner.round_failed(learner.make_round().round)
+    assert learner.phase == LEARN and not learner.hopeless
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("rate", [0.0, 0.33, 0.5])
+def test_part_of_an_update_holds_nobody_back(rate, lag):
+    learner = warmed_up(updates_per_step=rate, catch_up=0.51, max_lag_episodes=lag)
+    learner.make_round()
+    learner.set_reward_model(FakeModel())
+    learner.update(1000)
+    assert 0 < learner.owed < 1 and learner.episode_budget() == learner.episodes + 1 + lag
+
+
+def test_an_episode_that_does_not_fit_changes_nothing():
+    learner = warmed_up()
+    wrong = [episode(2), episode(2)]
+    wrong[0].jpegs[7] = b"no picture"
+    wrong[1].actions = np.zeros((20, 4), np.float32)
+    for model in (None, FakeModel()):
+        if model:
+            learner.make_round(), learner.set_reward_model(model)
+        for bad in wrong:
+            with pytest.raises(ValueError):
+                learner.add_episode(bad)
+        assert (learner.episodes, learner.env_steps, learner.replay.n_frames) == (2, 40, 42)
+    learner.add_episode(episode(2))
+    assert len(learner.replay.rewards) == 60
+    with pytest.raises(ValueError, match="capacity"):
+        config(capacity=10)
+
+
+def test_a_model_that_says_nothing_is_refused_and_the_one_before_stays():
+    learner = warmed_up()
+    learner.make_round()
+    learner.set_reward_model(FakeModel())
+    rewards, model = learner.replay.rewards.copy(), learner.model
+    with pytest.raises(ValueError, match="finite"):
+        learner.set_reward_model(FakeModel(version=2, offset=np.nan, round=2))
+    assert learner.model is model
+    np.testing.assert_array_equal(learner.replay.rewards, rewards)
+
+
 def test_updates_are_owed_per_step_and_hold_the_arm_back():
     learner = warmed_up(updates_per_step=2.0, catch_up=0.5)
     learner.make_round()
@@ -254,6 +316,81 @@ def test_trainer_resumes_bit_for_bit():
     np.testing.assert_array_equal(
         a.predict(a.features(images), proprio).mean, b.predict(b.features(images), proprio).mean
     )
+
+
+def test_a_learner_from_an_older_checkpoint_follows_the_trainer():
+    learner, trainer = trained()
+    old = learner.state_dict()
+    learner.add_episode(episode(2)), learner.add_episode(episode(3))
+    assert trainer.add_ratings(rate(learner.make_round())) == 6  # round 1, which the learner will not know of
+    trainer.train()
+    back, keeper = Learner(config(), 0), RewardTrainer(reward_config(), 0)
+    back.load_state_dict(old), keeper.load_state_dict(trainer.state_dict())
+    assert back.is_news(keeper.model)
+    back.set_reward_model(keeper.model)
+    assert back.ratings_requested == 18 and not back.is_news(keeper.model)
+    back.add_episode(episode(2)), back.add_episode(episode(3))
+    batch = back.make_round()
+    assert batch.round == 2 and keeper.add_ratings(rate(batch)) == 6
+
+
+def test_a_round_that_only_the_trainer_has_finished_is_not_waited_for():
+    learner, trainer = warmed_up(), RewardTrainer(reward_config(), 0)
+    for i in range(2):
+        trainer.add_episode(episode(i))
+    trainer.add_ratings(rate(learner.make_round()))
+    trainer.train()
+    back, keeper = Learner(config(), 0), RewardTrainer(reward_config(), 0)
+    back.load_state_dict(learner.state_dict()), keeper.load_state_dict(trainer.state_dict())
+    assert keeper.add_ratings(rate(back.pending)) == 0
+    back.set_reward_model(keeper.model)
+    assert back.pending is None and back.episode_budget() > back.episodes
+
+
+def test_a_trainer_that_began_anew_is_heard_and_its_features_are_not_mixed_up():
+    learner, _ = trained()
+    other = RewardTrainer(reward_config(), 5)
+    other.add_episode(episode(9))
+    learner.add_episode(episode(2)), learner.add_episode(episode(3))
+    other.round = 1
+    other.add_ratings(rate(learner.make_round()))
+    model = other.train()
+    assert model.version == learner.model.version and model.features_version == learner.model.features_version
+    assert learner.is_news(model)
+    learner.set_reward_model(model)
+    frames = decode_many(learner.replay.frame_jpegs, 32)
+    expected = model.predict(model.features(frames), learner.replay.frame_proprio).mean
+    np.testing.assert_allclose(learner.replay.rewards, expected[learner.replay.transition_frame], atol=1e-6)
+
+
+def test_a_round_without_ratings_may_come_again_with_some():
+    trainer, batch = RewardTrainer(reward_config(), 0), rate(warmed_up().make_round())
+    failed = RatingBatch(0, 3, 12, [RatedSegment(r.segment, -1, "timeout") for r in batch.rated])
+    assert trainer.add_ratings(failed) == 0 and trainer.add_ratings(batch) == 12 and trainer.requested == 12
+
+
+def test_segments_of_another_length_are_refused_by_name():
+    _, trainer = trained()
+    batch = rate(warmed_up(segment_length=3).make_round())
+    batch.round = 1
+    with pytest.raises(ConfigError, match="segment_length"):
+        trainer.add_ratings(batch)
+    assert trainer.round == 1
+
+
+def test_few_ratings_show_no_skill():
+    trainer, batch = RewardTrainer(reward_config(), 0), rate(warmed_up().make_round())
+    trainer.add_episode(episode(0))
+    trainer.add_ratings(RatingBatch(0, 3, 12, batch.rated[:9]))
+    assert trainer.train().health["skill"] == 0.0
+
+
+def test_a_frame_store_smaller_than_what_is_stored():
+    big, small = FrameStore(100, 32, P, 0), FrameStore(15, 32, P, 0)
+    big.add(episode(0)), big.add(episode(1))
+    small.load_state_dict(big.state_dict())
+    small.add(episode(2))
+    assert small.images.shape == (15, 32, 32, 3) and small.proprio.shape == (15, P)
 
 
 def test_skill_is_zero_for_guessing_the_shares():

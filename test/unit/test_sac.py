@@ -255,6 +255,20 @@ def test_optimisers_hold_the_parameters_of_the_networks():
             ), name
 
 
+def test_the_saved_average_does_not_replace_the_actor_of_a_run_without_one():
+    sac = run_updates(SAC(SACConfig(5, 2, hidden=(8, 8)), 0), 5)
+    other = SAC(SACConfig(5, 2, hidden=(8, 8), average_rate=0.0), 1)
+    other.load_state_dict(sac.state_dict())
+    torch.testing.assert_close(other.actor.flat, sac.actor.flat, rtol=0, atol=0)
+
+
+def test_divergence_is_noticed():
+    sac = SAC(SACConfig(5, 2, hidden=(8, 8)), 0)
+    assert sac.finite()
+    sac.critic.flat[3] = float("nan")
+    assert not sac.finite()
+
+
 def test_loading_other_sizes_is_refused():
     state = SAC(SACConfig(5, 2, hidden=(8,)), 0).state_dict()
     for other in (

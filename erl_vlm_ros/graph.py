@@ -111,7 +111,7 @@ class RunArguments:
     """What a run is asked for. ``task`` is a shipped name or a YAML path; ``overrides`` come from --set.
 
     ``source`` is the run directory whose parameters are taken instead of the shipped ones: of a run that
-    is resumed (``out`` itself) or evaluated.
+    is resumed (``out`` itself) or evaluated. ``anew``: a run that was stopped before anything was saved.
     """
 
     task: str
@@ -123,6 +123,7 @@ class RunArguments:
     overrides: Overrides = field(default_factory=dict)
     episodes: int = 20
     vlm_port: int = 0  # of the stand-in; 0: a free one
+    anew: bool = False
 
 
 _ROBOT = (("safety_guard", ROBOT), ("policy_controller", ROBOT))
@@ -185,7 +186,7 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         "seed": arguments.seed,
         "run_dir": str(arguments.out),
         "checkpoint_dir": str(arguments.out / "checkpoint"),
-        "resume": arguments.source is not None and arguments.source == arguments.out,
+        "resume": arguments.source is not None and arguments.source == arguments.out and not arguments.anew,
     }
     if arguments.max_steps is not None:
         run["max_steps"] = arguments.max_steps

@@ -19,7 +19,7 @@ from erl_vlm_ros.monitoring.line import duration
 from erl_vlm_ros.monitoring.live import LiveLine
 from erl_vlm_ros.overlay import parse_overrides
 from erl_vlm_ros.paths import resource
-from erl_vlm_ros.rundir import RunDirectory, load_run, read_json, save_run
+from erl_vlm_ros.rundir import RUN_FILE, RunDirectory, load_run, read_json, save_run
 from erl_vlm_ros.runner import Domain, Outcome, Supervisor, node_environment, supervise
 from erl_vlm_ros.tasks import load_task
 
@@ -75,7 +75,7 @@ def prepare_training(
     if resume is not None:
         if out is not None and Path(out).resolve() != Path(resume).resolve():
             raise ConfigError("--resume DIR goes on in DIR itself; leave --out away")
-        before = load_run(resume)
+        before = _load_training_run(resume)
         for name, given in (("task", task), ("seed", seed)):
             if given is not None and given != before.get(name):
                 raise ConfigError(
@@ -95,20 +95,36 @@ def prepare_training(
         if resume is None:
             shutil.copyfile(loaded.path, path / TASK_COPY)
         source = path if resume is not None else None
+        anew = source is not None and _nothing_saved(path)
         described = GRAPHS[graph](
-            RunArguments(str(path / TASK_COPY), path, seed, max_steps, source, headless, overrides)
+            RunArguments(str(path / TASK_COPY), path, seed, max_steps, source, headless, overrides, anew=anew)
         )
         limit = described.node("policy_controller").parameters["max_steps"]
         save_run(path, {"graph": graph, "task": task, "seed": seed, "max_steps": limit, "set": settings})
     except BaseException:
         directory.close()
         raise
-    verb = "resuming" if resume is not None else "training"
+    verb = "nothing was saved yet, beginning anew:" if anew else "resuming" if resume is not None else "training"
     announcement = (
         f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
     )
     n_classes = described.node("vlm_rater").parameters["n_classes"] or loaded.n_classes
     return Prepared(described, directory, announcement, loaded.class_names(n_classes))
+
+
+def _load_training_run(path: str | Path) -> dict[str, Any]:
+    run = load_run(path)
+    if not {"task", "seed"} <= run.keys():
+        raise ConfigError(f"{Path(path) / RUN_FILE} is not that of a training run")
+    return run
+
+
+def _nothing_saved(path: Path) -> bool:
+    """Whether a run ended before its first step, so that there is no learner to continue with."""
+    folder = path / "checkpoint"
+    learned = any((folder / f"{node}.safetensors").exists() for node in ("sac_learner", "reward_trainer"))
+    record = folder / "monitor.json"
+    return not learned and not (record.exists() and read_json(record).get("env_steps"))
 
 
 def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[str]) -> Prepared:
@@ -124,7 +140,7 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
     if seed < 0:
         raise ConfigError(f"--seed must not be negative, got {seed}")
     source = Path(run).resolve()
-    before = load_run(source)
+    before = _load_training_run(source)
     overrides = parse_overrides(settings)
     name = f"seed{seed}-n{episodes}"
     candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))

@@ -73,7 +73,7 @@ def load_state(path: str | Path, kind: str) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
+        raise CheckpointError(f"checkpoint {path} does not exist: restore it from a copy or start a new run")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

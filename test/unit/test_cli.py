@@ -31,7 +31,7 @@ def started(monkeypatch):
             0.95}],
         }  # fmt: skip
         (path / "summary.json").write_text(json.dumps(summary))
-        (path / "checkpoint" / "x.safetensors").write_text("")
+        (path / "checkpoint" / "reward_trainer.safetensors").write_text("")
         graph.write_parameters(path / "config")
         return Outcome("finished")
 
@@ -134,6 +134,30 @@ def test_resume_keeps_task_seed_and_settings(tmp_path, started):
     assert again.node("policy_controller").parameters["max_steps"] == 300
     assert again.node("sim_bridge").parameters["task"] == again.node("vlm_rater").parameters["task"]
     assert "name: sweep_into" in Path(values["task"]).read_text()
+
+
+def test_a_run_that_ended_before_its_first_step_begins_anew(capsys, tmp_path, started):
+    out = tmp_path / "run"
+    assert main([*RUN, "--out", str(out)]) == 0
+    trainer, record = out / "checkpoint" / "reward_trainer.safetensors", out / "checkpoint" / "monitor.json"
+    trainer.unlink()
+    record.write_text('{"env_steps": 0}')
+    resume = [*RUN, "--resume", str(out), "--set", "sac_learner.first_ratings=33"]
+    assert main(resume) == 0
+    assert started[-1].node("sac_learner").parameters["resume"] is False
+    assert started[-1].node("sac_learner").parameters["first_ratings"] == 33
+    assert "beginning anew" in capsys.readouterr().out
+    trainer.unlink()
+    record.write_text('{"env_steps": 50}')  # then the nodes say what is missing
+    assert main(resume) == 0
+    assert started[-1].node("sac_learner").parameters["resume"] is True
+
+
+def test_only_a_training_run_is_continued_or_evaluated(capsys, tmp_path, started):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "run.json").write_text('{"graph": "evaluate_sim", "of": "somewhere"}')
+    refused(capsys, [*RUN, "--resume", str(tmp_path)], "run.json")
+    refused(capsys, ["evaluate", str(tmp_path)], "run.json")
 
 
 def test_resume_refuses_another_task_or_seed(capsys, tmp_path, started):

@@ -127,11 +127,22 @@ class RunRecord:
                 self.returns.append(entry)
 
     def set_steps(self, steps: int, now: float) -> None:
-        """Environment steps of the whole run so far; never goes back."""
+        """Environment steps of the whole run so far; only ``go_back`` makes it less."""
         self.env_steps = max(self.env_steps, steps)
         self._speed.append((now, self.env_steps))
         while now - self._speed[0][0] > SPEED_WINDOW_S:
             self._speed.popleft()
+
+    def go_back(self, steps: int, episodes: int) -> None:
+        """The run continues from an earlier point (its learner was killed): what came after is forgotten, but for
+        the ratings, which are kept elsewhere, too."""
+        self.env_steps, self.episodes = steps, episodes
+        self._first_episode = min(self._first_episode, episodes)
+        self._speed.clear()
+        self.returns = [entry for entry in self.returns if entry[0] <= steps]
+        self.evaluations = [e for e in self.evaluations if e.env_steps <= steps]
+        self._waiting = [(e, stamp) for e, stamp in self._waiting if e.env_steps <= steps]
+        self._last_index = math.inf
 
     def add_evaluation(self, episode: Episode, now: float) -> Evaluation:
         """Count an evaluation episode. A lower episode number than before begins a new evaluation."""

@@ -148,8 +148,12 @@ class Monitor(BaseNode):
         now, record = time.monotonic(), self.record
         record.state, record.detail = state, str(said.get("waiting_for") or "")
         if self.p.mode == "train":
+            episodes = int(said.get("episodes", 0))
+            if steps < record.env_steps and said.get("detail") == "running":
+                self.get_logger().warning(f"the run goes on from {steps} steps; {record.env_steps} had been reached")
+                record.go_back(steps, episodes)
             record.set_steps(steps, now)
-            record.episodes = max(record.episodes, int(said.get("episodes", 0)))
+            record.episodes = max(record.episodes, episodes)
         self._expected = int(said.get("eval_episodes", 0)) if int(said.get("eval_round", 0)) else 0
         if state in ("finished", "failed") and self._over_at is None:
             self._over_at = now

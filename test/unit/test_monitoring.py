@@ -160,6 +160,23 @@ def test_frames_from_before_a_resume_are_not_judged_by_stamps_that_repeat():
     assert again.ratings_valid == 2 and again.rating_accuracy == 1.0
 
 
+def test_a_run_that_went_back_forgets_what_came_after():
+    first = record()
+    first.set_steps(100, 1.0), first.add_metrics("sac_learner", {"episode_return": 1.0, "episodes": 2}, 1.0)
+    first.add_evaluation(evaluation(0, 1000), 2.0)
+    first.set_steps(200, 3.0), first.add_metrics("sac_learner", {"episode_return": 2.0, "episodes": 4}, 3.0)
+    first.add_evaluation(evaluation(0, 2000), 4.0)
+    again = record()
+    again.load_state_dict(first.state_dict(5.0))
+    again.go_back(150, 3)
+    again.set_steps(150, 6.0)
+    assert (again.env_steps, again.episodes) == (150, 3)
+    assert [e.env_steps for e in again.evaluations] == [100] and again.returns == [(100, 1.0)]
+    assert again._has_truth("e3_t1_h1") and not again._has_truth("e2_t1_h1")
+    again.set_steps(200, 7.0)
+    assert again.add_evaluation(evaluation(0, 3000), 8.0).env_steps == 200 and len(again.evaluations) == 2
+
+
 def test_files_of_a_run(tmp_path):
     r, files = record(), RunFiles(tmp_path)
     files.figures(r, "sac_learner", {"alpha": 0.1, "bad": float("nan")}, 1.0)

@@ -34,6 +34,10 @@ class VlmRaterNode(BaseNode):
         self.rater = VlmRater(config, load_task(self.p.task), self._ledger)
         if self.p.check_endpoint:
             self.rater.check_endpoint()
+        self.get_logger().info(
+            f"{self.p.ledger} holds {self.rater.stats()['valid']:.0f} ratings of this task; "
+            f"{self.rater.budget_left} more may be asked for"
+        )
         self._done: queue.SimpleQueue[Future[RatingBatch]] = queue.SimpleQueue()
         self._answered = self.create_guard_condition(self._publish)
         self._ratings = self.create_publisher(UInt8MultiArray, names.RATINGS, qos.bulk())

@@ -119,7 +119,9 @@ class RunRecord:
         steps = values.get("env_steps")
         if steps is not None and math.isfinite(steps):
             self.set_steps(int(steps), now)
-        self.episodes = max(self.episodes, int(values.get("episodes", 0)))
+        episodes = values.get("episodes", 0.0)
+        if math.isfinite(episodes):
+            self.episodes = max(self.episodes, int(episodes))
         earned = values.get("episode_return")
         if earned is not None and math.isfinite(earned):
             entry = (self.env_steps, float(earned))

@@ -160,6 +160,12 @@ def test_frames_from_before_a_resume_are_not_judged_by_stamps_that_repeat():
     assert again.ratings_valid == 2 and again.rating_accuracy == 1.0
 
 
+def test_figures_that_are_not_finite_are_left_out():
+    r = record()
+    r.add_metrics("sac_learner", {"env_steps": np.nan, "episodes": np.inf, "episode_return": np.nan}, 1.0)
+    assert (r.env_steps, r.episodes, r.returns) == (0, 0, [])
+
+
 def test_a_run_that_went_back_forgets_what_came_after():
     first = record()
     first.set_steps(100, 1.0), first.add_metrics("sac_learner", {"episode_return": 1.0, "episodes": 2}, 1.0)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from erl_vlm_ros.data.observation import EE_SLICE, OBJECT_SLICE
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.tasks import Task
 
 
@@ -37,6 +38,12 @@ class ExplorationConfig:
     speed: tuple[float, float] = (0.4, 1.0)
     gripper_switch: float = 0.1
     reached: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("prefix_steps", "burst_steps", "burst_start", "speed"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise ConfigError(f"exploration.{name} is [{least}, {most}]; it must be [least, most]")
 
 
 class RolloutPolicy:

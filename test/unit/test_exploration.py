@@ -2,9 +2,11 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.data.observation import EE_SLICE, OBSERVATION_DIM, build_observation
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.tasks import load_task
 
 TASK = dataclasses.replace(
@@ -29,6 +31,12 @@ def follow(policy, steps=50, actor=None):
         hand = hand + action[:3] * TASK.linear_speed / TASK.control_hz
         path.append(hand.copy())
     return np.array(path)
+
+
+@pytest.mark.parametrize("name", ["prefix_steps", "burst_steps", "burst_start", "speed"])
+def test_a_range_that_runs_backwards_is_refused(name):
+    with pytest.raises(ConfigError, match=name):
+        ExplorationConfig(**{name: (0.9, 0.4)})
 
 
 def test_observation_layout():

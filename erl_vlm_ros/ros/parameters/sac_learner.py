@@ -28,7 +28,7 @@ PARAMETERS = (
     Param(
         "max_warmup_steps",
         5000,
-        "Learning begins after this many steps even if the ratings explain nothing yet.",
+        "Learning begins after this many steps, or with the last rating, even if the ratings explain nothing yet.",
         low=1,
         high=_BIG,
     ),

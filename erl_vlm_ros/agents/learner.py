@@ -17,6 +17,7 @@ from erl_vlm_ros.data.replay import ReplayBuffer
 from erl_vlm_ros.data.segment import Segment, SegmentBatch
 from erl_vlm_ros.data.selection import Candidates, select
 from erl_vlm_ros.reward.model import Prediction, RewardModel, load_reward_model, same_features
+from erl_vlm_ros.reward.prediction import joined
 from erl_vlm_ros.ros.bundle import Bundle, decode, encode
 
 EXPLORE, LEARN = "explore", "learn"
@@ -67,8 +68,10 @@ class Learner:
             if self.phase == EXPLORE and self.env_steps >= self.config.warmup_steps:
                 self._begin_learning()
         if self.model is not None:
-            self._features = np.concatenate([self._features[self.replay.first_frame_id - oldest :], features])
-            self._label(self.model.predict(self._features, self.replay.frame_proprio))
+            gone = self.replay.first_frame_id - oldest
+            self._features = np.concatenate([self._features[gone:], features])
+            new = self.model.predict(features, episode.observations[:, : self.config.prop_dim])
+            self._label(joined(self._prediction, gone, new))
             self.last_return = float(self.replay.rewards[-steps:].sum())
         if self.phase == LEARN:
             self.owed += self.config.updates_per_step * steps

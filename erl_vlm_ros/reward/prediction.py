@@ -17,3 +17,9 @@ class Prediction:
     mean: np.ndarray
     std: np.ndarray
     top: np.ndarray
+
+
+def joined(before: Prediction, gone: int, new: Prediction) -> Prediction:
+    """``before`` less its first ``gone`` frames, then ``new``."""
+    names = ("mean", "std", "top")
+    return Prediction(*(np.concatenate([getattr(before, n)[gone:], getattr(new, n)]) for n in names))

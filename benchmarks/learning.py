@@ -250,7 +250,8 @@ def summary(rows: list[dict], args: argparse.Namespace) -> list[dict]:
 
 def table(rows: list[dict], args: argparse.Namespace) -> str:
     """Markdown table; `-` is 'not within the steps'."""
-    head = ["variant", "final success, per seed", "mean of last 3", "steps to 80%", "ratings to 80%", "wall s to 80%", "wall s"]
+    head = ["variant", "final success, per seed", "mean of last 3", "steps to 80%", "ratings to 80%"]
+    head += ["wall s to 80%", "wall s"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in summary(rows, args):
         cells = [VARIANTS[row["variant"]][0]]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.agents.command import action_to_command
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.agents.learner import EXPLORE, Learner, LearnerConfig
 from erl_vlm_ros.agents.numpy_actor import NumpyActor
@@ -167,8 +168,7 @@ class LocalLoop:
         obs = observe()
         for _ in range(steps):
             action = rollout.act(obs, actor)
-            width = 0.04 * (action[3] + 1) if self.task.use_gripper else 0.0
-            arm.apply(action[:3].astype(np.float64) * self.task.linear_speed, float(width))
+            arm.apply(*action_to_command(action, self.task))
             actions.append(action)
             obs = observe()
         stamps = (np.arange(steps + 1) * 1e8).astype(np.int64)

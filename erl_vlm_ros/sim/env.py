@@ -8,10 +8,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from erl_vlm_ros.agents.command import action_to_command
 from erl_vlm_ros.data.observation import OBSERVATION_DIM, build_observation
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.sim.arm import SimArm
-from erl_vlm_ros.sim.state import MAX_WIDTH
 
 REWARDS = ("dense", "sparse")
 
@@ -65,9 +65,7 @@ class ArmEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control period of 0.1 s; the action is clipped to [-1, 1]."""
-        action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        width = MAX_WIDTH * 0.5 * (action[3] + 1.0) if self._config.use_gripper else 0.0
-        self.arm.apply(action[:3] * self._config.linear_speed, width)
+        self.arm.apply(*action_to_command(action, self._config))
         info = self._info(self.arm.state())
         reward = float(info["success"]) if self._sparse else info["progress"]
         return self._observe(), reward, False, False, info

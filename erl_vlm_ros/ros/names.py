@@ -18,6 +18,21 @@ POLICY_GRIPPER = "policy/gripper"
 ARM_TWIST = "servo_node/delta_twist_cmds"
 ARM_GRIPPER = "gripper_controller/commands"
 
+ARM_JOINT_COMMANDS = "forward_command_controller/commands"  # adapters for drivers that take joints
+ARM_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
+POLICY_HOME = "policy/joint_trajectory"  # where to drive the joints between episodes, through the guard
+WRENCH = "wrench"  # optional force-torque sensor
+
+# A person: takes over, drives, says how it went.
+JOY = "joy"
+HUMAN_TWIST = "intervention/twist"  # TwistStamped; a SpaceMouse driver's Twist comes as HUMAN_TWIST_PLAIN
+HUMAN_TWIST_PLAIN = "intervention/twist_plain"
+HEARTBEAT = "safety_guard/heartbeat"
+HUMAN_SUCCESS = "policy_controller/success"  # services of std_srvs
+HUMAN_FAILURE = "policy_controller/failure"
+HUMAN_CONTINUE = "policy_controller/continue"
+HUMAN_PAUSE = "policy_controller/pause"
+
 # Ground truth of the simulation, for evaluation only.
 SUCCESS = "task/success"
 PROGRESS = "task/progress"
@@ -43,6 +58,7 @@ MONITOR_MARKERS = "monitor/markers"
 ARMED = "safety_guard/armed"
 ESTOP_STATE = "safety_guard/estop_state"
 REASON = "safety_guard/reason"
+EXECUTED = "safety_guard/executed"  # TwistStamped: what the guard let through, whatever the arm's adapter
 ARM = "safety_guard/arm"
 ESTOP = "safety_guard/estop"
 CLEAR_ESTOP = "safety_guard/clear_estop"

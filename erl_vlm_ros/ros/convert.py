@@ -155,19 +155,29 @@ def position_of(message: PoseStamped) -> tuple[float, float, float]:
     return point.x, point.y, point.z
 
 
-def twist_message(linear: Sequence[float], stamp_ns: int, frame_id: str) -> TwistStamped:
-    """A TwistStamped with linear velocity [3] m/s and no rotation."""
+def twist_message(
+    linear: Sequence[float], stamp_ns: int, frame_id: str, angular: Sequence[float] = (0.0, 0.0, 0.0)
+) -> TwistStamped:
+    """A TwistStamped with linear velocity [3] m/s and angular velocity [3] rad/s."""
     message = TwistStamped()
     message.header.frame_id = frame_id
     set_stamp(message.header.stamp, stamp_ns)
     vector = message.twist.linear
     vector.x, vector.y, vector.z = map(float, linear)
+    rotation = message.twist.angular
+    rotation.x, rotation.y, rotation.z = map(float, angular)
     return message
 
 
 def linear_of(message: TwistStamped) -> tuple[float, float, float]:
     """Linear velocity (x, y, z) in m/s."""
     vector = message.twist.linear
+    return vector.x, vector.y, vector.z
+
+
+def angular_of(message: TwistStamped) -> tuple[float, float, float]:
+    """Angular velocity (x, y, z) in rad/s."""
+    vector = message.twist.angular
     return vector.x, vector.y, vector.z
 
 

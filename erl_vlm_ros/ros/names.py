@@ -20,6 +20,10 @@ ARM_GRIPPER = "gripper_controller/commands"
 
 ARM_JOINT_COMMANDS = "forward_command_controller/commands"  # adapters for drivers that take joints
 ARM_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
+ARM_GRIPPER_ACTION = "gripper_controller/gripper_cmd"  # action GripperCommand
+SERVO_COMMAND_TYPE = "servo_node/switch_command_type"  # service of MoveIt Servo
+ROBOT_DESCRIPTION = "robot_description"  # latched URDF, as robot_state_publisher gives it
+TF = "/tf"  # absolute by ROS convention
 POLICY_HOME = "policy/joint_trajectory"  # where to drive the joints between episodes, through the guard
 WRENCH = "wrench"  # optional force-torque sensor
 

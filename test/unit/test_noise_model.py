@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The noise model: what it draws, and its file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.noise_model import NoiseModel, kind_of_view, load_noise_model
+
+KINDS = [f"kind {i}" for i in range(4000)]
+
+
+def rates(model, truth, variation="", seed=0):
+    rng = np.random.default_rng(seed)
+    answers = [model.rate(truth, kind, 7, rng, variation) for kind in KINDS]
+    return np.bincount(answers, minlength=model.n_classes) / len(KINDS)
+
+
+def test_independent_errors_follow_the_matrix():
+    matrix = np.array([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.3, 0.3, 0.4]])
+    model = NoiseModel(matrix)
+    for truth in range(3):
+        np.testing.assert_allclose(rates(model, truth), matrix[truth], atol=0.03)
+
+
+def test_a_kind_of_view_is_misjudged_every_time_alike():
+    model = NoiseModel.uniform(5, 0.0, 0.2)
+    first = [model.judged(2, kind, 1) for kind in KINDS]
+    assert first == [model.judged(2, kind, 1) for kind in KINDS]
+    assert first != [model.judged(2, kind, 2) for kind in KINDS]
+    share = np.bincount(first, minlength=5) / len(KINDS)
+    np.testing.assert_allclose(share, [0.05, 0.05, 0.8, 0.05, 0.05], atol=0.015)
+
+
+def test_what_a_misjudged_kind_is_taken_for_follows_its_matrix():
+    becomes = np.array([[0, 1, 0], [0, 0, 1], [0.5, 0.5, 0]])
+    model = NoiseModel(np.eye(3), 1.0, becomes)
+    assert {model.judged(0, kind, 3) for kind in KINDS} == {1}
+    assert {model.judged(1, kind, 3) for kind in KINDS} == {2}
+    np.testing.assert_allclose(rates(model, 2), [0.5, 0.5, 0], atol=0.03)
+
+
+@pytest.mark.parametrize("sharing", [0.0, 0.5, 1.0])
+def test_variations_share_their_misjudgements_by_so_much(sharing):
+    model = NoiseModel.uniform(5, 0.0, 0.3, sharing)
+    plain = np.array([model.judged(0, kind, 1) for kind in KINDS])
+    other = np.array([model.judged(0, kind, 1, "mirrored") for kind in KINDS])
+    third = np.array([model.judged(0, kind, 1, "second") for kind in KINDS])
+    for a, b in ((plain, other), (plain, third), (other, third)):
+        both = np.mean((a != 0) & (b != 0))
+        assert np.mean(b != 0) == pytest.approx(0.3, abs=0.03)
+        assert both == pytest.approx(0.3 * (sharing + (1 - sharing) * 0.3), abs=0.03)
+        # what is shared is shared with its direction
+        alike = np.mean(a[(a != 0) & (b != 0)] == b[(a != 0) & (b != 0)])
+        expected = (sharing + (1 - sharing) * 0.3 / 4) / (sharing + (1 - sharing) * 0.3)
+        assert alike == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["model.yaml", "model.json"])
+def test_the_file_keeps_everything(tmp_path, name):
+    model = NoiseModel(
+        np.array([[0.9, 0.1], [0.25, 0.75]]), 0.125, sharing=0.4, kind_m=0.05, task="drawer_open",
+        provenance={"model": "some-vlm", "frames": 120},
+    )  # fmt: skip
+    model.save(tmp_path / name)
+    again = load_noise_model(tmp_path / name, 2, "drawer_open")
+    assert again.to_dict() == model.to_dict()
+    assert again.provenance == {"model": "some-vlm", "frames": 120}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "something"}, "not a noise model"),
+        ({"version": 9}, "version 9"),
+        ({"n_classes": 3}, "n_classes is 3"),
+        ({"independent": [[0.9, 0.2], [0, 1]]}, "independent"),
+        ({"independent": "many"}, "right kind"),
+        ({"systematic": {"share": 0.1}}, "missing field becomes"),
+        ({"extra": 1}, "unknown field extra"),
+        ({"systematic": {"share": 2, "becomes": [[0, 1], [1, 0]], "sharing": 0.5, "kind_m": 0.08}}, "systematic.share"),
+        ({"systematic": {"share": 0, "becomes": [[1, 0], [1, 0]], "sharing": 0.5, "kind_m": 0.08}}, "diagonal"),
+        ({"systematic": {"share": 0, "becomes": [[0, 1], [1, 0]], "sharing": 0.5, "kind_m": 0}}, "kind_m"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_file_and_field(tmp_path, change, words):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(NoiseModel.uniform(2, 0.1).to_dict() | change))
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_noise_model(path)
+    assert "wrong.yaml" in str(caught.value)
+
+
+def test_a_model_for_something_else_is_refused(tmp_path):
+    NoiseModel.uniform(3, 0.1).save(tmp_path / "m.yaml")
+    with pytest.raises(ConfigError, match="3 classes, 5"):
+        load_noise_model(tmp_path / "m.yaml", 5)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_noise_model(tmp_path / "none.yaml")
+
+
+def test_kinds_of_view_are_cells():
+    assert kind_of_view((0.01, 0.02, 0.03), 2) == kind_of_view((0.07, 0.079, 0.0), 2)
+    assert kind_of_view((0.01, 0.02, 0.03), 2) != kind_of_view((0.01, 0.02, 0.03), 3)
+    assert kind_of_view((-0.01, 0.02, 0.03)) != kind_of_view((0.01, 0.02, 0.03))

@@ -58,6 +58,7 @@ def reward_config(values: Mapping[str, Any], task: Task) -> RewardTrainerConfig:
     task.class_names(n)  # refuses an n that the task does not describe
     return RewardTrainerConfig(
         recipe=values["recipe"], n_classes=n, prop_dim=PROPRIO_DIM, max_frames=values["max_frames"],
+        soft_labels=values["soft_labels"],
         trunk=_build(TrunkConfig, values, "trunk."), heads=_build(HeadConfig, values, "heads."),
         erl=_build(ErlRewardConfig, values, "erl."),
     )  # fmt: skip

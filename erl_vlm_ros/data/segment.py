@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class Segment:
     proprio: np.ndarray  # float32 [H, P]
     actions: np.ndarray  # float32 [H, A], the action that led to each frame
     stamps: np.ndarray  # int64 [H], ns
+    extras: np.ndarray | None = None  # float32 [H, K], further measurements at each frame; None: [H, 0]
+    extra_names: tuple[str, ...] = ()  # K names: wrench_fx .. wrench_tz (N, Nm), effort_JOINT (Nm)
 
     def __post_init__(self) -> None:
         self.proprio = np.ascontiguousarray(self.proprio, np.float32)
@@ -39,6 +42,12 @@ class Segment:
             )
         if not (np.isfinite(self.proprio).all() and np.isfinite(self.actions).all()):
             raise ValueError(f"segment {self.id}: a number in proprio or actions is not finite")
+        self.extra_names = tuple(self.extra_names)
+        shape = (len(self.jpegs), len(self.extra_names))
+        extras = np.zeros((shape[0], 0)) if self.extras is None else self.extras
+        self.extras = np.ascontiguousarray(extras, np.float32)
+        if self.extras.shape != shape or not np.isfinite(self.extras).all():
+            raise ValueError(f"segment {self.id}: extras must be finite numbers [H, K] with K = {shape[1]} names")
 
 
 @dataclass
@@ -50,8 +59,8 @@ class SegmentBatch:
 
     def to_bundle(self) -> Bundle:
         """Bundle of kind ``segments``. Raises ValueError when segments differ in H, P or A."""
-        arrays, ids = _pack(self.segments)
-        return Bundle("segments", arrays, {"round": int(self.round), "ids": ids})
+        arrays, meta = _pack(self.segments)
+        return Bundle("segments", arrays, {"round": int(self.round), **meta})
 
     @staticmethod
     def from_bundle(bundle: Bundle) -> SegmentBatch:
@@ -66,16 +75,22 @@ class RatedSegment:
     segment: Segment
     rating: int
     reason: str = ""
+    probabilities: np.ndarray | None = None  # float32 [n], a soft label that sums to 1; None: all on the rating
 
 
 @dataclass
 class RatingBatch:
-    """What came of one round, published when it is complete; ``requested`` counts the segments asked."""
+    """What came of one round, published when it is complete.
+
+    ``requested`` counts the ratings asked for: one a segment, or one a transition of it. ``teacher`` says who
+    rated, for instance ``vlm``, ``human`` or ``scripted``.
+    """
 
     round: int
     n_classes: int
     requested: int
     rated: list[RatedSegment] = field(default_factory=list)
+    teacher: str = ""
 
     @property
     def valid(self) -> list[RatedSegment]:
@@ -84,10 +99,13 @@ class RatingBatch:
 
     def to_bundle(self) -> Bundle:
         """Bundle of kind ``ratings``. Raises ValueError when segments differ in H, P or A."""
-        arrays, ids = _pack([r.segment for r in self.rated])
+        arrays, meta = _pack([r.segment for r in self.rated])
         arrays["ratings"] = np.array([r.rating for r in self.rated], np.int64)
-        meta = {"round": int(self.round), "n_classes": int(self.n_classes), "requested": int(self.requested)}
-        return Bundle("ratings", arrays, {**meta, "ids": ids, "reasons": [str(r.reason) for r in self.rated]})
+        if any(r.probabilities is not None for r in self.rated):
+            arrays["probabilities"] = np.stack([soft_label(r, self.n_classes) for r in self.rated])
+        meta |= {"round": int(self.round), "n_classes": int(self.n_classes), "requested": int(self.requested)}
+        meta |= {"reasons": [str(r.reason) for r in self.rated], "teacher": self.teacher}
+        return Bundle("ratings", arrays, meta)
 
     @staticmethod
     def from_bundle(bundle: Bundle) -> RatingBatch:
@@ -103,8 +121,34 @@ class RatingBatch:
             raise BundleError(f"ratings: meta.reasons must be {len(segments)} texts")
         if n_classes < 2 or any(not NO_RATING <= r < n_classes for r in ratings):
             raise BundleError(f"ratings: a class is outside -1..{n_classes - 1}")
-        rated = [RatedSegment(*parts) for parts in zip(segments, ratings, reasons)]
-        return RatingBatch(_int(bundle, "round"), n_classes, _int(bundle, "requested"), rated)
+        soft = _soft_labels(bundle.arrays.get("probabilities"), len(segments), n_classes)
+        rated = [RatedSegment(*parts) for parts in zip(segments, ratings, reasons, soft)]
+        teacher = str(bundle.meta.get("teacher", ""))
+        return RatingBatch(_int(bundle, "round"), n_classes, _int(bundle, "requested"), rated, teacher)
+
+
+def soft_label(rated: RatedSegment, n_classes: int) -> np.ndarray:
+    """float32 [n]: the rating's probabilities, or all on its class; zeros for no rating. ValueError: wrong length."""
+    if rated.rating == NO_RATING:
+        return np.zeros(n_classes, np.float32)
+    if rated.probabilities is None:
+        return np.eye(n_classes, dtype=np.float32)[rated.rating]
+    label = np.asarray(rated.probabilities, np.float32)
+    if label.shape != (n_classes,):
+        raise ValueError(f"segment {rated.segment.id}: {label.shape} probabilities for {n_classes} classes")
+    return label
+
+
+def _soft_labels(array: np.ndarray | None, count: int, n_classes: int) -> list[np.ndarray | None]:
+    """One soft label a rating; None where nothing but the class was told."""
+    if array is None:
+        return [None] * count
+    sums = array.sum(1)
+    if array.shape[1] != n_classes or not np.isfinite(array).all() or (array < 0).any():
+        raise BundleError(f"ratings: probabilities must be {n_classes} numbers >= 0 each")
+    if (np.minimum(np.abs(sums - 1), np.abs(sums)) > 1e-3).any():
+        raise BundleError("ratings: probabilities must sum to 1")
+    return [row if total > 0.5 and row.max() < 1 else None for row, total in zip(array, sums)]
 
 
 def _int(bundle: Bundle, key: str) -> int:
@@ -114,10 +158,10 @@ def _int(bundle: Bundle, key: str) -> int:
     return value
 
 
-def _pack(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], list[str]]:
-    shapes = {(s.proprio.shape, s.actions.shape) for s in segments}
+def _pack(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    shapes = {(s.proprio.shape, s.actions.shape, s.extra_names) for s in segments}
     if len(shapes) > 1:
-        raise ValueError(f"segments of one batch must have equal H, P and A, got {sorted(shapes)}")
+        raise ValueError(f"segments of one batch must have equal H, P, A and extras, got {sorted(shapes)}")
     data, offsets = pack_jpegs([jpeg for s in segments for jpeg in s.jpegs])
     empty = np.zeros((0, 0, 0), np.float32)
     arrays = {
@@ -127,7 +171,11 @@ def _pack(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], list[str]
         "actions": np.stack([s.actions for s in segments]) if segments else empty,
         "stamps": np.stack([s.stamps for s in segments]) if segments else np.zeros((0, 0), np.int64),
     }
-    return arrays, [s.id for s in segments]
+    meta: dict[str, Any] = {"ids": [s.id for s in segments]}
+    if segments and segments[0].extra_names:
+        arrays["extras"] = np.stack([s.extras for s in segments])
+        meta["extra_names"] = list(segments[0].extra_names)
+    return arrays, meta
 
 
 def _unpack(bundle: Bundle) -> list[Segment]:
@@ -135,6 +183,9 @@ def _unpack(bundle: Bundle) -> list[Segment]:
     count, length = arrays["stamps"].shape
     if not isinstance(ids, list) or len(ids) != count or not all(isinstance(i, str) for i in ids):
         raise BundleError(f"{bundle.kind}: meta.ids must be {count} texts")
+    names, extras = bundle.meta.get("extra_names", []), arrays.get("extras")
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or bool(names) != (extras is not None):
+        raise BundleError(f"{bundle.kind}: meta.extra_names must name the columns of extras")
     try:
         jpegs = unpack_jpegs(arrays["jpeg"], arrays["jpeg_offsets"])
         return [
@@ -144,6 +195,8 @@ def _unpack(bundle: Bundle) -> list[Segment]:
                 arrays["proprio"][i],
                 arrays["actions"][i],
                 arrays["stamps"][i],
+                None if extras is None else extras[i],
+                tuple(names),
             )
             for i in range(count)
         ]

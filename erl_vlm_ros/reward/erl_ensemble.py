@@ -66,7 +66,13 @@ class ErlRewardEnsemble:
         """Side of the images that the model takes, pixels."""
         return self.config.image_size
 
-    def fit(self, images: np.ndarray, ratings: np.ndarray, generator: np.random.Generator) -> FitReport:
+    def fit(
+        self,
+        images: np.ndarray,
+        ratings: np.ndarray,
+        generator: np.random.Generator,
+        soft: np.ndarray | None = None,
+    ) -> FitReport:
         """Learn from the whole rated set: up to `passes` passes, ended early by training accuracy.
 
         Args:
@@ -74,6 +80,8 @@ class ErlRewardEnsemble:
                 frames.
             ratings: class of each segment, int [M] in 0 .. n_classes - 1 (leave out what has no rating).
             generator: draws the batches.
+            soft: soft labels float32 [M, n], the targets of Eq. 2 and 3 in place of the ratings' one-hots;
+                boundaries, weights and batches go by the ratings.
 
         Raises:
             ConfigError: images or ratings that do not fit the configuration.
@@ -85,9 +93,10 @@ class ErlRewardEnsemble:
         accuracy = float("nan")
         if np.count_nonzero(counts) > 1:
             frames, labels = _tensor(images), torch.from_numpy(ratings)
+            targets = labels if soft is None else torch.from_numpy(self._check_soft(soft, len(ratings)))
             weights = class_weights(counts)[labels] if self.config.class_weights else None
             while len(losses) < self.config.passes and not accuracy > self.config.early_stop_accuracy:
-                loss, accuracy = self._one_pass(frames, labels, weights, generator)
+                loss, accuracy = self._one_pass(frames, labels, targets, weights, generator)
                 losses.append(loss)
             self.set_reference(images.reshape(-1, *images.shape[2:]))
         seconds = time.perf_counter() - started
@@ -95,7 +104,12 @@ class ErlRewardEnsemble:
         return FitReport(len(losses), accuracy, tuple(losses), seconds, tuple(int(c) for c in counts), spans)
 
     def _one_pass(
-        self, frames: Tensor, labels: Tensor, weights: Tensor | None, generator: np.random.Generator
+        self,
+        frames: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        generator: np.random.Generator,
     ) -> tuple[float, float]:
         """Mean loss and mean accuracy of one pass; every member sees its own batches."""
         deal = stratified_batches if self.config.stratified else uniform_batches
@@ -109,7 +123,8 @@ class ErlRewardEnsemble:
                 if bool((labels[index] == labels[index[0]]).all()):
                     continue  # one class only: no order to learn, Eq. 1 would just push the extremes inwards
                 sample_weights = None if weights is None else weights[index]
-                loss, hits = self._batch_loss(member, frames[index], labels[index], sample_weights)
+                batch = (frames[index], labels[index], targets[index], sample_weights)
+                loss, hits = self._batch_loss(member, *batch)
                 loss.backward()
                 losses.append(float(loss.detach()))
                 right += hits
@@ -120,7 +135,7 @@ class ErlRewardEnsemble:
         return float(np.mean(losses)), right / judged
 
     def _batch_loss(
-        self, member: int, frames: Tensor, labels: Tensor, weights: Tensor | None
+        self, member: int, frames: Tensor, labels: Tensor, targets: Tensor, weights: Tensor | None
     ) -> tuple[Tensor, int]:
         """Loss of one member on one batch of segments, and how many of its ratings Eq. 1 reproduces."""
         returns = self.networks(frames.flatten(0, 1), member).unflatten(0, frames.shape[:2]).sum(dim=1)
@@ -128,7 +143,7 @@ class ErlRewardEnsemble:
         scaled = min_max(returns)
         boundaries = class_boundaries(scaled, counts, self.config.boundary)
         logits = class_logits(scaled, boundaries, self.config.k)
-        targets = rating_targets(labels, self.config.n_classes, self.config.label_smoothing)
+        targets = rating_targets(targets, self.config.n_classes, self.config.label_smoothing)
         loss = rating_loss(self.config.loss, logits, targets, weights)
         # Equal returns order nothing; counted as right, they would end the fit of a constant network early.
         ordered = float(returns.detach().amax() - returns.detach().amin()) > EPSILON
@@ -243,6 +258,13 @@ class ErlRewardEnsemble:
             raise ConfigError(
                 f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}"
             )
+
+    def _check_soft(self, soft: np.ndarray, count: int) -> np.ndarray:
+        soft = np.ascontiguousarray(soft, np.float32)
+        if soft.shape != (count, self.config.n_classes) or not np.isfinite(soft).all() or (soft < 0).any():
+            raise ConfigError(f"reward model: soft labels {list(soft.shape)} must be [{count}, {self.config.n_classes}], "
+                              "finite and not negative")  # fmt: skip
+        return soft
 
     def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._check_images(images, 5)

@@ -89,9 +89,14 @@ def folds(ratings: np.ndarray, members: int, rng: np.random.Generator) -> np.nda
 
 
 def fit_heads(
-    inputs: np.ndarray, ratings: np.ndarray, n_classes: int, config: HeadConfig, seed: int
+    inputs: np.ndarray,
+    ratings: np.ndarray,
+    n_classes: int,
+    config: HeadConfig,
+    seed: int,
+    soft: np.ndarray | None = None,
 ) -> tuple[Heads, dict[str, float]]:
-    """Fit heads on inputs float32 [M, D] and ratings int64 [M].
+    """Fit heads on inputs float32 [M, D] and ratings int64 [M], or the soft labels float32 [M, n] in their place.
 
     Returns the heads and {held-out accuracy, held-out loss}. With fewer than two ratings a member every member
     trains on all of them, and nothing is reported.
@@ -105,6 +110,7 @@ def fit_heads(
     mean, scale = x.mean(0), x.std(0, unbiased=False).clamp_min(1e-2)
     x = ((x - mean) / scale).clamp(-10, 10)
     members = config.members
+    target = y if soft is None else torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))
     held = torch.from_numpy(folds(ratings, members, rng)[None] == np.arange(members)[:, None])  # [E, M]
     if len(ratings) < 2 * members:
         held = torch.zeros_like(held)
@@ -117,12 +123,12 @@ def fit_heads(
         index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
         batch = x[index]
         batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
-        loss = _loss(_forward(batch, weights), y[index], config.noise).mean(1).sum()
+        loss = _loss(_forward(batch, weights), target[index], config.noise).mean(1).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
-            best, best_loss = _keep_best(everything, y, held, weights, best, best_loss, config.noise)
+            best, best_loss = _keep_best(everything, target, held, weights, best, best_loss, config.noise)
     heads = Heads(mean, scale, best)
     return heads, _report(everything, y, held, best, best_loss)
 
@@ -137,18 +143,23 @@ def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Gene
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: float) -> torch.Tensor:
-    """Cross-entropy [E, B]; with ``noise`` the likelihood of the rating under a rater wrong that often."""
-    n = logits.shape[-1]
-    log_p = F.log_softmax(logits, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    if noise <= 0:
-        return -log_p
-    wrong = noise / (n - 1)
-    return -torch.log(wrong + (1 - noise - wrong) * log_p.exp())
+    """Cross-entropy [E, B]; with ``noise`` the likelihood of the rating under a rater wrong that often.
+
+    ``labels``: classes int64 [E, B], or soft labels float32 [E, B, n]: the mean of the classes' losses under them.
+    """
+    n, soft = logits.shape[-1], labels.is_floating_point()
+    log_p = F.log_softmax(logits, -1)
+    if not soft:
+        log_p = log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    if noise > 0:
+        wrong = noise / (n - 1)
+        log_p = torch.log(wrong + (1 - noise - wrong) * log_p.exp())
+    return -(labels * log_p).sum(-1) if soft else -log_p
 
 
 @torch.no_grad()
 def _keep_best(everything, y, held, weights, best, best_loss, noise):
-    losses = _loss(_forward(everything, weights), y.expand(len(held), -1), noise)
+    losses = _loss(_forward(everything, weights), y.expand(len(held), *y.shape), noise)
     count = held.sum(1)
     loss = torch.where(
         count > 0, (losses * held).sum(1) / count.clamp_min(1), -torch.inf

@@ -18,9 +18,13 @@ LOSSES = ("mae", "ce")
 
 
 def rating_targets(labels: Tensor, n_classes: int, smoothing: float = 0.0) -> Tensor:
-    """Target distribution [B, n]: (1 - r) one-hot + r / n, r the label smoothing (paper: 0.1, Fig. 6a)."""
-    onehot = functional.one_hot(labels, n_classes).to(torch.float32)
-    return onehot * (1.0 - smoothing) + smoothing / n_classes
+    """Target distribution [B, n]: (1 - r) one-hot + r / n, r the label smoothing (paper: 0.1, Fig. 6a).
+
+    ``labels``: classes int64 [B], or soft labels float [B, n] in place of the one-hot.
+    """
+    soft = labels.is_floating_point()
+    target = labels if soft else functional.one_hot(labels, n_classes).to(torch.float32)
+    return target * (1.0 - smoothing) + smoothing / n_classes
 
 
 def mae_terms(logits: Tensor, targets: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
-from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.data.segment import RatingBatch, soft_label
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardConfig, ErlRewardEnsemble
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
@@ -27,12 +27,16 @@ RECIPES = ("trunk", "erl")
 
 @dataclass(frozen=True)
 class RewardTrainerConfig:
-    """``recipe`` chooses the model; ``trunk`` and ``heads`` configure the default, ``erl`` the paper's."""
+    """``recipe`` chooses the model; ``trunk`` and ``heads`` configure the default, ``erl`` the paper's.
+
+    ``soft_labels``: learn from the shares of an ensemble's votes where ratings carry them, not from the class alone.
+    """
 
     recipe: str = "trunk"
     n_classes: int = 5
     prop_dim: int = 10
     max_frames: int = 30_000
+    soft_labels: bool = False
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     heads: HeadConfig = field(default_factory=HeadConfig)
     erl: ErlRewardConfig = field(default_factory=ErlRewardConfig)
@@ -64,7 +68,9 @@ class RewardTrainer:
         self.images = np.zeros((0, 1, config.image_size, config.image_size, 3), np.uint8)  # [M, H, s, s, 3]
         self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
         self.ratings = np.zeros(0, np.int64)
-        self.requested = 0  # segments of the rounds that brought ratings
+        self.soft = np.zeros((0, config.n_classes), np.float32)  # soft labels; one-hot where none was given
+        self.scripted = 0  # ratings made from the simulation's truth
+        self.requested = 0  # ratings asked for in the rounds that brought some
         self.episodes = 0
         self.model: RewardModel | None = None  # the last one trained
         self.frames = FrameStore(config.max_frames, config.image_size, config.prop_dim, seed)
@@ -106,6 +112,8 @@ class RewardTrainer:
             self.images = np.concatenate([self.images, images])
             self.proprio = np.concatenate([self.proprio, proprio])
         self.ratings = np.concatenate([self.ratings, np.array([r.rating for r in rated], np.int64)])
+        self.soft = np.concatenate([self.soft, np.stack([soft_label(r, batch.n_classes) for r in rated])])
+        self.scripted += len(rated) if batch.teacher == "scripted" else 0
         self.round = batch.round + 1
         self.requested += batch.requested
         return len(rated)
@@ -121,6 +129,8 @@ class RewardTrainer:
         health |= {f"rated_class_{i}": float(c) for i, c in enumerate(self.counts())}
         health |= {"ratings": float(len(self.ratings)), "train_seconds": time.monotonic() - started}
         health |= {"round": float(self.round), "requested": float(self.requested)}
+        if self.scripted:
+            health["scripted_ratings"] = float(self.scripted)
         model.health.update(health)
         self.model = model
         return model
@@ -132,18 +142,19 @@ class RewardTrainer:
         flat = self.images.reshape(-1, *self.images.shape[2:])
         features = encode(self.trunk.trunk, flat)
         inputs = np.concatenate([features, self.proprio.reshape(len(flat), -1)], axis=1)
-        labels = np.repeat(
-            self.ratings, self.images.shape[1]
-        )  # a segment's rating speaks for each of its frames
+        length = self.images.shape[1]
+        labels = np.repeat(self.ratings, length)  # a segment's rating speaks for each of its frames
+        soft = np.repeat(self.soft, length, axis=0) if self.config.soft_labels else None
         self.version += 1
         heads, report = fit_heads(
-            inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version
+            inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version, soft
         )
         health |= report | {"skill": skill(report.get("held_out_loss", math.nan), self.counts())}
         return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
 
     def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
-        report = self.erl.fit(self.images, self.ratings, self._generator)
+        soft = self.soft if self.config.soft_labels else None
+        report = self.erl.fit(self.images, self.ratings, self._generator, soft)
         self.version += 1
         accuracy = (
             0.0 if np.isnan(report.accuracy) else float(report.accuracy)
@@ -164,6 +175,8 @@ class RewardTrainer:
             "images": self.images,
             "proprio": self.proprio,
             "ratings": self.ratings,
+            "soft": self.soft,
+            "scripted": self.scripted,
             "frames": self.frames.state_dict(),
             "model": None if self.model is None else vars(self.model.to_bundle()),
             "rng": self._generator.bit_generator.state,
@@ -182,6 +195,9 @@ class RewardTrainer:
             setattr(self, counter, int(state[counter]))
         self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])
         self.ratings = np.array(state["ratings"])
+        hard = np.eye(self.config.n_classes, dtype=np.float32)[self.ratings]
+        self.soft = np.array(state.get("soft", hard), np.float32)  # checkpoints of version 0.1 have none
+        self.scripted = int(state.get("scripted", 0))
         if state.get("model") is not None:
             self.model = load_reward_model(Bundle(**state["model"]))
         self.frames.load_state_dict(state["frames"])

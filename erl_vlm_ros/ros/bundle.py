@@ -44,6 +44,11 @@ SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
     "actor": None,
     "reward_model": None,
 }
+# kind -> arrays that may be left out
+OPTIONAL: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
+    "segments": {"extras": ("F32", ("N", "H", "K"))},
+    "ratings": {"extras": ("F32", ("N", "H", "K")), "probabilities": ("F32", ("N", "C"))},
+}
 
 
 class BundleError(ValueError):
@@ -174,6 +179,7 @@ def _check(kind: str, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
                     f"{kind}.{name[:64]}: weights are float32 or int64 under an ASCII name of 1-64 letters"
                 )
         return
+    spec = spec | {name: entry for name, entry in OPTIONAL.get(kind, {}).items() if name in found}
     if set(found) != set(spec):
         missing, unknown = set(spec) - set(found), set(found) - set(spec)
         raise BundleError(

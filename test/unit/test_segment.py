@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, Segment, SegmentBatch
+from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, Segment, SegmentBatch, soft_label
 from erl_vlm_ros.ros.bundle import BundleError, decode, encode
 
 
@@ -41,6 +41,49 @@ def test_rating_batch_round_trip_keeps_refusals_apart():
     assert [(r.rating, r.reason) for r in copy.rated] == [(2, ""), (-1, "timeout")]
     assert [r.segment.id for r in copy.valid] == ["a"]
     assert_same(copy.rated[1].segment, rated[1].segment)
+
+
+def with_extras(name, values, names=("wrench_fz", "effort_elbow")):
+    base = make_segment(name)
+    return Segment(base.id, base.jpegs, base.proprio, base.actions, base.stamps, np.array(values), names)
+
+
+def test_extras_travel_with_their_names():
+    batch = SegmentBatch(0, [with_extras("a", [[1, 2], [3, 4]]), with_extras("b", [[5, 6], [7, 8]])])
+    copy = SegmentBatch.from_bundle(decode(encode(batch.to_bundle()), "segments"))
+    assert [s.extra_names for s in copy.segments] == [("wrench_fz", "effort_elbow")] * 2
+    np.testing.assert_array_equal(copy.segments[1].extras, np.float32([[5, 6], [7, 8]]))
+    assert make_segment().extras.shape == (2, 0)
+    with pytest.raises(ValueError, match="extras"):
+        SegmentBatch(0, [with_extras("a", [[1, 2], [3, 4]]), make_segment("b")]).to_bundle()
+    for values in ([[1, 2]], [[1, 2], [3, np.inf]], [[1], [2]]):
+        with pytest.raises(ValueError, match="segment a: extras"):
+            with_extras("a", values)
+    bundle = batch.to_bundle()
+    del bundle.meta["extra_names"]
+    with pytest.raises(BundleError, match="extra_names"):
+        SegmentBatch.from_bundle(bundle)
+
+
+def test_soft_labels_and_the_teachers_name_travel():
+    rated = [
+        RatedSegment(make_segment("a"), 2, "", np.array([0.1, 0.2, 0.7])),
+        RatedSegment(make_segment("b"), NO_RATING, "tie"),
+        RatedSegment(make_segment("c"), 1),
+    ]
+    batch = RatingBatch(0, 3, 3, rated, teacher="ensemble")
+    copy = RatingBatch.from_bundle(decode(encode(batch.to_bundle()), "ratings"))
+    assert copy.teacher == "ensemble"
+    np.testing.assert_allclose(copy.rated[0].probabilities, [0.1, 0.2, 0.7], atol=1e-6)
+    assert copy.rated[1].probabilities is None and copy.rated[2].probabilities is None
+    np.testing.assert_array_equal(soft_label(copy.rated[2], 3), [0, 1, 0])
+    for bad in ([0.5, 0.2, 0.2], [1.5, -0.5, 0.0], [np.nan, 0.5, 0.5]):
+        rated[0].probabilities = np.array(bad)
+        with pytest.raises(BundleError, match="probabilities"):
+            RatingBatch.from_bundle(batch.to_bundle())
+    rated[0].probabilities = np.array([0.5, 0.5])
+    with pytest.raises(ValueError, match="2.* probabilities for 3 classes"):
+        batch.to_bundle()
 
 
 def test_empty_batches():

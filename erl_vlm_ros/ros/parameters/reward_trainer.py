@@ -16,6 +16,7 @@ PARAMETERS = (
     ),
     Param("n_classes", 0, "Rating classes; 0: as the task file says.", low=0, high=5),
     Param("max_frames", 30_000, "Frames kept for the trunk's training.", low=100, high=1_000_000),
+    Param("soft_labels", False, "Learn from the shares of an ensemble's votes, not from the majority's class alone."),
     Param("checkpoint_dir", "", "Folder for reward_trainer.safetensors; empty: no checkpoint."),
     Param("resume", False, "Continue from checkpoint_dir; refused when there is nothing to continue from."),
     Param(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from std_msgs.msg import UInt8MultiArray
+from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 
 from erl_vlm_ros.agents.learner import Learner
 from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
@@ -18,7 +18,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.reward.model import load_reward_model
 from erl_vlm_ros.ros import names, qos
 from erl_vlm_ros.ros.bundle import BundleError, decode, encode
-from erl_vlm_ros.ros.convert import bytes_message, bytes_of, metrics_message
+from erl_vlm_ros.ros.convert import bytes_message, bytes_of, metrics_message, rewards_message
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.settings import learner_config
 from erl_vlm_ros.tasks import load_task
@@ -46,6 +46,7 @@ class SacLearnerNode(BaseNode):
         self._actor = self.create_publisher(UInt8MultiArray, names.ACTOR, qos.latched())
         self._segments = self.create_publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self._rewards = self.create_publisher(Float32MultiArray, names.EPISODE_REWARD, qos.latched())
         self._more = self.create_guard_condition(self._work)
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
@@ -67,6 +68,8 @@ class SacLearnerNode(BaseNode):
             self.learner.add_episode(episode)
         except ValueError as error:  # left out, it would be waited for
             raise ConfigError(f"episode {episode.index} of policy_controller: {error}") from error
+        if self.learner.model is not None:
+            self._rewards.publish(rewards_message(self.learner.replay.rewards[-episode.steps :], episode.index))
         if self.learner.round_due():
             self._segments.publish(bytes_message(encode(self.learner.make_round().to_bundle())))
         self._report()

@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension, UInt8MultiArray
+from std_msgs.msg import Float32MultiArray, Float64MultiArray, MultiArrayDimension, UInt8MultiArray
 
 _NS = 1_000_000_000
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
@@ -197,6 +197,22 @@ def width_of(message: Float64MultiArray) -> tuple[float, int]:
     return message.data[0], int(label) if label.isdecimal() else -1
 
 
+def rewards_message(rewards: np.ndarray, episode: int) -> Float32MultiArray:
+    """The learned reward of each step [T] of a training episode; its number stands in the layout's label."""
+    message = Float32MultiArray()
+    message.data = array.array("f", np.asarray(rewards, np.float32).tobytes())
+    message.layout.dim = [MultiArrayDimension(label=str(episode), size=len(rewards), stride=1)]
+    return message
+
+
+def rewards_of(message: Float32MultiArray) -> tuple[np.ndarray, int]:
+    """(rewards float32 [T], number of the episode). ValueError for a message that names no episode."""
+    label = message.layout.dim[0].label if message.layout.dim else ""
+    if not label.isdecimal():
+        raise ValueError(f"rewards of no episode (label '{label}')")
+    return np.array(message.data, np.float32), int(label)
+
+
 # -- bulk data and figures
 
 
@@ -213,12 +229,21 @@ def bytes_of(message: UInt8MultiArray) -> memoryview:
 
 
 def metrics_message(
-    node: str, values: Mapping[str, float], stamp_ns: int, level: bytes = b"\x00", text: str = ""
+    node: str,
+    values: Mapping[str, float],
+    stamp_ns: int,
+    level: bytes = b"\x00",
+    text: str = "",
+    texts: Mapping[str, str] | None = None,
 ) -> DiagnosticArray:
-    """Figures of one node as a DiagnosticArray with one status; numbers keep full precision."""
+    """Figures of one node as a DiagnosticArray with one status; numbers keep full precision.
+
+    ``texts``: values in words (a model's name, a currency); ``texts_of`` reads them, ``metrics_of`` skips them.
+    """
     message = DiagnosticArray()
     set_stamp(message.header.stamp, stamp_ns)
     pairs = [KeyValue(key=key, value=repr(float(value))) for key, value in values.items()]
+    pairs += [KeyValue(key=key, value=value) for key, value in (texts or {}).items()]
     message.status = [
         DiagnosticStatus(level=level, name=node, message=text, hardware_id="erl_vlm_ros", values=pairs)
     ]
@@ -232,17 +257,24 @@ def metrics_of(message: DiagnosticArray) -> dict[str, dict[str, float]]:
         values = out.setdefault(status.name, {})
         for pair in status.values:
             number = _number(pair.value)
-            if number is not None:
+            if number is not None and not math.isinf(number):
                 values[pair.key] = number
     return out
 
 
+def texts_of(message: DiagnosticArray) -> dict[str, dict[str, str]]:
+    """Status name -> its values that are not numbers."""
+    return {
+        status.name: {pair.key: pair.value for pair in status.values if _number(pair.value) is None}
+        for status in message.status
+    }
+
+
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return None
-    return value if not math.isinf(value) else None
 
 
 def header_ns(message: Any) -> int:

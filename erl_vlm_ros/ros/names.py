@@ -51,12 +51,16 @@ RATING_LOG = "learning/rating_log"  # a readable line per rating
 REWARD_MODEL = "learning/reward_model"
 EVALUATION_EPISODES = "evaluation/episodes"
 METRICS = "learning/metrics"
+EPISODE_REWARD = "learning/episode_reward"  # Float32MultiArray: learned reward of each step of the newest episode
 
 RUN_STATE = "run/state"
 DIAGNOSTICS = "/diagnostics"  # absolute by ROS convention
+HEARTBEAT_SUFFIX = ": heartbeat"  # of the status name of a node's sign of life there
+ALARM_PREFIX = "alarm/"  # of the status name of a training alarm there
 MONITOR_IMAGE = "monitor/image"
 MONITOR_IMAGE_COMPRESSED = "monitor/image/compressed"
 MONITOR_MARKERS = "monitor/markers"
+ROBOT_DESCRIPTION = "robot_description"  # from robot_state_publisher
 
 # Guard state and services.
 ARMED = "safety_guard/armed"

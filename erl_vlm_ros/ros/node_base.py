@@ -25,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.ros.heartbeat import Heartbeat
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import declare, namespace
 
@@ -33,7 +34,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BaseNode(Node):
-    """A node with the parameters of its table, and a wall timer that ignores sim time.
+    """A node with the parameters of its table, a heartbeat, and a wall timer that ignores sim time.
 
     ``self.p.NAME`` is a parameter as it was at start (dots in names become underscores); ``self.values`` maps
     the plain names to the same values.
@@ -45,6 +46,12 @@ class BaseNode(Node):
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.values = declare(self, PARAMETERS[name])
         self.p = namespace(name, self.values)
+        self._heartbeat = Heartbeat(self)
+
+    def destroy_node(self) -> None:
+        """Stop the heartbeat, then destroy the node."""
+        self._heartbeat.stop()
+        super().destroy_node()
 
     def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
         """Call back every ``period_s`` seconds of steady wall time."""

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from std_msgs.msg import UInt8MultiArray
+from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 
 from erl_vlm_ros.agents.learner import Learner
 from erl_vlm_ros.data.checkpoint import save_state
@@ -78,6 +78,7 @@ class Workstation:
 
 def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
     station, folder = Workstation(ros), str(ros.folder)
+    rewards = ros.collect(Float32MultiArray, names.EPISODE_REWARD, qos.latched())
     ros.start("sac_learner", checkpoint_dir=folder, **QUICK_LEARNER)
     ros.start("reward_trainer", checkpoint_dir=folder, **QUICK_REWARD)
     ros.until(
@@ -100,6 +101,9 @@ def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
     ros.until(lambda: station.actor[0]["episode_budget"] > 3, "permission to go on")
     station.send_episode(3)
     second = station.round(1)
+    ros.until(lambda: rewards, "what the fourth episode earned")
+    earned, number = convert.rewards_of(rewards[-1])
+    assert number == 3 and earned.shape == (20,) and (earned >= 0).all()
     assert second.round == 1 and not {s.id for s in second.segments} & {s.id for s in batch.segments}
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("sensor_msgs", reason="needs ROS 2 (pip install '.[ros]')")
 
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float32MultiArray, Float64MultiArray
 
 from erl_vlm_ros.ros import convert
 
@@ -105,3 +105,16 @@ def test_metrics_round_trip_and_what_is_not_a_number_is_left_out():
     assert values["a"] == 1.0 and values["b"] == 0.1 + 0.2 and values["c"] == 1.0 and math.isnan(values["d"])
     assert "e" not in values
     assert (message.status[0].level, message.status[0].message) == (b"\x01", "text")
+
+
+def test_values_in_words_beside_the_figures():
+    message = convert.metrics_message("node", {"a": 1, "b": math.inf}, 5, texts={"currency": "EUR"})
+    assert convert.texts_of(message) == {"node": {"currency": "EUR"}}
+    assert convert.metrics_of(message) == {"node": {"a": 1.0}}
+
+
+def test_rewards_of_an_episode():
+    rewards, episode = convert.rewards_of(convert.rewards_message(np.array([0.5, 1.0]), 7))
+    assert rewards.tolist() == [0.5, 1.0] and episode == 7
+    with pytest.raises(ValueError, match="no episode"):
+        convert.rewards_of(Float32MultiArray(data=[0.5]))

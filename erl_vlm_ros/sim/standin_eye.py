@@ -14,16 +14,23 @@ _GRASP_SLACK = 0.012  # m, of the finger gap around a held block
 _HEIGHT = 128  # px; larger pictures are reduced to it before they are looked at
 
 
-def describe(task: str, jpeg: bytes) -> str:
-    """What the picture shows, in words. Raises ValueError when it cannot be decoded."""
+def describe(task: str, jpeg: bytes, mirrored: bool = False, share: float = 1.0) -> str:
+    """What the picture shows, in words. Raises ValueError when it cannot be decoded.
+
+    Args:
+        mirrored: left and right are exchanged in the picture. share: it is this share, 0..1, of the camera image's
+            width and height, cut from its middle.
+    """
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("the image cannot be decoded")
+    if mirrored:
+        image = np.ascontiguousarray(image[:, ::-1])
     height, width = image.shape[:2]
     if height > 1.25 * _HEIGHT:
         image = cv2.resize(image, (round(width * _HEIGHT / height), _HEIGHT), interpolation=cv2.INTER_AREA)
         height, width = image.shape[:2]
-    return _DESCRIBE[task](view(task, width, height), labels(image))
+    return _DESCRIBE[task](view(task, width, height, share), labels(image))
 
 
 def _drawer(eye: View, seen: np.ndarray) -> str:

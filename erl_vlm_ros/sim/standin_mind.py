@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stand-in answers to a chat: descriptions, ratings, and its errors."""
+"""What the stand-in answers to a chat: descriptions, ratings, and its errors.
+
+Its systematic errors belong to kinds of view: cells of 8 cm of where the hand and the object are. A question that is
+worded otherwise, asked of a mirrored picture or a detail, or put to another model's name, is a *variation*: a part of the errors is common to all
+variations (`sharing`), the rest each has for itself, as many. See ``feedback/noise_model.py``.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+import random
 import re
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.noise_model import SHARING, NoiseModel, chance
 from erl_vlm_ros.sim import standin_words as words
 from erl_vlm_ros.sim.standin_eye import TASKS, describe
+
+MODEL = "stand-in"
 
 
 class BadRequest(ValueError):
@@ -23,29 +33,43 @@ class BadRequest(ValueError):
 class MindConfig:
     """How it errs. Raises ConfigError for a rate outside 0..1 or an unknown task.
 
-    error_rate: share of ratings that are another class, uniformly, independent from question to question.
-    systematic_rate: share of kinds of view (cells of 8 cm of the described places) that are always rated
-        wrong in the same way.
+    error_rate: share of ratings that are another class, uniformly; drawn per question, or per request when it asks
+        for a temperature above 0 (so a question that is repeated is answered anew, as a model that samples does).
+    systematic_rate: share of kinds of view that are always rated wrong in the same way.
+    sharing: share of the systematic errors that are common to all variations of a question.
+    noise_model: takes the place of all three; its number of classes is then the only one that is rated with.
     """
 
     error_rate: float = 0.0
     systematic_rate: float = 0.0
     seed: int = 0
     task: str = ""
+    sharing: float = SHARING
+    noise_model: NoiseModel | None = None
 
     def __post_init__(self) -> None:
-        for name in ("error_rate", "systematic_rate"):
+        for name in ("error_rate", "systematic_rate", "sharing"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.task and self.task not in TASKS:
             raise ConfigError(f"task '{self.task}': the stand-in knows {', '.join(TASKS)}")
 
+    def noise(self, n: int) -> NoiseModel:
+        """The errors with n classes. BadRequest when the noise model is for another number."""
+        if self.noise_model is None:
+            return NoiseModel.uniform(n, self.error_rate, self.systematic_rate, self.sharing)
+        if self.noise_model.n_classes != n:
+            raise BadRequest(f"{n} classes; the stand-in's noise model is for {self.noise_model.n_classes}")
+        return self.noise_model
+
 
 class Mind:
-    """Answers chat messages. Stateless: the same question always gets the same answer."""
+    """Answers chat messages. The same question gets the same answer, unless a temperature is asked for."""
 
     def __init__(self, config: MindConfig) -> None:
         self.config = config
+        self._random = random.Random(config.seed)
+        self._lock = threading.Lock()
 
     def answer(self, request: dict[str, Any]) -> str:
         """The assistant's text for a chat completion request. BadRequest when it makes no sense."""
@@ -56,7 +80,7 @@ class Mind:
         names, key = _classes(request, text)
         if images:
             try:
-                seen = [describe(task, image) for image in images]
+                seen = [describe(task, image, *words.treatment(text)) for image in images]
             except ValueError as error:
                 raise BadRequest(str(error)) from error
             many = len(seen) > 1
@@ -69,24 +93,23 @@ class Mind:
         if not names:
             raise BadRequest("neither an image nor a list of classes")
         last = analysis.rsplit("Image ", 1)[-1]
-        name = names[self._rate(task, last, text, len(names))]
+        model = str(request.get("model") or MODEL)
+        text = text if model == MODEL else f"{model} is asked: {text}"
+        sampled = float(request.get("temperature") or 0.0) > 0.0
+        name = names[self._rate(task, last, text, model, len(names), sampled)]
         return json.dumps({key: name}) if key else name
 
-    def _rate(self, task: str, description: str, question: str, n: int) -> int:
+    def _rate(self, task: str, description: str, question: str, model: str, n: int, sampled: bool) -> int:
         if n not in words.MERGE:
             raise BadRequest(f"{n} classes; the stand-in rates with 2 to 5")
-        rating, seed = words.MERGE[n][words.rung(task, description)], self.config.seed
-        cell = words.cell(task, description)
-        if words.chance(seed, "systematic", cell) < self.config.systematic_rate:
-            rating = _other(rating, n, words.chance(seed, "direction", cell))
-        if words.chance(seed, "error", question) < self.config.error_rate:
-            rating = _other(rating, n, words.chance(seed, "which", question))
-        return rating
-
-
-def _other(rating: int, n: int, luck: float) -> int:
-    """Another class than ``rating``, chosen by a number in [0, 1)."""
-    return (rating + 1 + int(luck * (n - 1))) % n
+        noise, seed = self.config.noise(n), self.config.seed
+        variation = words.wording(question) + ("" if model == MODEL else f" {model}")
+        kind = words.cell(task, description, 100.0 * noise.kind_m)
+        judged = noise.judged(words.MERGE[n][words.rung(task, description)], kind, seed, variation)
+        if sampled:
+            with self._lock:
+                return noise.answered(judged, self._random.random(), self._random.random())
+        return noise.answered(judged, chance(seed, "error", question), chance(seed, "which", question))
 
 
 def _content(request: dict[str, Any]) -> tuple[str, list[bytes]]:

@@ -14,9 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.sim.standin_mind import BadRequest, Mind
+from erl_vlm_ros.sim.standin_mind import MODEL, BadRequest, Mind
 
-MODEL = "stand-in"
 _MAX_BODY = 32 << 20  # bytes
 
 

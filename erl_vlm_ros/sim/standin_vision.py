@@ -18,14 +18,14 @@ TABLE, RED, BLUE, YELLOW, WHITE, GREEN, ARM = range(7)
 
 
 class View:
-    """A camera of ``standin_scene`` at one image size."""
+    """A camera of ``standin_scene`` at one image size; ``share``: only the middle of its image, as 0..1 of the sides."""
 
-    def __init__(self, task: str, width: int, height: int) -> None:
+    def __init__(self, task: str, width: int, height: int, share: float = 1.0) -> None:
         camera = scene.CAMERAS[task]
         self.width, self.height = width, height
         self.position = np.array(camera.position)
         self.rotation = camera.rotation()
-        self.focal = 0.5 * height / np.tan(np.deg2rad(camera.fovy) / 2)  # px
+        self.focal = 0.5 * height / np.tan(np.deg2rad(camera.fovy) / 2) / share  # px
         self.centre = np.array([(width - 1) / 2, (height - 1) / 2])
 
     def project(self, points: np.ndarray) -> np.ndarray:
@@ -61,9 +61,9 @@ class View:
 
 
 @lru_cache(maxsize=16)
-def view(task: str, width: int, height: int) -> View:
+def view(task: str, width: int, height: int, share: float = 1.0) -> View:
     """The View of a task's camera at this image size, px."""
-    return View(task, width, height)
+    return View(task, width, height, share)
 
 
 def box(low: tuple[float, float, float], high: tuple[float, float, float]) -> np.ndarray:

@@ -17,6 +17,7 @@ import sys
 import cv2
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.noise_model import SHARING, load_noise_model
 from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
 from erl_vlm_ros.sim.standin_server import FaultConfig, StandinServer
 
@@ -31,11 +32,18 @@ def parser() -> argparse.ArgumentParser:
         "--error-rate",
         type=float,
         default=0.0,
-        help="share of answers that are another class, drawn per question",
+        help="share of answers that are another class, drawn per question (per request, if it asks for a temperature)",
     )
     p.add_argument(
         "--systematic-rate", type=float, default=0.0, help="share of kinds of view that are always misjudged"
     )
+    p.add_argument(
+        "--sharing",
+        type=float,
+        default=SHARING,
+        help="share of the systematic errors that another wording, a mirrored picture or a detail has in common",
+    )
+    p.add_argument("--noise-model", default="", help="file of `erl-vlm check-rater`, instead of these three")
     p.add_argument("--seed", type=int, default=0, help="of both kinds of error and of the faults")
     p.add_argument("--latency", type=float, default=0.0, help="seconds added to every answer")
     p.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that meet an HTTP fault")
@@ -50,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     cv2.setNumThreads(1)
     try:
-        mind = Mind(MindConfig(args.error_rate, args.systematic_rate, args.seed, args.task))
+        noise = load_noise_model(args.noise_model, task=args.task) if args.noise_model else None
+        config = MindConfig(args.error_rate, args.systematic_rate, args.seed, args.task, args.sharing, noise)
+        mind = Mind(config)
         kinds = tuple(k.strip() for k in args.faults.split(",") if k.strip()) or FaultConfig.KINDS
         faults = FaultConfig(args.fault_rate, kinds, args.seed)
         key = os.environ.get(args.api_key_env, "") if args.api_key_env else ""

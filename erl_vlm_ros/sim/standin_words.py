@@ -7,7 +7,6 @@ no more. Lengths are metres in the code and centimetres in the words.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ from erl_vlm_ros.sim import standin_scene as scene
 
 #: n -> class of each of the five rungs, worst first, as the task files describe them
 MERGE = {2: (0, 0, 0, 0, 1), 3: (0, 0, 1, 1, 2), 4: (0, 1, 2, 2, 3), 5: (0, 1, 2, 3, 4)}
-
-CELL_CM = 8.0  # size of the kinds of view that systematic errors belong to
 
 _DRAWER, _SWEEP = scene.DRAWER.limits, scene.SWEEP.limits  # what the class descriptions mean, m
 _DRAWER_WORDS = ("closed", "open by a crack", "about half open", "open all the way or nearly so")
@@ -120,21 +117,31 @@ def _pick_rung(text: str) -> int:
     return int("It stands on the table between the fingers" in text)
 
 
-def cell(task: str, text: str) -> str:
-    """The kind of view: where gripper and object are described to be, in cells of CELL_CM."""
+def cell(task: str, text: str, size_cm: float) -> str:
+    """The kind of view: where gripper and object are described to be, in cells of ``size_cm``."""
     numbers: list[object] = []
     for thing in ("tool point", "red block"):
         found = re.search(f"{thing} is at {_PLACE}", text)
-        numbers.append([math.floor(float(v) / CELL_CM) for v in found.groups() if v] if found else None)
+        numbers.append([math.floor(float(v) / size_cm) for v in found.groups() if v] if found else None)
     opening = _metres(r"drawer is (-?[\d.]+) cm open", text)
-    numbers.append(None if opening is None else math.floor(100 * opening / CELL_CM))
+    numbers.append(None if opening is None else math.floor(100 * opening / size_cm))
     return f"{task}{numbers}"
 
 
-def chance(*parts: object) -> float:
-    """A number in [0, 1) that depends on nothing but ``parts``: the same question gets the same luck."""
-    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2.0**64
+# -- what tells the variations of a question apart --------------------------------------------------------
+
+
+def treatment(prompt: str) -> tuple[bool, float]:
+    """(mirrored, share of the camera image's width and height) of the picture, as the prompt says."""
+    mirrored = re.search(r"\bmirrored left to right\b", prompt) is not None
+    share = re.search(r"\bcut from the middle of the camera image, (\d+)% of its width and height", prompt)
+    return mirrored, float(share.group(1)) / 100 if share else 1.0
+
+
+def wording(prompt: str) -> str:
+    """How a prompt asks for the rating: its last question, without numbers, so that all segments share it."""
+    questions = re.findall(r"[^\n?]*\?", re.sub(r"<analysis>.*?</analysis>", "", prompt, flags=re.DOTALL))
+    return re.sub(r"\d+", "#", questions[-1]).strip() if questions else ""
 
 
 def _metres(pattern: str, text: str) -> float | None:

@@ -119,7 +119,7 @@ def test_systematic_errors_belong_to_kinds_of_view():
     wrong = np.array([ask(mind, v, 5) for v in views]) != truth
     cells: dict[str, list[bool]] = {}
     for view, bad in zip(views, wrong):
-        cells.setdefault(words.cell("drawer_open", view), []).append(bool(bad))
+        cells.setdefault(words.cell("drawer_open", view, 8.0), []).append(bool(bad))
     assert len(cells) > 200
     assert all(len(set(bad)) == 1 for bad in cells.values())  # always or never
     share = np.mean([bad[0] for bad in cells.values()])
@@ -131,7 +131,7 @@ def test_systematic_errors_belong_to_kinds_of_view():
 
 def test_cells_are_eight_centimetres_wide():
     near = [drawer(0.01, (0.405, 0.01, 0.165)), drawer(0.02, (0.41, 0.03, 0.17)), drawer(0.01, (0.49, 0.01, 0.165))]
-    cells = [words.cell("drawer_open", text) for text in near]
+    cells = [words.cell("drawer_open", text, 8.0) for text in near]
     assert cells[0] == cells[1] != cells[2]
 
 

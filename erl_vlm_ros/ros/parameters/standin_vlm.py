@@ -12,6 +12,11 @@ PARAMETERS = (
     Param("task", "", "The task, where prompts do not tell it."),
     Param("error_rate", 0.2, "Share of answers that are another class, drawn per question.", low=0.0, high=1.0),
     Param("systematic_rate", 0.0, "Share of kinds of view that are always misjudged.", low=0.0, high=1.0),
+    Param(
+        "sharing", 0.5, "Share of the systematic errors that another wording, mirrored picture or detail has in common.",
+        low=0.0, high=1.0,
+    ),
+    Param("noise_model", "", "File of `erl-vlm check-rater` in place of the three rates; empty: none."),
     Param("seed", 0, "Seed of both kinds of error and of the faults.", low=0, high=2**31 - 1),
     Param("latency", 0.0, "Seconds added to every answer.", low=0.0, high=600.0),
     Param("fault_rate", 0.0, "Share of requests that meet an HTTP fault.", low=0.0, high=1.0),

@@ -34,13 +34,15 @@ class VlmRater:
         cfg: endpoint and limits.
         task: instruction, focus and classes.
         ledger: where queries and answers are recorded; stays open when the rater is closed.
+        repeat: a number above 0 makes every question one of its own: the endpoint is asked again although the
+            ledger holds an answer to the same question under another number.
 
     Raises:
         ConfigError: the API key's variable is not set, the task lacks the classes, or a template is wrong.
     """
 
-    def __init__(self, cfg: RaterConfig, task: Task, ledger: Ledger) -> None:
-        self.cfg, self.task, self._ledger = cfg, task, ledger
+    def __init__(self, cfg: RaterConfig, task: Task, ledger: Ledger, repeat: int = 0) -> None:
+        self.cfg, self.task, self._ledger, self._repeat = cfg, task, ledger, repeat
         self.n_classes = cfg.n_classes or task.n_classes
         self.class_names = task.class_names(self.n_classes)
         if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(
@@ -221,6 +223,8 @@ class VlmRater:
             "prompts": prompts,
             "classes": self.class_names,
         }
+        if self._repeat:
+            question["repeat"] = self._repeat
         digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
         for jpeg in segment.jpegs:
             digest.update(len(jpeg).to_bytes(8, "little"))

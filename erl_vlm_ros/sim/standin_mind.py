@@ -2,8 +2,9 @@
 """What the stand-in answers to a chat: descriptions, ratings, and its errors.
 
 Its systematic errors belong to kinds of view: cells of 8 cm of where the hand and the object are. A question that is
-worded otherwise, asked of a mirrored picture or a detail, or put to another model's name, is a *variation*: a part of the errors is common to all
-variations (`sharing`), the rest each has for itself, as many. See ``feedback/noise_model.py``.
+worded otherwise, asked of a mirrored picture or a detail, or put to another model's name, is a *variation*: a part of
+the errors is common to all variations (`sharing`), the rest each has for itself, as many. See
+``feedback/noise_model.py``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ TABLE, RED, BLUE, YELLOW, WHITE, GREEN, ARM = range(7)
 
 
 class View:
-    """A camera of ``standin_scene`` at one image size; ``share``: only the middle of its image, as 0..1 of the sides."""
+    """A camera of ``standin_scene`` at one image size; ``share``: only that part of its sides, from the middle."""
 
     def __init__(self, task: str, width: int, height: int, share: float = 1.0) -> None:
         camera = scene.CAMERAS[task]

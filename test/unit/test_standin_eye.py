@@ -132,3 +132,18 @@ def test_of_several_pictures_the_last_one_is_rated(tmp_path):
             with VlmRater(config, load_task("drawer_open"), ledger) as rater:
                 rated = rater.rate_batch(SegmentBatch(0, segments)).rated
             assert [r.rating for r in rated] == [b for _, b in pairs]
+
+
+@pytest.mark.parametrize("treatment", ["mirrored", "detail"])
+def test_a_mirrored_picture_and_a_detail_are_seen_as_well(treatment):
+    from erl_vlm_ros.feedback.variations import VARIATIONS
+    from erl_vlm_ros.sim.standin_words import rung
+
+    frames = collect_frames("drawer_open", 24, 9)
+    variation = VARIATIONS[treatment]
+    right = 0
+    for frame in frames:
+        picture = variation.picture(frame.jpeg)
+        seen = describe("drawer_open", picture, variation.mirror, variation.share)
+        right += rung("drawer_open", seen) == frame.classes[5]
+    assert right >= 21

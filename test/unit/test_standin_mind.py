@@ -160,7 +160,9 @@ def test_requests_without_sense_are_refused(request_):
         Mind(MindConfig()).answer(request_)
 
 
-@pytest.mark.parametrize("options", [{"error_rate": 1.5}, {"systematic_rate": -0.1}, {"task": "juggle"}])
+@pytest.mark.parametrize(
+    "options", [{"error_rate": 1.5}, {"systematic_rate": -0.1}, {"task": "juggle"}, {"sharing": 1.1}]
+)
 def test_wrong_options_are_refused_by_name(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         MindConfig(**options)
@@ -171,3 +173,58 @@ def test_plain_text_classes_are_found_in_the_shipped_prompts():
     content = load_prompts(load_task("sweep_into"), 4).rating(1, words.describe_sweep(None, None, None, None))
     assert Mind(MindConfig()).answer({"messages": [{"role": "user", "content": content}]}) == names[0]
     json.dumps(names)
+
+
+def test_a_variation_shares_a_part_of_the_systematic_errors():
+    views = list(random_views(2500))
+    truth = np.array([ask(Mind(MindConfig()), v, 5) for v in views])
+    task, names = load_task("drawer_open"), prompts_of("drawer_open", 5)[1]
+    sets = {name: load_prompts(task, 5, name) for name in ("default", "reworded", "mirrored", "detail")}
+    kinds = np.array([words.cell("drawer_open", v, 8.0) for v in views])
+    for sharing in (0.0, 1.0):
+        mind = Mind(MindConfig(systematic_rate=0.3, seed=6, sharing=sharing))
+        rated = {}
+        for name, prompts in sets.items():
+            content = [{"messages": [{"role": "user", "content": prompts.rating(1, v)}]} for v in views]
+            rated[name] = np.array([names.index(mind.answer(c)) for c in content])
+            wrong = {k: (rated[name] != truth)[kinds == k] for k in np.unique(kinds)}
+            assert all(len(set(w)) == 1 for w in wrong.values())  # a kind of view is misjudged always or never
+        again = [rated[name] for name in sets if name != "default"]
+        if sharing == 1.0:
+            assert all((r == rated["default"]).all() for r in again)
+        else:
+            both = [np.mean((r != truth) & (rated["default"] != truth)) for r in again]
+            assert max(both) < 0.16  # 0.09 when they are independent, 0.3 when they are common
+
+
+def test_a_temperature_draws_the_independent_errors_anew():
+    view, n = drawer(0.1), 5
+    prompts, names = prompts_of("drawer_open", n)
+    request = {"messages": [{"role": "user", "content": prompts.rating(1, view)}]}
+    mind = Mind(MindConfig(error_rate=0.3, seed=1))
+    assert len({mind.answer(request) for _ in range(20)}) == 1
+    answers = [mind.answer(request | {"temperature": 0.7}) for _ in range(300)]
+    wrong = np.mean([a != names[3] for a in answers])
+    assert 0.2 < wrong < 0.4
+
+
+def test_another_model_errs_elsewhere():
+    views = list(random_views(600))
+    truth = np.array([ask(Mind(MindConfig()), v, 5) for v in views])
+    prompts, names = prompts_of("drawer_open", 5)
+    mind = Mind(MindConfig(systematic_rate=0.3, seed=2, sharing=0.0))
+    wrong = []
+    for model in ("stand-in", "another"):
+        requests = [{"model": model, "messages": [{"role": "user", "content": prompts.rating(1, v)}]} for v in views]
+        wrong.append(np.array([names.index(mind.answer(r)) for r in requests]) != truth)
+    assert (wrong[0] & wrong[1]).mean() < 0.5 * wrong[0].mean()
+
+
+def test_a_noise_model_takes_the_place_of_the_rates():
+    from erl_vlm_ros.feedback.noise_model import NoiseModel
+
+    becomes = np.roll(np.eye(3), 1, axis=1)
+    mind = Mind(MindConfig(error_rate=0.9, noise_model=NoiseModel(np.eye(3), 1.0, becomes)))
+    assert [ask(mind, drawer(x), 3) for x in (0.0, 0.1, 0.19)] == [1, 2, 0]
+    with pytest.raises(BadRequest, match="for 3"):
+        ask(mind, drawer(0.0), 5)

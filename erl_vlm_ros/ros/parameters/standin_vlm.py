@@ -13,7 +13,7 @@ PARAMETERS = (
     Param("error_rate", 0.2, "Share of answers that are another class, drawn per question.", low=0.0, high=1.0),
     Param("systematic_rate", 0.0, "Share of kinds of view that are always misjudged.", low=0.0, high=1.0),
     Param(
-        "sharing", 0.5, "Share of the systematic errors that another wording, mirrored picture or detail has in common.",
+        "sharing", 0.5, "Share of the systematic errors that a variation of the question has in common.",
         low=0.0, high=1.0,
     ),
     Param("noise_model", "", "File of `erl-vlm check-rater` in place of the three rates; empty: none."),

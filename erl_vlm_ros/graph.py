@@ -24,7 +24,7 @@ from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import resolve
 from erl_vlm_ros.rundir import atomic_write
-from erl_vlm_ros.tasks import Task, load_task
+from erl_vlm_ros.tasks import Task, load_task, require_scene
 
 _BUDGET = ("max_steps", "max_ratings")
 ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
@@ -171,6 +171,8 @@ GRAPHS = {"train_sim": train_sim, "evaluate_sim": evaluate_sim}
 
 def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArguments, fixed: Overrides) -> Graph:
     task = load_task(arguments.task)
+    if any(role == SIM for _, role in nodes):
+        require_scene(task)
     names = [node for node, _ in nodes]
     absent = [node for node in arguments.overrides if node not in names and node != EVERY_NODE]
     if absent:

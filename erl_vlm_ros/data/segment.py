@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ NO_RATING = -1
 class Segment:
     """H consecutive frames of one episode. ValueError when lengths differ or a number is not finite."""
 
-    id: str  # for instance "e12_t33_h1": episode, first frame, H
+    id: str  # for instance "e12_t33_h1": episode, step of the last frame, H
     jpegs: list[bytes]  # H camera frames
     proprio: np.ndarray  # float32 [H, P]
     actions: np.ndarray  # float32 [H, A], the action that led to each frame
@@ -48,6 +49,22 @@ class Segment:
         self.extras = np.ascontiguousarray(extras, np.float32)
         if self.extras.shape != shape or not np.isfinite(self.extras).all():
             raise ValueError(f"segment {self.id}: extras must be finite numbers [H, K] with K = {shape[1]} names")
+
+
+def transitions(segment: Segment) -> list[Segment]:
+    """Its H - 1 transitions as segments of one frame: the frame that each leads to. ValueError for H = 1."""
+    length = len(segment.jpegs)
+    if length < 2:
+        raise ValueError(f"segment {segment.id}: one frame holds no transition; segment_length must be 2 or more")
+    found = re.fullmatch(rf"(.*_t)(\d+)_h{length}", segment.id)
+    out = []
+    for i in range(1, length):
+        back = length - 1 - i
+        name = f"{found.group(1)}{int(found.group(2)) - back}_h1" if found else f"{segment.id}.{i}"
+        row = slice(i, i + 1)
+        arrays = (segment.proprio[row], segment.actions[row], segment.stamps[row], segment.extras[row])
+        out.append(Segment(name, segment.jpegs[row], *arrays, segment.extra_names))
+    return out
 
 
 @dataclass

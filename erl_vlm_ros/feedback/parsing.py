@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from erl_vlm_ros.tasks import plain_words
+
 PARSER_VERSION = 1
 
 
@@ -71,7 +73,3 @@ def _from_json(body: str, lookup: dict[str, int]) -> int:
         raise NoRating("out_of_class", plain[:40])
     return lookup[plain]
 
-
-def plain_words(text: str) -> str:
-    """Lower case words with single spaces; punctuation, quotes and markdown removed."""
-    return re.sub(r"[\W_]+", " ", text.lower()).strip()

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the part of a URDF that kinematics needs: frames, joints and their limits. Meshes are never opened."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from erl_vlm_ros.errors import ConfigError
+
+MOVING = ("revolute", "continuous", "prismatic")
+
+
+@dataclass(frozen=True)
+class UrdfJoint:
+    """A joint between two frames (links). Position in rad, or m for a prismatic joint.
+
+    ``origin`` [4, 4] is the child's frame in the parent's at position 0; ``axis`` [3] is a unit vector in the
+    child's frame. A continuous joint has infinite position limits. ``velocity`` is 0 where the URDF gives none.
+    """
+
+    name: str
+    kind: str
+    parent: str
+    child: str
+    origin: np.ndarray
+    axis: np.ndarray
+    lower: float
+    upper: float
+    velocity: float
+    mimics: str
+
+
+@dataclass(frozen=True)
+class Urdf:
+    """A robot's frames and joints."""
+
+    name: str
+    links: tuple[str, ...]
+    joints: tuple[UrdfJoint, ...]
+
+    def chain(self, base: str, tool: str) -> tuple[UrdfJoint, ...]:
+        """The joints from ``base`` to ``tool``, fixed ones too.
+
+        Raises:
+            ConfigError: a frame that the URDF lacks, or ``tool`` does not hang below ``base``.
+        """
+        for parameter, frame in (("base_frame", base), ("tool_frame", tool)):
+            if frame not in self.links:
+                raise ConfigError(
+                    f"parameter '{parameter}' is '{frame}', but the URDF of '{self.name}' has no such link; "
+                    f"it has {', '.join(self.links)}"
+                )
+        above = {joint.child: joint for joint in self.joints}
+        found: list[UrdfJoint] = []
+        frame = tool
+        while frame != base:
+            if frame not in above or len(found) > len(self.joints):
+                raise ConfigError(
+                    f"in the URDF of '{self.name}' the link '{tool}' (parameter 'tool_frame') does not hang below "
+                    f"'{base}' (parameter 'base_frame')"
+                )
+            found.append(above[frame])
+            frame = above[frame].parent
+        return tuple(reversed(found))
+
+
+def read_urdf(path: str | Path) -> Urdf:
+    """Parse a file. ConfigError names it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"parameter 'urdf_file': cannot read {path}: {error}") from error
+    return parse_urdf(text, str(path))
+
+
+def parse_urdf(text: str, source: str = "robot_description") -> Urdf:
+    """Parse URDF text; ``source`` names it in messages.
+
+    Raises:
+        ConfigError: not XML, not a URDF, unexpanded xacro, or numbers that make no sense.
+    """
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ConfigError(f"{source} is not XML: {error}") from error
+    if root.tag != "robot":
+        raise ConfigError(f"{source} is not a URDF: its root element is <{root.tag}>, not <robot>")
+    if any("ros.org/wiki/xacro" in str(element.tag) for element in root.iter()) or "${" in text:
+        raise ConfigError(f"{source} still holds xacro; expand it first: xacro robot.urdf.xacro > robot.urdf")
+    links = tuple(_attribute(link, "name", source) for link in root.findall("link"))
+    # ros2_control's and transmission's <joint> are deeper in the tree: only direct children count.
+    joints = tuple(_joint(element, source) for element in root.findall("joint"))
+    for joint in joints:
+        for link in (joint.parent, joint.child):
+            if link not in links:
+                raise ConfigError(f"{source}: joint '{joint.name}' names the link '{link}', which does not exist")
+    for kind, found in (("link", links), ("joint", tuple(j.name for j in joints))):
+        if len(set(found)) != len(found):
+            raise ConfigError(f"{source}: two elements <{kind}> have the same name")
+    return Urdf(root.get("name", ""), links, joints)
+
+
+def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
+    name = _attribute(element, "name", source)
+    kind = _attribute(element, "type", source)
+    where = f"{source}: joint '{name}'"
+    parent, child = element.find("parent"), element.find("child")
+    if parent is None or child is None:
+        raise ConfigError(f"{where} has no parent or no child")
+    axis = _vector(element.find("axis"), "xyz", (1.0, 0.0, 0.0), where)
+    length = float(np.linalg.norm(axis))
+    if kind in MOVING and length < 1e-9:
+        raise ConfigError(f"{where} has an axis of length 0")
+    lower, upper, velocity = _limits(element.find("limit"), kind, where)
+    origin = element.find("origin")
+    mimic = element.find("mimic")
+    return UrdfJoint(
+        name=name,
+        kind=kind,
+        parent=_attribute(parent, "link", where),
+        child=_attribute(child, "link", where),
+        origin=transform(
+            _vector(origin, "xyz", (0.0, 0.0, 0.0), where), _vector(origin, "rpy", (0.0, 0.0, 0.0), where)
+        ),
+        axis=axis / max(length, 1e-9),
+        lower=lower,
+        upper=upper,
+        velocity=velocity,
+        mimics="" if mimic is None else _attribute(mimic, "joint", where),
+    )
+
+
+def _limits(element: ElementTree.Element | None, kind: str, where: str) -> tuple[float, float, float]:
+    if element is None:
+        if kind in ("revolute", "prismatic"):
+            raise ConfigError(f"{where} is {kind} and has no <limit>")
+        return -np.inf, np.inf, 0.0
+    lower, upper, velocity = (_number(element.get(key, "0"), where) for key in ("lower", "upper", "velocity"))
+    if kind == "continuous":
+        return -np.inf, np.inf, velocity
+    if kind in MOVING and lower >= upper:
+        raise ConfigError(f"{where}: lower limit {lower:g} is not below upper limit {upper:g}")
+    return lower, upper, velocity
+
+
+def transform(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:
+    """[4, 4] from a translation in m and roll, pitch, yaw in rad about the fixed x, y, z axes (URDF's order)."""
+    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy), np.sin(rpy)
+    out = np.eye(4)
+    out[:3, :3] = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    out[:3, 3] = xyz
+    return out
+
+
+def _vector(
+    element: ElementTree.Element | None, key: str, default: tuple[float, float, float], where: str
+) -> np.ndarray:
+    text = None if element is None else element.get(key)
+    if text is None:
+        return np.array(default)
+    values = [_number(word, where) for word in text.split()]
+    if len(values) != 3:
+        raise ConfigError(f"{where}: {key}='{text}' must hold three numbers")
+    return np.array(values)
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{where}: '{text}' is not a number") from None
+    if not np.isfinite(value):
+        raise ConfigError(f"{where}: '{text}' is not finite")
+    return value
+
+
+def _attribute(element: ElementTree.Element, key: str, where: str) -> str:
+    value = element.get(key)
+    if not value:
+        raise ConfigError(f"{where}: <{element.tag}> has no {key}")
+    return value

@@ -15,22 +15,37 @@ if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
 
 #: parameter value -> (module, class)
-ADAPTERS = {"servo_twist": ("servo_twist", "ServoTwist")}
-GRIPPERS = {"position": ("gripper_position", "PositionGripper"), "none": ("gripper_none", "NoGripper")}
+ADAPTERS = {
+    "servo_twist": ("servo_twist", "ServoTwist"),
+    "joint_velocity": ("joint_velocity", "JointVelocity"),
+    "joint_position": ("joint_position", "JointPosition"),
+    "joint_trajectory": ("joint_trajectory", "JointTrajectoryStream"),
+}
+GRIPPERS = {
+    "position": ("gripper_position", "PositionGripper"),
+    "gripper_command": ("gripper_action", "GripperCommandAction"),
+    "parallel_gripper_command": ("gripper_action", "ParallelGripperCommandAction"),
+    "none": ("gripper_none", "NoGripper"),
+}
 
 
 def make_adapter(node: BaseNode, p: Any) -> ArmAdapter:
     """The adapter ``p.adapter`` with the gripper ``p.gripper``; publishers are made, nothing is sent.
 
     Call ``prepare()`` on it before the node spins. ``p`` holds the parameters of
-    ``erl_vlm_ros.ros.adapters.parameters`` and base_frame, gripper_max, rate_hz, lock_step.
+    ``erl_vlm_ros.ros.adapters.parameters`` and base_frame, rate_hz and lock_step.
 
     Raises:
-        ConfigError: a message package that the choice needs is not installed.
+        ConfigError: an unknown name, or a message package that the choice needs is not installed.
     """
-    gripper = _load(GRIPPERS[p.gripper])(node, p)
-    return _load(ADAPTERS[p.adapter])(node, p, gripper)
+    gripper = _load("gripper", GRIPPERS, p.gripper)(node, p)
+    return _load("adapter", ADAPTERS, p.adapter)(node, p, gripper)
 
 
-def _load(place: tuple[str, str]) -> Any:
-    return getattr(importlib.import_module(f"{__name__}.{place[0]}"), place[1])
+def _load(parameter: str, table: dict[str, tuple[str, str]], name: str) -> Any:
+    if name not in table:
+        from erl_vlm_ros.errors import ConfigError
+
+        raise ConfigError(f"parameter '{parameter}' is '{name}'; it must be one of {', '.join(table)}")
+    module, kind = table[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), kind)

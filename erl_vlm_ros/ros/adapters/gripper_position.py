@@ -11,9 +11,10 @@ from erl_vlm_ros.ros import convert, names, qos
 
 
 class PositionGripper:
-    """Publishes the opening as a position command."""
+    """Publishes the opening as a position command: offset + scale x opening."""
 
     def __init__(self, node: Any, p: Any) -> None:
+        self._p = p
         self._publisher = node.create_publisher(Float64MultiArray, names.ARM_GRIPPER, qos.command())
 
     def prepare(self) -> None:
@@ -21,4 +22,5 @@ class PositionGripper:
 
     def send(self, width_m: float, stamp_ns: int) -> None:
         """Publish the opening."""
-        self._publisher.publish(convert.width_message(width_m, stamp_ns))
+        command = self._p.gripper_offset + self._p.gripper_scale * width_m
+        self._publisher.publish(convert.width_message(command, stamp_ns))

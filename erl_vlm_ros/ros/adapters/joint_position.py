@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ros2_control's forward_command_controller with the position interface; it holds the last position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import Float64MultiArray
+
+from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.ros.adapters.base import Gripper
+from erl_vlm_ros.ros.adapters.joints import JointAdapter
+
+
+class JointPosition(JointAdapter):
+    """Publishes joint positions, rad, in the controller's order: a reference that moves with the velocity."""
+
+    def __init__(self, node: Any, p: Any, gripper: Gripper) -> None:
+        super().__init__(node, p, gripper)
+        self._publisher = node.create_publisher(Float64MultiArray, names.ARM_JOINT_COMMANDS, qos.command())
+
+    def _move(self, q: np.ndarray, velocity: np.ndarray, seconds: float, stamp_ns: int) -> None:
+        self._hold(self._follower.advance(q, velocity, seconds), stamp_ns)
+
+    def _hold(self, reference: np.ndarray, stamp_ns: int) -> None:
+        self._publisher.publish(Float64MultiArray(data=self.in_order(reference)))

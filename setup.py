@@ -70,7 +70,7 @@ setup(
         "opencv-python",
         "safetensors",
         "torch",
-        "openai",
+        "httpx2",
         "tensorboard",
         "matplotlib",
     ],

@@ -195,6 +195,7 @@ class LocalLoop:
             if r.rating >= 0:
                 self.valid += 1
                 self.right += r.rating == self.truth.rating(r.segment.id, n)
+        self.learner.round_answered(ratings)
         if not self.trainer.add_ratings(ratings):
             self.learner.round_failed(batch.round)
             return

@@ -13,8 +13,9 @@ from erl_vlm_ros.agents.learner_config import LearnerConfig
 from erl_vlm_ros.agents.sac import SAC
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many, jpeg_size
+from erl_vlm_ros.data.reasons import is_outage
 from erl_vlm_ros.data.replay import ReplayBuffer
-from erl_vlm_ros.data.segment import Segment, SegmentBatch
+from erl_vlm_ros.data.segment import RatingBatch, Segment, SegmentBatch
 from erl_vlm_ros.data.selection import Candidates, select
 from erl_vlm_ros.reward.model import Prediction, RewardModel, load_reward_model, same_features
 from erl_vlm_ros.reward.prediction import joined
@@ -40,6 +41,7 @@ class Learner:
         self.updates = 0
         self.owed = 0.0
         self.ratings_requested = 0
+        self.refunded = 0  # of the round under way: segments that the rater could not ask about
         self.rounds_sent = 0
         self.rounds_done = 0
         self.next_round_at = config.warmup_steps
@@ -92,6 +94,15 @@ class Learner:
         if self.model is None or model.version > self.model.version:
             return True
         return model.health.get("round", 0) > self.rounds_done
+
+    def round_answered(self, batch: RatingBatch) -> None:
+        """Segments that an outage of the rater left without an answer do not count against ``max_ratings``."""
+        if self.pending is None or self.pending.round != batch.round or not batch.rated:
+            return
+        lost = sum(is_outage(rated.reason) for rated in batch.rated) / len(batch.rated)
+        refund = round(lost * len(self.pending.segments))
+        self.ratings_requested += self.refunded - refund  # the same batch may come again
+        self.refunded = refund
 
     def round_failed(self, number: int) -> None:
         """A round came back without one valid rating: no reward model will follow, so ask again later."""
@@ -199,6 +210,7 @@ class Learner:
         self.pending = batch = SegmentBatch(round=self.rounds_sent, segments=segments)
         self.rounds_sent += 1
         self.ratings_requested += len(segments)
+        self.refunded = 0
         self.next_round_at = self.env_steps + config.round_steps
         return batch
 
@@ -268,8 +280,8 @@ class Learner:
         return {k: float(v) for k, v in out.items()}
 
     _COUNTERS = (
-        "phase", "env_steps", "episodes", "version", "updates", "owed", "ratings_requested", "rounds_sent",
-        "rounds_done", "next_round_at", "last_return",
+        "phase", "env_steps", "episodes", "version", "updates", "owed", "ratings_requested", "refunded",
+        "rounds_sent", "rounds_done", "next_round_at", "last_return",
     )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:

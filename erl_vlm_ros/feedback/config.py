@@ -3,15 +3,36 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from erl_vlm_ros.errors import ConfigError
 
+WHEN_DOWN = ("wait", "no_rating")
+STRUCTURED = ("auto", "on", "off")
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "concurrency": (1, 1024),
+    "max_queries": (0, 10**9),
+    "max_total_tokens": (0, 10**12),
+    "max_money": (0.0, 10**9),
+    "requests_per_minute": (0, 10**6),
+    "tokens_per_minute": (0, 10**9),
+    "timeout_s": (0.05, 3600.0),
+    "max_retries": (0, 100),
+    "backoff_s": (0.0, 60.0),
+    "give_up_s": (0.1, 86_400.0),
+    "breaker_failures": (0, 10**6),
+    "breaker_pause_s": (0.01, 3600.0),
+    "temperature": (0.0, 2.0),
+    "max_tokens": (1, 100_000),
+}
+
 
 @dataclass(frozen=True)
 class RaterConfig:
-    """Parameters of :class:`~erl_vlm_ros.feedback.rater.VlmRater`.
+    """Parameters of :class:`~erl_vlm_ros.feedback.rater.VlmRater`; docs/ratings.md explains them.
 
     Raises:
         ConfigError: a value is out of its range; names the parameter.
@@ -25,9 +46,19 @@ class RaterConfig:
     prompts: str = "default"  # a set in config/prompts, or a folder
     concurrency: int = 8  # ratings in flight
     max_queries: int = 1000  # budget in ratings, over the whole ledger
-    timeout_s: float = 60.0  # of one attempt
+    max_total_tokens: int = 0  # budget in tokens, over the whole ledger; 0: none
+    max_money: float = 0.0  # budget in the price table's currency, over the whole ledger; 0: none
+    prices: str = ""  # price table; empty: the shipped one
+    requests_per_minute: int = 0  # 0: no limit
+    tokens_per_minute: int = 0  # 0: no limit
+    timeout_s: float = 60.0  # of one attempt, to the last byte
     max_retries: int = 5
     backoff_s: float = 0.5
+    give_up_s: float = 600.0  # of one stage of a rating with all its waiting; also how long an outage is waited for
+    breaker_failures: int = 10  # in a row, until nothing is sent for a while; 0: never
+    breaker_pause_s: float = 5.0  # until the first probe; doubles up to a minute
+    when_down: str = "wait"  # while the breaker is open: wait (up to give_up_s), or no_rating at once
+    structured_output: str = "auto"  # JSON schema: find out once, on, or off
     temperature: float = 0.0
     max_tokens: int = 512  # of one answer
     seed: int = 0  # of the back-off jitter
@@ -42,18 +73,12 @@ class RaterConfig:
             raise ConfigError("base_url must not hold a key, password or query; name the key's variable in api_key_env")
         if not self.model:
             raise ConfigError("model must name a model of the endpoint")
-        ranges = {
-            "concurrency": (1, 1024),
-            "max_queries": (0, 10**9),
-            "timeout_s": (0.05, 3600.0),
-            "max_retries": (0, 100),
-            "backoff_s": (0.0, 60.0),
-            "temperature": (0.0, 2.0),
-            "max_tokens": (1, 100_000),
-        }
-        for name, (low, high) in ranges.items():
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} must be from {low} to {high}, got {value}")
         if self.n_classes and not 2 <= self.n_classes <= 5:
             raise ConfigError(f"n_classes must be from 2 to 5, or 0 for the task's own, got {self.n_classes}")
+        for name, choices in (("when_down", WHEN_DOWN), ("structured_output", STRUCTURED)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got '{getattr(self, name)}'")

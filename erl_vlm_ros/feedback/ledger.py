@@ -4,58 +4,63 @@
 from __future__ import annotations
 
 import json
-import queue
 import sqlite3
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.data.segment import RatedSegment, Segment
-from erl_vlm_ros.feedback.ledger_file import from_row, open_file, to_row
+from erl_vlm_ros.feedback.answer import Answer
+from erl_vlm_ros.feedback.budget import Spending
+from erl_vlm_ros.feedback.ledger_file import content_hash, from_row, image_hash, lock_file, open_file, to_row
+from erl_vlm_ros.feedback.ledger_thread import LedgerError, LedgerThread
 from erl_vlm_ros.feedback.parsing import PARSER_VERSION
 
-_BATCH = 256  # operations in one commit
+__all__ = ["Answer", "Known", "Ledger", "LedgerError"]
 
-
-class LedgerError(RuntimeError):
-    """The ledger cannot be written (disk full, file gone); nothing more may be asked."""
+_ANSWER = "text, problem, model, tokens_in, tokens_out, latency_s, cost, currency"
+_SEGMENT = "segment_id, images, shapes, proprio, actions, extras, stamps"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One answer of the endpoint. ``problem``: empty, or why its text is no use (``refusal``, ``empty``)."""
+class Known:
+    """What a ledger holds about a question: answers by stage; whether it counts against the budget already."""
 
-    text: str
-    problem: str = ""
-    model: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    latency_s: float = 0.0
+    answers: dict[str, Answer]
+    counted: bool
 
 
 class Ledger:
-    """Append-only record of a run's ratings in one SQLite file.
+    """Append-only record of ratings in one SQLite file, written by one process at a time.
 
     Operations run on one writer thread; each returns a Future that is done when its commit is on disk, and
     all operations that wait at that moment share the commit.
 
+    ``spending`` is what all of it has cost, shared by the raters that use this ledger: requests that were on
+    their way when a process died are counted with their reserve, for they may have been billed.
+
     Raises:
-        ConfigError: the file is not a ledger, of another schema version, or cannot be opened or created.
+        ConfigError: the file is not a ledger, of another schema version, damaged, in use by another process, or
+            cannot be opened or created.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._work: queue.SimpleQueue = queue.SimpleQueue()
-        self._closed = False
-        self._lock = threading.Lock()
-        opened: Future = Future()
-        self._thread = threading.Thread(target=self._serve, args=(opened,), name="ledger", daemon=True)
-        self._thread.start()
-        opened.result()
+        self._lock = lock_file(self.path)
+        try:
+            self._thread = LedgerThread(self.path, lambda: open_file(self.path))
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
+            self.lost = self._do(_end_lost_attempts).result()
+            self.spending: Spending = self._do(_spending).result()
+        except BaseException:
+            self.close()
+            raise
 
     # -- writing -----------------------------------------------------------------------------------------
 
@@ -70,79 +75,111 @@ class Ledger:
         model: str,
         params: dict[str, Any],
         prompts: dict[str, str],
+        classes: Sequence[str] = (),
     ) -> Future:
         """Record a query; the Future gives its row's id. The same query of the same round keeps its row.
 
         Args:
             digest: content hash of images, prompts, model and parameters.
-            source: ``endpoint`` (will be sent) or ``ledger`` (all its answers are here already).
+            source: ``endpoint`` (will be sent), ``ledger`` (all its answers are here already), or who else rates.
+            classes: names, worst first; what answers are parsed with, now and by later parsers.
         """
+        images = [image_hash(jpeg) for jpeg in segment.jpegs]
+        blobs = list(zip(images, segment.jpegs))
         row = (
-            digest, segment.id, round_, source, task, n_classes, model, json.dumps(params, sort_keys=True),
-            json.dumps(prompts), *to_row(segment), time.time(),
+            digest, content_hash(images), segment.id, round_, source, task, n_classes, json.dumps(list(classes)), model,
+            json.dumps(params, sort_keys=True), json.dumps(prompts), json.dumps(images), *to_row(segment), time.time(),
         )  # fmt: skip
 
         def write(db: sqlite3.Connection) -> int:
+            db.executemany("INSERT OR IGNORE INTO images VALUES (?,?)", blobs)
             db.execute(
-                "INSERT INTO queries (hash, segment_id, round, source, task, n_classes, model, params,"
-                " prompts, shapes, images, proprio, actions, stamps, created)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (hash, segment_id, round) DO NOTHING",
+                "INSERT INTO queries (hash, content, segment_id, round, source, task, n_classes, classes, model,"
+                " params, prompts, images, shapes, proprio, actions, extras, stamps, created)"
+                f" VALUES ({','.join('?' * len(row))}) ON CONFLICT (hash, segment_id, round) DO NOTHING",
                 row,
             )
             sql = "SELECT id FROM queries WHERE hash = ? AND segment_id = ? AND round = ?"
-            return db.execute(sql, row[:3]).fetchone()[0]
+            return db.execute(sql, (digest, segment.id, round_)).fetchone()[0]
 
         return self._do(write)
 
-    def add_answer(self, digest: str, stage: str, answer: Answer) -> Future:
-        """Record the endpoint's answer to one stage (``analysis`` or ``rating``) of a query."""
-        a = answer
-        row = (digest, stage, a.text, a.problem, a.model, a.tokens_in, a.tokens_out, a.latency_s, time.time())
-        return self._do(
-            lambda db: db.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?,?,?,?)", row) and None
-        )
+    def add_attempt(self, digest: str, stage: str, tokens: int, money: float, currency: str) -> Future:
+        """Record that a request is about to be sent, with what it may cost at most; the Future gives its id.
 
-    def add_rating(self, query: int, rating: int, reason: str, charged: bool, attempts: int) -> Future:
-        """Record a query's outcome: class, or -1 with its reason. ``charged``: counts against the budget."""
-        row = (query, rating, reason, int(charged), attempts, PARSER_VERSION, time.time())
-        # once paid, always paid: asking again and finding the answer here must not give the budget back
+        It counts as charged until its end is recorded.
+        """
+        row = (digest, stage, "open", 1, tokens, money, currency, "", time.time())
         sql = (
-            "INSERT INTO ratings VALUES (?,?,?,?,?,?,?) ON CONFLICT (query) DO UPDATE SET"
-            " rating = excluded.rating, reason = excluded.reason, charged = MAX(charged, excluded.charged),"
-            " attempts = attempts + excluded.attempts, parser_version = excluded.parser_version,"
-            " created = excluded.created"
+            "INSERT INTO attempts (hash, stage, state, charged, tokens, money, currency, detail, sent)"
+            " VALUES (?,?,?,?,?,?,?,?,?)"
         )
+        return self._do(lambda db: db.execute(sql, row).lastrowid)
+
+    def end_attempt(self, attempt: int, reason: str, charged: bool, detail: str = "") -> Future:
+        """Record that a request brought no answer; ``charged``: it may have been billed, its reserve stays counted."""
+        row = (reason, charged, detail[:500], time.time(), attempt)
+        sql = "UPDATE attempts SET state = ?, charged = ?, detail = ?, ended = ? WHERE id = ?"
         return self._do(lambda db: db.execute(sql, row) and None)
+
+    def add_answer(
+        self, digest: str, stage: str, answer: Answer, attempt: int | None = None, tokens: int = 0
+    ) -> Future:
+        """Record the endpoint's answer to one stage (``analysis`` or ``rating``) of a query.
+
+        Args:
+            attempt: the request that it answers. tokens: what that took in all. Its money is ``answer.cost``.
+        """
+        a, now = answer, time.time()
+        figures = (a.model, a.tokens_in, a.tokens_out, a.latency_s, a.cost, a.currency)
+        row = (digest, stage, a.text, a.problem, *figures, now)
+
+        def write(db: sqlite3.Connection) -> None:
+            # the first answer has perhaps been used already: it stays
+            db.execute(f"INSERT OR IGNORE INTO answers VALUES ({','.join('?' * len(row))})", row)
+            if attempt is not None:
+                sql = "UPDATE attempts SET state = 'answered', tokens = ?, money = ?, ended = ? WHERE id = ?"
+                db.execute(sql, (tokens, a.cost, now, attempt))
+
+        return self._do(write)
+
+    def add_rating(self, query: int, rating: int, reason: str, attempts: int = 0) -> Future:
+        """Record a query's outcome: class, or -1 with its reason."""
+        row = (query, rating, reason, attempts, PARSER_VERSION, time.time())
+        return self._do(lambda db: db.execute("INSERT OR REPLACE INTO ratings VALUES (?,?,?,?,?,?)", row) and None)
+
+    def remember(self, key: str, value: str) -> Future:
+        """Keep a fact about an endpoint."""
+        return self._do(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (key, value)) and None)
 
     # -- reading -----------------------------------------------------------------------------------------
 
-    def find(self, digest: str, segment_id: str, round_: int) -> Future:
-        """Future of ({stage: Answer} for a query's content, whether it counts against the budget already).
+    def find(self, digest: str) -> Future:
+        """Future of what is Known about a question by its content hash."""
 
-        It counts when the same query of this round was sent before, by a run that was cut off.
-        """
-
-        def read(db: sqlite3.Connection) -> tuple[dict[str, Answer], bool]:
-            row = db.execute(
-                "SELECT COALESCE(charged, 1) FROM queries LEFT JOIN ratings ON query = id"
-                " WHERE hash = ? AND segment_id = ? AND round = ? AND source = 'endpoint'",
-                (digest, segment_id, round_),
-            ).fetchone()
-            rows = db.execute(
-                "SELECT stage, text, problem, model, tokens_in, tokens_out, latency_s FROM answers WHERE hash = ?",
-                (digest,),
-            )
-            return {stage: Answer(*rest) for stage, *rest in rows}, bool(row and row[0])
+        def read(db: sqlite3.Connection) -> Known:
+            rows = db.execute(f"SELECT stage, {_ANSWER} FROM answers WHERE hash = ?", (digest,)).fetchall()
+            sql = "SELECT 1 FROM attempts WHERE hash = ? AND charged = 1 LIMIT 1"
+            counted = db.execute(sql, (digest,)).fetchone() is not None
+            return Known({stage: Answer(*rest) for stage, *rest in rows}, counted)
 
         return self._do(read)
 
-    def spent(self) -> int:
-        """Ratings that count against the budget; a query that was cut off counts, it may have been paid."""
-        sql = (
-            "SELECT COUNT(*) FROM queries LEFT JOIN ratings ON query = id"
-            " WHERE source = 'endpoint' AND COALESCE(charged, 1) = 1"
-        )
-        return self._do(lambda db: db.execute(sql).fetchone()[0]).result()
+    def flush(self) -> Future:
+        """Done when all that was handed in before is on disk."""
+        return self._do(lambda db: None)
+
+    def fact(self, key: str) -> str | None:
+        """A fact that was remembered."""
+        row = self._do(lambda db: db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()).result()
+        return row and row[0]
+
+    def recent_attempts(self, seconds: float) -> list[tuple[float, int]]:
+        """(age in s, tokens) of the requests of the last seconds, oldest first."""
+        now = time.time()
+        sql = "SELECT sent, tokens FROM attempts WHERE sent > ? ORDER BY sent"
+        rows = self._do(lambda db: db.execute(sql, (now - seconds,)).fetchall()).result()
+        return [(max(0.0, now - sent), tokens) for sent, tokens in rows]
 
     def outcomes(self, task: str, n_classes: int) -> list[tuple[int, str, int]]:
         """(rating, reason, how many) over the whole ledger."""
@@ -159,21 +196,27 @@ class Ledger:
             task, n_classes: only ratings for this task or number of classes.
         """
         sql = (
-            "SELECT round, segment_id, shapes, images, proprio, actions, stamps, rating, reason"
-            " FROM queries JOIN ratings ON query = id"
-            " WHERE (? IS NULL OR task = ?) AND (? IS NULL OR n_classes = ?)"
-            " ORDER BY id"
+            f"SELECT round, rating, reason, {_SEGMENT} FROM queries JOIN ratings ON query = id"
+            " WHERE (? IS NULL OR task = ?) AND (? IS NULL OR n_classes = ?) ORDER BY id"
         )
-        rows = self._do(lambda db: db.execute(sql, (task, task, n_classes, n_classes)).fetchall()).result()
-        return [(r[0], RatedSegment(from_row(*r[1:7]), r[7], r[8])) for r in rows]
+
+        def read(db: sqlite3.Connection) -> list[tuple[int, RatedSegment]]:
+            out = []
+            for round_, rating, reason, id_, images, *rest in db.execute(sql, (task, task, n_classes, n_classes)):
+                jpegs = [_jpeg(db, name) for name in json.loads(images)]
+                out.append((round_, RatedSegment(from_row(id_, jpegs, *rest), rating, reason)))
+            return out
+
+        return self._do(read).result()
+
+    def run(self, operation: Any) -> Any:
+        """Call ``operation(connection)`` in a transaction of its own thread and give its result."""
+        return self._do(operation).result()
 
     def close(self) -> None:
         """Finish what was handed in, then close the file. Safe to call twice."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._work.put(None)
-        self._thread.join()
+        self._thread.close()
+        self._lock.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -181,54 +224,25 @@ class Ledger:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- the writer thread -------------------------------------------------------------------------------
+    def _do(self, operation: Any) -> Future:
+        return self._thread.do(operation)
 
-    def _do(self, operation: Callable[[sqlite3.Connection], Any]) -> Future:
-        future: Future = Future()
-        with self._lock:
-            if self._closed:
-                raise LedgerError(f"ledger {self.path} is closed")
-            self._work.put((operation, future))
-        return future
 
-    def _serve(self, opened: Future) -> None:
-        try:
-            db = open_file(self.path)
-        except Exception as error:  # whoever opens it gets to see it
-            opened.set_exception(error)
-            return
-        opened.set_result(None)
-        running = True
-        while running:
-            batch = [self._work.get()]
-            while len(batch) < _BATCH and batch[-1] is not None:
-                try:
-                    batch.append(self._work.get_nowait())
-                except queue.Empty:
-                    break
-            if batch[-1] is None:
-                running = False
-                batch.pop()
-            self._commit(db, batch)
-        db.close()
+def _jpeg(db: sqlite3.Connection, name: str) -> bytes:
+    return db.execute("SELECT jpeg FROM images WHERE hash = ?", (name,)).fetchone()[0]
 
-    def _commit(self, db: sqlite3.Connection, batch: list) -> None:
-        results: list[Any] = []
-        # from here on nobody can cancel: what was paid for is written even when nobody waits for it any more
-        waited_for = [future.set_running_or_notify_cancel() for _, future in batch]
-        try:
-            db.execute("BEGIN")
-            for operation, _ in batch:
-                results.append(operation(db))
-            db.execute("COMMIT")
-        except Exception as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            message = f"cannot write ledger {self.path}: {error}; free disk space or mend the file"
-            for (_, future), waited in zip(batch, waited_for):
-                if waited:
-                    future.set_exception(LedgerError(message))
-            return
-        for (_, future), waited, result in zip(batch, waited_for, results):
-            if waited:
-                future.set_result(result)
+
+def _end_lost_attempts(db: sqlite3.Connection) -> int:
+    """Requests of a process that died before their answer was recorded; how many there are in all."""
+    db.execute("UPDATE attempts SET state = 'lost', ended = ? WHERE state = 'open'", (time.time(),))
+    return db.execute("SELECT COUNT(*) FROM attempts WHERE state = 'lost'").fetchone()[0]
+
+
+def _spending(db: sqlite3.Connection) -> Spending:
+    queries = db.execute("SELECT COUNT(DISTINCT hash) FROM attempts WHERE charged = 1").fetchone()[0]
+    rows = db.execute("SELECT currency, SUM(tokens), SUM(money) FROM attempts WHERE charged = 1 GROUP BY currency")
+    spending = Spending(queries)
+    for currency, tokens, money in rows:
+        spending.tokens += tokens
+        spending.money[currency] = money
+    return spending

@@ -1,43 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger's file: schema, opening with its checks, segments as rows."""
+"""The ledger's file: schema, opening with its checks, one writing process at a time, segments as rows."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import sqlite3
+import time
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.errors import ConfigError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x45524C56  # "ERLV": tells our files from other SQLite files
 
 _SCHEMA = """
+CREATE TABLE images (hash TEXT PRIMARY KEY, jpeg BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE queries (
-  id INTEGER PRIMARY KEY, hash TEXT NOT NULL, segment_id TEXT NOT NULL, round INTEGER NOT NULL,
-  source TEXT NOT NULL, task TEXT NOT NULL, n_classes INTEGER NOT NULL, model TEXT NOT NULL,
-  params TEXT NOT NULL, prompts TEXT NOT NULL, shapes TEXT NOT NULL,
-  images BLOB NOT NULL, proprio BLOB NOT NULL, actions BLOB NOT NULL, stamps BLOB NOT NULL,
+  id INTEGER PRIMARY KEY, hash TEXT NOT NULL, content TEXT NOT NULL, segment_id TEXT NOT NULL, round INTEGER NOT NULL,
+  source TEXT NOT NULL, task TEXT NOT NULL, n_classes INTEGER NOT NULL, classes TEXT NOT NULL, model TEXT NOT NULL,
+  params TEXT NOT NULL, prompts TEXT NOT NULL, images TEXT NOT NULL, shapes TEXT NOT NULL,
+  proprio BLOB NOT NULL, actions BLOB NOT NULL, extras BLOB NOT NULL, stamps BLOB NOT NULL,
   created REAL NOT NULL, UNIQUE (hash, segment_id, round));
+CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY, hash TEXT NOT NULL, stage TEXT NOT NULL, state TEXT NOT NULL, charged INTEGER NOT NULL,
+  tokens INTEGER NOT NULL, money REAL NOT NULL, currency TEXT NOT NULL, detail TEXT NOT NULL, sent REAL NOT NULL,
+  ended REAL);
 CREATE TABLE answers (
   hash TEXT NOT NULL, stage TEXT NOT NULL, text TEXT NOT NULL, problem TEXT NOT NULL, model TEXT NOT NULL,
-  tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, latency_s REAL NOT NULL, created REAL NOT NULL,
-  PRIMARY KEY (hash, stage));
+  tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, latency_s REAL NOT NULL, cost REAL NOT NULL,
+  currency TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (hash, stage));
 CREATE TABLE ratings (
   query INTEGER PRIMARY KEY REFERENCES queries (id), rating INTEGER NOT NULL, reason TEXT NOT NULL,
-  charged INTEGER NOT NULL, attempts INTEGER NOT NULL, parser_version INTEGER NOT NULL,
-  created REAL NOT NULL);
-CREATE INDEX queries_hash ON queries (hash);
+  attempts INTEGER NOT NULL, parser_version INTEGER NOT NULL, created REAL NOT NULL);
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX queries_content ON queries (content);
+CREATE INDEX attempts_charged ON attempts (hash) WHERE charged = 1;
 """
 
 
-def open_file(path: Path) -> sqlite3.Connection:
-    """Open or create a ledger. ConfigError: not a ledger, of another schema version, or out of reach."""
+def open_file(path: Path, create: bool = True) -> sqlite3.Connection:
+    """Open or create a ledger; an empty file is a new one (a process may be killed between making and filling it).
+
+    Raises:
+        ConfigError: not a ledger, of another schema version, damaged, or out of reach.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            raise ConfigError(f"there is no ledger {path}")
         db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
         application = db.execute("PRAGMA application_id").fetchone()[0]
@@ -49,6 +66,8 @@ def open_file(path: Path) -> sqlite3.Connection:
                 f"ledger {path} has schema version {version}, this program reads version {SCHEMA_VERSION};"
                 " use the version of erl_vlm_ros that wrote it, or start with a new ledger file"
             )
+        if not tables and not create:
+            raise ConfigError(f"ledger {path} is empty")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")  # a commit is on disk, not only with the kernel
         if not tables:
@@ -67,22 +86,63 @@ def open_file(path: Path) -> sqlite3.Connection:
         ) from error
 
 
+def lock_file(path: Path, patience_s: float = 5.0) -> TextIO:
+    """Hold ``path``.lock until it is closed; it goes with the process.
+
+    Two processes that write one ledger would each spend the whole budget.
+
+    Raises:
+        ConfigError: another process holds it, or it cannot be made.
+    """
+    deadline = time.monotonic() + patience_s
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(f"{path}.lock", "a")  # noqa: SIM115
+    except OSError as error:
+        raise ConfigError(
+            f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
+        ) from error
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise ConfigError(
+                    f"ledger {path} is in use by another process; stop it, or choose another ledger path"
+                ) from None
+            time.sleep(0.1)
+
+
+def image_hash(jpeg: bytes) -> str:
+    """Name of an image's content."""
+    return hashlib.sha256(jpeg).hexdigest()
+
+
+def content_hash(images: list[str]) -> str:
+    """Name of a segment's images, from their hashes; what replay looks for when prompt or model differ."""
+    return hashlib.sha256(" ".join(images).encode()).hexdigest()
+
+
 def to_row(segment: Segment) -> tuple[str, bytes, bytes, bytes, bytes]:
-    """Columns shapes, images, proprio, actions, stamps."""
-    proprio, actions = np.asarray(segment.proprio, np.float32), np.asarray(segment.actions, np.float32)
-    shapes = {"images": [len(j) for j in segment.jpegs], "proprio": proprio.shape, "actions": actions.shape}
-    stamps = np.asarray(segment.stamps, np.int64)
-    return json.dumps(shapes), b"".join(segment.jpegs), proprio.tobytes(), actions.tobytes(), stamps.tobytes()
+    """Columns shapes, proprio, actions, extras, stamps."""
+    shapes = {name: getattr(segment, name).shape for name in ("proprio", "actions", "extras")}
+    shapes["extra_names"] = segment.extra_names
+    arrays = (segment.proprio, segment.actions, segment.extras, segment.stamps)
+    return json.dumps(shapes), *(array.tobytes() for array in arrays)
 
 
-def from_row(id_: str, shapes: str, images: bytes, proprio: bytes, actions: bytes, stamps: bytes) -> Segment:
+def from_row(
+    id_: str, jpegs: list[bytes], shapes: str, proprio: bytes, actions: bytes, extras: bytes, stamps: bytes
+) -> Segment:
     """Inverse of ``to_row``."""
     shape = json.loads(shapes)
-    ends = np.cumsum([0, *shape["images"]])
+
+    def array(name: str, raw: bytes) -> np.ndarray:
+        return np.frombuffer(raw, np.float32).reshape(shape[name]).copy()
+
     return Segment(
-        id=id_,
-        jpegs=[images[a:b] for a, b in zip(ends[:-1], ends[1:])],
-        proprio=np.frombuffer(proprio, np.float32).reshape(shape["proprio"]).copy(),
-        actions=np.frombuffer(actions, np.float32).reshape(shape["actions"]).copy(),
-        stamps=np.frombuffer(stamps, np.int64).copy(),
-    )
+        id_, jpegs, array("proprio", proprio), array("actions", actions), np.frombuffer(stamps, np.int64).copy(),
+        array("extras", extras), tuple(shape["extra_names"]),
+    )  # fmt: skip

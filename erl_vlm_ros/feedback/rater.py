@@ -4,65 +4,61 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import json
 import threading
 from collections import Counter
 from concurrent.futures import Future
-from typing import Any
 
+from erl_vlm_ros.data.reasons import BUDGET, is_outage
 from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, SegmentBatch
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.client import ChatClient, GaveUp, read_api_key
+from erl_vlm_ros.feedback.answer import Answer, GaveUp
+from erl_vlm_ros.feedback.assemble import make_client, remember
+from erl_vlm_ros.feedback.breaker import HALF_OPEN, OPEN
 from erl_vlm_ros.feedback.config import RaterConfig
+from erl_vlm_ros.feedback.journal import QuestionJournal, on_disk
 from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
-from erl_vlm_ros.feedback.parsing import NoRating, parse_rating, plain_words, rating_schema
 from erl_vlm_ros.feedback.prompts import load_prompts
-from erl_vlm_ros.feedback.words import segment_words
-from erl_vlm_ros.tasks import Task
+from erl_vlm_ros.feedback.question import Question, QuestionMaker, images_in
+from erl_vlm_ros.feedback.reparse import outcome, reparse
+from erl_vlm_ros.tasks import Task, plain_words
 
 
 class VlmRater:
     """Rates segments through an OpenAI-compatible endpoint (ERL-VLM's two stages, papers.md A5).
 
-    Runs its own event loop on one thread. A refusal, an unreadable or out-of-class answer, exhausted retries
-    and a spent budget give rating -1 with the reason; never a default class.
+    Runs its own event loop on one thread. A refusal, an unreadable or out-of-class answer, exhausted retries,
+    an endpoint that is down and a spent budget give rating -1 with the reason; never a default class.
 
     Args:
         cfg: endpoint and limits.
         task: instruction, focus and classes.
-        ledger: where queries and answers are recorded; stays open when the rater is closed.
+        ledger: where queries and answers are recorded; stays open when the rater is closed. Raters that share it
+            share the budget.
         repeat: a number above 0 makes every question one of its own: the endpoint is asked again although the
             ledger holds an answer to the same question under another number.
 
     Raises:
-        ConfigError: the API key's variable is not set, the task lacks the classes, or a template is wrong.
+        ConfigError: the API key's variable is not set, the task lacks the classes, a template or the price table is
+            wrong, or there is a money budget for a model without a price.
     """
 
     def __init__(self, cfg: RaterConfig, task: Task, ledger: Ledger, repeat: int = 0) -> None:
-        self.cfg, self.task, self._ledger, self._repeat = cfg, task, ledger, repeat
+        self.cfg, self.task, self._ledger = cfg, task, ledger
         self.n_classes = cfg.n_classes or task.n_classes
         self.class_names = task.class_names(self.n_classes)
         if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(
             map(plain_words, self.class_names)
         ):
             raise ConfigError(f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits")
-        self._prompts = load_prompts(task, self.n_classes, cfg.prompts)
-        self._client = ChatClient(
-            cfg.base_url,
-            read_api_key(cfg.api_key_env),
-            cfg.timeout_s,
-            cfg.max_retries,
-            cfg.backoff_s,
-            cfg.seed,
-        )
-        self._params = {"temperature": cfg.temperature, "max_tokens": cfg.max_tokens}
+        prompts = load_prompts(task, self.n_classes, cfg.prompts)
+        self._questions = QuestionMaker(cfg, task, prompts, self.class_names, repeat)
+        self._client, self._endpoint = make_client(cfg, ledger)
+        self._budget = self._client.gate.budget
+        reparse(ledger)
         self._counts: Counter[str] = Counter()
         for rating, reason, count in ledger.outcomes(task.name, self.n_classes):
             self._count(rating, reason, count)
-        self._spent = ledger.spent()
         self._latency_s = 0.0
         self._asking: dict[str, asyncio.Future] = {}  # content hash -> done when its query is answered
         self._loop = asyncio.new_event_loop()
@@ -74,7 +70,7 @@ class VlmRater:
 
     def check_endpoint(self) -> list[str]:
         """Names of the models the endpoint lists (may be empty). ConfigError when it cannot be used."""
-        return asyncio.run_coroutine_threadsafe(self._client.check(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._endpoint.models(), self._loop).result()
 
     def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
         """Rate without waiting.
@@ -91,23 +87,43 @@ class VlmRater:
     @property
     def budget_left(self) -> int:
         """Ratings that may still be asked for."""
-        return max(0, self.cfg.max_queries - self._spent)
+        return self._budget.queries_left
 
     def stats(self) -> dict[str, float]:
-        """Figures for diagnostics: outcomes by class and reason, spend, failed attempts, latency in s."""
+        """Figures for diagnostics: outcomes by class and reason, spend, failed attempts, latency in s.
+
+        Budgets of 0 mean no limit, but for queries. ``breaker``: 0 closed, 0.5 half open, 1 open. ``possibly_paid``:
+        requests whose end nobody recorded, because the process died.
+        """
+        budget, spending, breaker = self._budget, self._budget.spending, self._client.gate.breaker
         figures: dict[str, float] = {
-            "spent": self._spent,
+            "spent": spending.queries,
             "budget_left": self.budget_left,
             "in_flight": len(self._asking),
+            "latency_s": self._latency_s,
+            "structured_output": float(self._client.dialect.structured is not False),
+            "spent_queries": spending.queries,
+            "budget_queries": budget.max_queries,
+            "spent_tokens": spending.tokens,
+            "budget_tokens": budget.max_tokens,
+            "spent_money": budget.spent_money,
+            "budget_money": budget.max_money,
+            "breaker": {OPEN: 1.0, HALF_OPEN: 0.5}.get(breaker.state, 0.0),
+            "breaker_opened": breaker.opened,
+            "possibly_paid": self._ledger.lost,
         }
-        figures["latency_s"] = self._latency_s
-        figures["structured_output"] = float(self._client.structured)
         figures.update({f"rated_class_{i}": self._counts[f"class_{i}"] for i in range(self.n_classes)})
         for key in ("requested", "valid", "no_rating", "from_ledger", "tokens_in", "tokens_out"):
             figures[key] = self._counts[key]
         figures.update({k: v for k, v in self._counts.items() if k.startswith("reason_")})
         figures.update({f"attempt_{k}": v for k, v in self._client.attempt_failures.items()})
         return figures
+
+    def texts(self) -> dict[str, str]:
+        """What diagnostics tell in words: currency of the money, state of the breaker, the endpoint's last error."""
+        client = self._client
+        words = {"currency": client.costs.currency, "breaker": client.gate.breaker.state}
+        return words | {"endpoint_error": client.last_error}
 
     def close(self, grace_s: float = 0.0) -> None:
         """Stop asking. Queries on their way get ``grace_s`` seconds to be answered; then all is cut."""
@@ -134,102 +150,85 @@ class VlmRater:
             for task in tasks:
                 task.cancel()
             raise
-        return RatingBatch(
-            round=batch.round, n_classes=self.n_classes, requested=len(batch.segments), rated=list(rated)
-        )
+        asked = sum(not is_outage(r.reason) for r in rated)
+        return RatingBatch(round=batch.round, n_classes=self.n_classes, requested=asked, rated=list(rated))
 
     async def _rate(self, segment: Segment, round_: int) -> RatedSegment:
         async with self._slots:
-            digest, prompts = self._identity(segment)
+            question = self._questions.make(segment)
+            digest = question.digest
             while digest in self._asking:  # the same question is on its way: wait, then read it from the ledger
                 await asyncio.shield(self._asking[digest])
             self._asking[digest] = asyncio.get_running_loop().create_future()
             try:
-                return await self._ask(segment, round_, digest, prompts)
+                rating, reason = await self._ask(segment, round_, question)
             finally:
                 self._asking.pop(digest).set_result(None)
-
-    async def _ask(self, segment: Segment, round_: int, digest: str, prompts: dict[str, str]) -> RatedSegment:
-        known, counted = await _on_disk(self._ledger.find(digest, segment.id, round_))
-        last = "rating" in known or any(answer.problem for answer in known.values())
-        if not last and not counted:
-            if self.budget_left == 0:
-                self._count(-1, "budget")
-                return RatedSegment(segment, -1, "budget")
-            self._spent += 1
-        query = await _on_disk(
-            self._ledger.add_query(
-                digest, segment, round_, "ledger" if last else "endpoint", self.task.name, self.n_classes,
-                self.cfg.model, self._params, prompts,
-            )
-        )  # fmt: skip
-        rating, reason, charged, attempts = -1, "", not last, 0
-        try:
-            analysis = ""
-            if self.cfg.two_stage:
-                content = [*_images(segment), {"type": "text", "text": prompts["analysis"]}]
-                analysis, attempts = await self._stage("analysis", digest, known, content, None)
-                content = self._prompts.rating(len(segment.jpegs), analysis)
-            else:
-                content = [*_images(segment), {"type": "text", "text": prompts["rating"]}]
-            text, more = await self._stage("rating", digest, known, content, rating_schema(self.class_names))
-            attempts += more
-            rating = parse_rating(text, self.class_names)
-        except NoRating as error:
-            reason = error.reason
-        except GaveUp as error:
-            reason, attempts = error.reason, attempts + error.attempts
-            # an analysis that was answered has been paid for, whatever became of the second stage
-            charged = error.charged or bool(analysis)
-            self._spent -= not (charged or counted)
-        await _on_disk(self._ledger.add_rating(query, rating, reason, charged, attempts))
-        self._counts["from_ledger"] += last
         self._count(rating, reason)
         return RatedSegment(segment, rating, reason)
 
-    async def _stage(self, stage: str, digest: str, known: dict, content: Any, response_format: Any) -> tuple[str, int]:
-        """(text, attempts) of one stage, from the ledger or from the endpoint and then recorded."""
-        answer, attempts = known.get(stage), 0
-        if answer is None:
-            request = {
-                "model": self.cfg.model,
-                "messages": [{"role": "user", "content": content}],
-                **self._params,
-            }
-            if response_format:
-                request["response_format"] = response_format
-            answer, attempts = await self._client.complete(request)
-            await _on_disk(self._ledger.add_answer(digest, stage, answer))
-            self._counts["tokens_in"] += answer.tokens_in
-            self._counts["tokens_out"] += answer.tokens_out
-            self._latency_s += 0.1 * (answer.latency_s - self._latency_s) if self._latency_s else answer.latency_s
-        if answer.problem:
-            raise NoRating(answer.problem)
-        return answer.text, attempts
+    async def _ask(self, segment: Segment, round_: int, question: Question) -> tuple[int, str]:
+        """(class, reason) from the ledger, or from the endpoint within the budget."""
+        known = await on_disk(self._ledger.find(question.digest))
+        complete = "rating" in known.answers or any(answer.problem for answer in known.answers.values())
+        journal = self._journal(segment, round_, question, "ledger" if complete else "endpoint")
+        new = not (complete or known.counted)
+        if new and not self._budget.reserve_query():
+            return -1, BUDGET
+        attempts = 0
+        try:
+            rating, reason, attempts = await self._stages(question, known.answers, journal)
+        except GaveUp as error:
+            rating, reason, attempts = -1, error.reason, error.attempts
+        finally:
+            if new:
+                self._budget.end_query(journal.charged)
+        if complete:
+            await journal.open()
+            self._counts["from_ledger"] += 1
+        if journal.query is not None:  # otherwise nothing was asked
+            await on_disk(self._ledger.add_rating(journal.query, rating, reason, attempts))
+        return rating, reason
 
-    def _identity(self, segment: Segment) -> tuple[str, dict[str, str]]:
-        """Content hash of a segment's query, and its prompts (the rating's with a hole for the analysis)."""
-        n, actions = len(segment.jpegs), segment_words(segment.actions, self.task)
-        if self.cfg.two_stage:
-            prompts = {
-                "analysis": self._prompts.analysis(n, actions),
-                "rating": self._prompts.rating(n, "{analysis}"),
-            }
-        else:
-            prompts = {"rating": self._prompts.one_stage(n, actions)}
-        question = {
-            "model": self.cfg.model,
-            "params": self._params,
-            "prompts": prompts,
-            "classes": self.class_names,
-        }
-        if self._repeat:
-            question["repeat"] = self._repeat
-        digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
-        for jpeg in segment.jpegs:
-            digest.update(len(jpeg).to_bytes(8, "little"))
-            digest.update(jpeg)
-        return digest.hexdigest(), prompts
+    def _journal(self, segment: Segment, round_: int, question: Question, source: str) -> QuestionJournal:
+        def add_query() -> Future:
+            return self._ledger.add_query(
+                question.digest, segment, round_, source, self.task.name, self.n_classes, self.cfg.model,
+                self._questions.params, question.prompts, self.class_names,
+            )  # fmt: skip
+
+        return QuestionJournal(self._ledger, question.digest, add_query)
+
+    async def _stages(
+        self, question: Question, known: dict[str, Answer], journal: QuestionJournal
+    ) -> tuple[int, str, int]:
+        """(class, reason, attempts); GaveUp counts the attempts of both stages."""
+        total, analysis = 0, ""
+        for stage in question.prompts:
+            answer = known.get(stage)
+            if answer is None:
+                try:
+                    answer, attempts = await self._complete(question, stage, analysis, journal)
+                except GaveUp as error:
+                    raise GaveUp(error.reason, total + error.attempts, error.charged) from None
+                total += attempts
+            if stage == "rating" or answer.problem:
+                return *outcome(answer.text, answer.problem, self.class_names), total
+            analysis = answer.text
+        raise AssertionError("a question ends with its rating")
+
+    async def _complete(
+        self, question: Question, stage: str, analysis: str, journal: QuestionJournal
+    ) -> tuple[Answer, int]:
+        request = self._questions.request(question, stage, analysis)
+        journal.stage = stage
+        key = f"{question.digest[:40]}-{stage}"
+        answer, attempts = await self._client.complete(request, images_in(request), key, journal)
+        remember(self._client, self._ledger, self.cfg)
+        self._counts["tokens_in"] += answer.tokens_in
+        self._counts["tokens_out"] += answer.tokens_out
+        self._latency_s += 0.1 * (answer.latency_s - self._latency_s) if self._latency_s else answer.latency_s
+        return answer, attempts
 
     def _count(self, rating: int, reason: str, count: int = 1) -> None:
         self._counts["requested"] += count
@@ -248,15 +247,5 @@ class VlmRater:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(LedgerError):
-            await _on_disk(self._ledger.find("", "", 0))  # answers of cut queries that are still being written
-        await self._client.close()
-
-
-async def _on_disk(future: Future) -> Any:
-    """Wait for the ledger's commit; it happens even when this query is being cancelled."""
-    return await asyncio.shield(asyncio.wrap_future(future))
-
-
-def _images(segment: Segment) -> list[dict[str, Any]]:
-    urls = ["data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii") for jpeg in segment.jpegs]
-    return [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+            await on_disk(self._ledger.flush())  # answers of cut queries that are still being written
+        await self._endpoint.close()

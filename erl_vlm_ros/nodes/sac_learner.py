@@ -84,6 +84,7 @@ class SacLearnerNode(BaseNode):
         except BundleError as error:
             self.get_logger().error(f"ratings ignored: {error}")
             return
+        self.learner.round_answered(batch)
         if batch.round >= self.learner.rounds_done and all(r.rating < 0 for r in batch.rated):
             self.get_logger().warning(f"round {batch.round}: no valid rating; asking again later")
             self.learner.round_failed(batch.round)

@@ -34,6 +34,10 @@ class VlmRaterNode(BaseNode):
         self.rater = VlmRater(config, load_task(self.p.task), self._ledger)
         if self.p.check_endpoint:
             self.rater.check_endpoint()
+        if self._ledger.lost:
+            self.get_logger().warning(
+                f"{self._ledger.lost} requests were cut off when their process died: perhaps billed, and counted so"
+            )
         self.get_logger().info(
             f"{self.p.ledger} holds {self.rater.stats()['valid']:.0f} ratings of this task; "
             f"{self.rater.budget_left} more may be asked for"

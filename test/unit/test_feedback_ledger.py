@@ -16,6 +16,7 @@ import pytest
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.ledger import Answer, Ledger, LedgerError
+from erl_vlm_ros.feedback.ledger_file import lock_file
 
 
 def make_segment(name="e0_t1_h2", h=2):
@@ -30,15 +31,17 @@ def make_segment(name="e0_t1_h2", h=2):
 
 
 def add(ledger, digest, segment, round_=0, source="endpoint", task="drawer_open", n=3):
-    return ledger.add_query(digest, segment, round_, source, task, n, "m", {"t": 0}, {"rating": "?"}).result()
+    params, prompts, names = {"t": 0}, {"rating": "?"}, ["Bad", "Average", "Good"]
+    return ledger.add_query(digest, segment, round_, source, task, n, "m", params, prompts, names).result()
 
 
 def test_rated_segments_come_back_whole(tmp_path):
     segments = [make_segment(f"s{i}", h=1 + i) for i in range(3)]
+    segments[2].extras, segments[2].extra_names = np.ones((3, 2), np.float32), ("wrench_fx", "wrench_fy")
     with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
         for i, segment in enumerate(segments):
             query = add(ledger, f"h{i}", segment, round_=i)
-            ledger.add_rating(query, i - 1, "refusal" if i == 0 else "", True, 2).result()
+            ledger.add_rating(query, i - 1, "refusal" if i == 0 else "", 2).result()
         add(ledger, "open", make_segment("cut_off"))
     with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
         back = ledger.rated_segments()
@@ -46,7 +49,8 @@ def test_rated_segments_come_back_whole(tmp_path):
         for (_, rated), segment in zip(back, segments):
             assert rated.segment.id == segment.id
             assert rated.segment.jpegs == segment.jpegs
-            for name in ("proprio", "actions", "stamps"):
+            assert rated.segment.extra_names == segment.extra_names
+            for name in ("proprio", "actions", "extras", "stamps"):
                 value = getattr(rated.segment, name)
                 np.testing.assert_array_equal(value, getattr(segment, name))
                 assert value.dtype == getattr(segment, name).dtype
@@ -55,31 +59,69 @@ def test_rated_segments_come_back_whole(tmp_path):
         assert sorted(ledger.outcomes("drawer_open", 3)) == [(-1, "refusal", 1), (0, "", 1), (1, "", 1)]
 
 
+def test_an_image_is_kept_once(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        for i in range(5):
+            add(ledger, f"h{i}", make_segment(f"s{i}", h=2), round_=i)
+        assert ledger.run(lambda db: db.execute("SELECT COUNT(*) FROM images").fetchone()[0]) == 2
+
+
 def test_budget_counts_what_may_have_been_paid(tmp_path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        paid = add(ledger, "a", make_segment("a"))
-        ledger.add_rating(paid, 1, "", True, 1).result()
-        unpaid = add(ledger, "b", make_segment("b"))
-        ledger.add_rating(unpaid, -1, "connection", False, 4).result()
-        cached = add(ledger, "c", make_segment("c"), source="ledger")
-        ledger.add_rating(cached, 1, "", False, 0).result()
-        add(ledger, "d", make_segment("d"))  # cut off before its outcome
-        assert ledger.spent() == 2
-        # asking again in the same round finds the row, and what was paid stays paid
-        assert add(ledger, "a", make_segment("a")) == paid
-        ledger.add_rating(paid, 1, "", False, 0).result()
-        assert ledger.spent() == 2
-        assert [ledger.find(h, h, 0).result()[1] for h in "abcd"] == [True, False, False, True]
-        assert ledger.find("a", "a", 1).result() == ({}, False)
+        paid = ledger.add_attempt("a", "rating", 1000, 0.5, "USD").result()
+        ledger.add_answer("a", "rating", Answer("Good", "", "m", 90, 10, 0.1, 0.02, "USD"), paid, 100).result()
+        refused = ledger.add_attempt("b", "rating", 1000, 0.5, "USD").result()
+        ledger.end_attempt(refused, "http_500", False).result()
+        timeout = ledger.add_attempt("c", "rating", 1000, 0.5, "USD").result()
+        ledger.end_attempt(timeout, "timeout", True, "no word").result()
+        for stage in ("analysis", "rating"):
+            ledger.add_attempt("d", stage, 500, 0.25, "EUR").result()  # cut off before their end
+        assert [ledger.find(h).result().counted for h in "abcde"] == [True, False, True, True, False]
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.spending.queries == 3 and ledger.spending.tokens == 100 + 1000 + 500 + 500
+        assert ledger.spending.money == pytest.approx({"USD": 0.52, "EUR": 0.5})
+        assert ledger.lost == 2
+        ages = ledger.recent_attempts(60.0)
+        assert [tokens for _, tokens in ages] == [100, 1000, 1000, 500, 500] and 0 <= ages[0][0] < 60
+        assert ledger.recent_attempts(0.0) == []
+
+
+def test_the_same_query_of_a_round_keeps_its_row(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        first = add(ledger, "a", make_segment("a"))
+        assert add(ledger, "a", make_segment("a")) == first != add(ledger, "a", make_segment("a"), round_=1)
 
 
 def test_answers_by_content(tmp_path):
-    answer = Answer("some text", "", "model-x", 10, 20, 0.5)
+    answer = Answer("some text", "", "model-x", 10, 20, 0.5, 0.001, "USD")
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        assert ledger.find("h", "s", 0).result() == ({}, False)
+        assert ledger.find("h").result().answers == {}
         ledger.add_answer("h", "analysis", answer).result()
         ledger.add_answer("h", "rating", Answer("", "refusal")).result()
-        assert ledger.find("h", "s", 0).result()[0] == {"analysis": answer, "rating": Answer("", "refusal")}
+        assert ledger.find("h").result().answers == {"analysis": answer, "rating": Answer("", "refusal")}
+        ledger.add_answer("h", "analysis", Answer("another")).result()  # what was used stays
+        assert ledger.find("h").result().answers["analysis"] == answer
+
+
+def test_facts_are_remembered(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.fact("x") is None
+        ledger.remember("x", "1"), ledger.remember("x", "2")
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.fact("x") == "2"
+
+
+def test_one_process_at_a_time(tmp_path, monkeypatch):
+    with Ledger(tmp_path / "l.sqlite"), pytest.raises(ConfigError, match="in use by another process"):
+        lock_file(tmp_path / "l.sqlite", patience_s=0.1)
+    Ledger(tmp_path / "l.sqlite").close()
+
+
+def test_an_empty_file_is_a_new_ledger(tmp_path):
+    """What is left when a process dies between making the file and filling it."""
+    (tmp_path / "l.sqlite").touch()
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.spending.queries == 0
 
 
 @pytest.mark.parametrize("content", [b"this is not a database, but long enough to look at" * 20, None])
@@ -100,7 +142,7 @@ def test_another_schema_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         db.execute("PRAGMA user_version=99")
     db.close()
-    with pytest.raises(ConfigError, match=r"l\.sqlite has schema version 99.*version 1"):
+    with pytest.raises(ConfigError, match=r"l\.sqlite has schema version 99.*version 2"):
         Ledger(tmp_path / "l.sqlite")
 
 
@@ -119,11 +161,11 @@ def test_failed_writes_are_told_and_closed_ledgers_refuse(tmp_path):
     other.close()
     with pytest.raises(LedgerError, match=r"l\.sqlite"):
         ledger.add_answer("a", "rating", Answer("x")).result()
-    assert ledger.spent() == 1  # it goes on where it can
+    assert ledger.rated_segments() == []  # it goes on where it can
     ledger.close()
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
-        ledger.spent()
+        ledger.flush()
 
 
 def test_commits_are_shared(tmp_path):
@@ -134,7 +176,7 @@ def test_commits_are_shared(tmp_path):
         for future in futures:
             future.result()
         assert time.monotonic() - start < 5.0
-        assert ledger.find("h499", "", 0).result()[0]
+        assert ledger.find("h499").result().answers
 
 
 def test_a_resolved_future_survives_kill_9(tmp_path):
@@ -155,4 +197,4 @@ for i in range(100_000):
             break
     process.wait()
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        assert all(ledger.find(f"h{i}", "", 0).result()[0] for i in range(last + 1))
+        assert all(ledger.find(f"h{i}").result().answers for i in range(last + 1))

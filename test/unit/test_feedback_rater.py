@@ -263,7 +263,7 @@ def test_an_analysis_that_was_paid_is_not_asked_again(bench):
     assert rated[0].rating >= 0
     assert rated[1].reason == "budget"
     assert len(bench.mind.requests) == 1
-    assert again.stats()["spent"] == bench.ledger.spent() == 1
+    assert again.stats()["spent"] == bench.ledger.spending.queries == 1
 
 
 def test_a_ledger_that_cannot_record_stops_the_round(bench):

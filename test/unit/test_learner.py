@@ -152,6 +152,25 @@ def test_a_round_without_any_rating_is_asked_again_later():
     assert learner.pending is None and learner.episode_budget() == 4 and not learner.round_due()
 
 
+def test_what_an_outage_cost_may_be_asked_again():
+    learner = warmed_up(max_ratings=12)
+    segments = learner.make_round().segments
+    reasons = ["endpoint_down", "http_502", "timeout", "refusal", "budget", "http_400"]
+    rated = [RatedSegment(s, -1, reasons[i % 6]) for i, s in enumerate(segments)]
+    for _ in range(2):  # a latched batch may come twice
+        learner.round_answered(RatingBatch(0, 3, 6, rated))
+        assert learner.ratings_requested == 6  # an answer that is no use would come again
+    learner.round_answered(RatingBatch(7, 3, 6, rated))
+    assert learner.ratings_requested == 6
+    learner.round_failed(0)
+    assert not learner.ratings_over and not learner.hopeless
+    for i in range(2, 4):
+        learner.add_episode(episode(i))
+    assert learner.round_due() and len(learner.make_round().segments) == 6
+    learner.round_answered(RatingBatch(1, 3, 6, rated[3:6]))
+    assert learner.ratings_requested == 12
+
+
 def test_exploration_does_not_wait_for_ratings_that_will_not_come():
     learner = warmed_up(max_ratings=12)
     learner.make_round()

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several teachers as one: the majority of their votes, with the votes' shares as a soft label."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.teachers.base import Teacher
+from erl_vlm_ros.feedback.teachers.record import Outcome, Record
+
+Ask = Callable[[SegmentBatch], "Future[RatingBatch]"]
+DISAGREE, TOO_FEW = "disagreement", "too_few_votes"
+
+
+@dataclass(frozen=True)
+class VoteConfig:
+    """How votes become a rating. Raises ConfigError for a value out of range.
+
+    min_margin: least lead of the first class over the second, as a share of the votes given; below it, and in a tie,
+        there is no rating. min_votes: least number of votes; 0: more than half of the members.
+    straggler_s: once the other members are done, the last ones get so many seconds; 0: as long as they take.
+    """
+
+    min_margin: float = 0.0
+    min_votes: int = 0
+    straggler_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_margin <= 1.0:
+            raise ConfigError(f"ensemble.min_margin must be from 0 to 1, got {self.min_margin}")
+        if self.min_votes < 0 or self.straggler_s < 0:
+            raise ConfigError("ensemble.min_votes and ensemble.straggler_s must not be negative")
+
+
+def count_votes(votes: Sequence[int], n_classes: int, config: VoteConfig) -> tuple[int, str, np.ndarray | None]:
+    """(rating, reason, shares float32 [n] or None) of the members' votes, -1 for a member that gave none."""
+    given = np.array([v for v in votes if v != NO_RATING], np.int64)
+    if len(given) < (config.min_votes or len(votes) // 2 + 1):
+        return NO_RATING, TOO_FEW, None
+    shares = np.bincount(given, minlength=n_classes).astype(np.float32) / len(given)
+    second, first = np.sort(shares)[-2:]
+    lead = float(first - second)
+    if lead <= 1e-6 or lead < config.min_margin - 1e-6:
+        return NO_RATING, DISAGREE, shares
+    return int(shares.argmax()), "", shares
+
+
+class _Round:
+    """The members' answers to one round."""
+
+    def __init__(self, batch: SegmentBatch, members: int) -> None:
+        self.batch, self.answers = batch, [None] * members
+        self.left = members
+        self.future: Future[RatingBatch] = Future()
+        self.future.set_running_or_notify_cancel()
+        self.timer: threading.Timer | None = None
+        self.began = time.monotonic()
+        self.closed = False
+
+
+class EnsembleTeacher:
+    """Asks every member the same and combines what comes back.
+
+    A member that fails or takes too long has no vote; the round ends without it. A failure of all ends the round
+    with the first member's error (a ledger that cannot be written must be heard of).
+
+    Args:
+        teachers: those who own connections and figures; closed with the ensemble.
+        members: name -> what to call with a round; several may belong to one teacher (repeated votes).
+    """
+
+    def __init__(
+        self,
+        teachers: Mapping[str, Teacher],
+        members: Mapping[str, Ask],
+        config: VoteConfig,
+        record: Record | None = None,
+    ) -> None:
+        if len(members) < 2:
+            raise ConfigError("an ensemble needs at least two votes: name more ensemble.models, or raise ensemble.votes")
+        if config.min_votes > len(members):
+            raise ConfigError(f"ensemble.min_votes is {config.min_votes}, but there are only {len(members)} votes")
+        self._teachers, self._members, self._config, self._record = dict(teachers), dict(members), config, record
+        self.class_names = next(iter(self._teachers.values())).class_names
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._split = 0.0  # sum over ratings of the share of votes that the majority outvoted
+        self._agree: Counter[tuple[str, bool]] = Counter()  # (member, whether it voted with the majority)
+        self._open: list[_Round] = []
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def budget_left(self) -> int:
+        """Ratings of the whole ensemble that its members' budgets still allow."""
+        return min(t.budget_left for t in self._teachers.values()) // -(-len(self._members) // len(self._teachers))
+
+    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
+        """Ask every member; done callbacks run on the thread of whichever is last."""
+        here = _Round(batch, len(self._members))
+        with self._lock:
+            self._open.append(here)
+        for index, ask in enumerate(self._members.values()):
+            try:
+                ask(batch).add_done_callback(lambda f, i=index: self._on_answer(here, i, f))
+            except Exception as error:
+                failed: Future[RatingBatch] = Future()
+                failed.set_exception(error)
+                self._on_answer(here, index, failed)
+        return here.future
+
+    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
+        """Rate and wait."""
+        return self.submit(batch).result()
+
+    def stats(self) -> dict[str, float]:
+        """Outcomes; ``disagreement``: mean share of outvoted votes; ``agree_MEMBER``: how often it votes with the most;
+        the sums of the members' spending."""
+        figures: dict[str, float] = {}
+        for name, teacher in self._teachers.items():
+            for key, value in teacher.stats().items():
+                if key.startswith(("spent", "tokens", "attempt_", "from_ledger")):
+                    figures[key] = max(figures.get(key, 0.0), value) if _shared(key) else figures.get(key, 0.0) + value
+                elif key in ("latency_s", "budget_queries", "budget_tokens", "budget_money", "breaker"):
+                    figures[key] = max(figures.get(key, 0.0), value)
+                elif key in ("valid", "no_rating"):
+                    figures[f"{key}_{name}"] = value
+        with self._lock:
+            figures |= {key: float(self._counts[key]) for key in ("requested", "valid", "no_rating")}
+            figures |= {f"rated_class_{i}": float(self._counts[f"class_{i}"]) for i in range(self.n_classes)}
+            figures |= {key: float(value) for key, value in self._counts.items() if key.startswith("reason_")}
+            figures["disagreement"] = self._split / max(self._counts["judged"], 1)
+            figures["members"] = float(len(self._members))
+            figures["in_flight"] = float(sum(len(r.batch.segments) for r in self._open))
+            for name in self._members:
+                yes, no = self._agree[name, True], self._agree[name, False]
+                if yes + no:
+                    figures[f"agree_{name}"] = yes / (yes + no)
+        figures["budget_left"] = float(self.budget_left)
+        return figures
+
+    def texts(self) -> dict[str, str]:
+        """The members' texts, each under its name, and who they are together."""
+        out: dict[str, str] = {}
+        for name, teacher in self._teachers.items():
+            for key, value in teacher.texts().items():
+                if key in ("currency", "endpoint_error", "breaker"):
+                    out.setdefault(key, value)
+                elif key != "teacher":
+                    out[f"{key}_{name}"] = value
+        return out | {"teacher": "ensemble", "members": ", ".join(self._members)}
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Close the members one after the other within ``grace_s``."""
+        deadline = time.monotonic() + grace_s
+        for teacher in self._teachers.values():
+            teacher.close(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            timers = [r.timer for r in self._open if r.timer is not None]
+        for timer in timers:
+            timer.cancel()
+
+    # -- on the members' threads
+
+    def _on_answer(self, here: _Round, index: int, future: Future[RatingBatch]) -> None:
+        answer: RatingBatch | BaseException
+        if future.cancelled():
+            answer = RuntimeError("cancelled")
+        else:
+            answer = future.exception() or future.result()
+        with self._lock:
+            if here.closed:
+                return
+            here.answers[index] = answer
+            here.left -= 1
+            finished = here.left == 0
+            if not finished and self._config.straggler_s and here.timer is None and here.left <= len(here.answers) // 2:
+                here.timer = threading.Timer(self._config.straggler_s, self._combine, [here])
+                here.timer.daemon = True
+                here.timer.start()
+        if finished:
+            self._combine(here)
+
+    def _combine(self, here: _Round) -> None:
+        with self._lock:
+            if here.closed:
+                return
+            here.closed = True
+            self._open.remove(here)
+            if here.timer is not None:
+                here.timer.cancel()
+            batches = [a if isinstance(a, RatingBatch) else None for a in here.answers]
+            self._counts["stragglers"] += sum(a is None for a in here.answers)
+        told = [b for b in batches if b is not None]
+        if not told:
+            failure = next((a for a in here.answers if isinstance(a, BaseException)), None)
+            here.future.set_exception(failure or TimeoutError("no member of the ensemble answered"))
+            return
+        try:
+            here.future.set_result(self._vote(here.batch.round, told[0], batches))
+        except Exception as error:  # a ledger that cannot be written ends the rater, not this thread
+            here.future.set_exception(error)
+
+    def _vote(self, number: int, first: RatingBatch, batches: list[RatingBatch | None]) -> RatingBatch:
+        """Members of one round rate the same segments in the same order (one each, or one a transition)."""
+        rated, outcomes = [], []
+        for i, example in enumerate(first.rated):
+            votes = [NO_RATING if b is None else b.rated[i].rating for b in batches]
+            reasons = [b.rated[i].reason for b in batches if b is not None and b.rated[i].reason]
+            rating, reason, shares = count_votes(votes, self.n_classes, self._config)
+            if rating == NO_RATING and reason == TOO_FEW and len(set(reasons)) == 1:
+                reason = reasons[0]  # all for the same cause, such as a spent budget
+            with self._lock:
+                self._note(votes, rating, reason, shares)
+            told = None if shares is None else [round(float(s), 6) for s in shares]
+            detail = {"votes": dict(zip(self._members, votes)), "probabilities": told}
+            outcomes.append(Outcome(example.segment, rating, reason, detail))
+            soft = shares if rating != NO_RATING else None
+            rated.append(RatedSegment(example.segment, rating, reason, soft))
+        if self._record is not None:
+            self._record.add(number, outcomes)
+        requested = max(b.requested for b in batches if b is not None)
+        return RatingBatch(number, self.n_classes, requested, rated, "ensemble")
+
+    def _note(self, votes: list[int], rating: int, reason: str, shares: np.ndarray | None) -> None:
+        self._counts["requested"] += 1
+        if shares is not None:
+            self._counts["judged"] += 1
+            self._split += 1.0 - float(shares.max())
+        if rating == NO_RATING:
+            self._counts["no_rating"] += 1
+            self._counts[f"reason_{reason}"] += 1
+            return
+        self._counts["valid"] += 1
+        self._counts[f"class_{rating}"] += 1
+        for name, vote in zip(self._members, votes):
+            if vote != NO_RATING:
+                self._agree[name, vote == rating] += 1
+
+
+def _shared(key: str) -> bool:
+    """Whether the members count this together, because they share one ledger."""
+    return key.startswith("spent")
+
+
+def sampled(ask: Callable[..., Future[RatingBatch]], sample: int) -> Ask:
+    """The same question once more: vote number ``sample`` of a rater that answers by chance."""
+    return lambda batch: ask(batch, sample=sample)
+

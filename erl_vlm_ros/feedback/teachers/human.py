@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person as the teacher: a queue of segments, one key press each, the last ones may be taken back."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from erl_vlm_ros.data.segment import NO_RATING, Segment
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.teachers.base import Round, SegmentwiseTeacher
+from erl_vlm_ros.feedback.teachers.record import Outcome, Record
+from erl_vlm_ros.tasks import Task
+
+SKIPPED = "skipped"
+AHEAD = 3  # segments whose pictures the page may load in advance
+
+
+@dataclass(frozen=True)
+class HumanConfig:
+    """``round_timeout_s``: so long a person has for a round, then the learner asks anew; 0: for ever.
+
+    ``undo_s``: how long a finished round may still be changed before it is handed over. Raises ConfigError.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765  # 0: any free one
+    round_timeout_s: float = 900.0
+    undo_s: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.round_timeout_s < 0 or self.undo_s < 0:
+            raise ConfigError("human.round_timeout_s and human.undo_s must not be negative")
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"human.port must be from 0 to 65535, got {self.port}")
+
+
+class HumanTeacher(SegmentwiseTeacher):
+    """Keeps what is to be rated and takes presses; the page and a joystick are only hands for it.
+
+    A press names the segment that it was meant for by its key, so that a late one does not hit the next segment.
+    Each rating is on disk before the press returns; what was rated before a restart is not asked again.
+    """
+
+    def __init__(
+        self, config: HumanConfig, task: Task, n_classes: int, record: Record | None, rate_each: str = "segment"
+    ) -> None:
+        names = task.class_names(n_classes)
+        super().__init__("human", names, rate_each, config.round_timeout_s)
+        self.task, self.config, self._record = task, config, record
+        self._descriptions = [c.description for c in task.classes[n_classes]]
+        self._given: list[tuple[Round, int]] = []  # in the order given, newest last
+        self._kept_open: dict[int, threading.Timer] = {}  # id of a complete round -> hands it over after undo_s
+        self._serial = 0  # changes with everything that happens
+        self._last = ""
+
+    # -- what the page shows
+
+    def state(self) -> dict[str, Any]:
+        """What is to be rated now, as JSON types; ``key`` is None when nothing waits."""
+        with self._lock:
+            waiting = self._waiting()
+            out: dict[str, Any] = {
+                "serial": self._serial,
+                "instruction": self.task.instruction,
+                "focus": self.task.focus,
+                "classes": [{"name": n, "description": d} for n, d in zip(self.class_names, self._descriptions)],
+                "waiting": len(waiting),
+                "rated": self._counts["valid"] + sum(o is not None and o[0] >= 0 for r in self._rounds for o in r.outcomes),
+                "last": self._last,
+                "can_undo": bool(self._given),
+                "key": None,
+                "ahead": [self._key(*entry) for entry in waiting[1 : 1 + AHEAD]],
+            }
+            if waiting:
+                here, index = waiting[0]
+                out |= {
+                    "key": self._key(here, index),
+                    "round": here.number,
+                    "index": sum(o is not None for o in here.outcomes) + 1,
+                    "count": len(here.segments),
+                    "frames": len(here.segments[index].jpegs),
+                    "notes": _notes(here.segments[index]),
+                }
+            return out
+
+    def frame(self, key: str, index: int) -> bytes | None:
+        """A JPEG of a segment that waits or may be taken back; None when there is no such picture."""
+        with self._lock:
+            for here, i in [*self._waiting()[: 1 + AHEAD], *self._given[-1:]]:
+                if self._key(here, i) == key and 0 <= index < len(here.segments[i].jpegs):
+                    return here.segments[i].jpegs[index]
+        return None
+
+    # -- presses
+
+    def rate(self, rating: int, key: str | None = None) -> bool:
+        """Give the segment that is shown (or, if it is still shown, ``key``) a class, 0 the worst. False: not done."""
+        return 0 <= rating < self.n_classes and self._give(rating, "", key)
+
+    def skip(self, key: str | None = None) -> bool:
+        """Abstain: this segment gets no rating."""
+        return self._give(NO_RATING, SKIPPED, key)
+
+    def undo(self) -> bool:
+        """Take the last rating or abstention back, unless its round has been handed over."""
+        with self._lock:
+            if not self._given:
+                return False
+            here, index = self._given.pop()
+            here.outcomes[index] = None
+            timer = self._kept_open.pop(id(here), None)
+            if timer is not None:
+                timer.cancel()
+            self._serial += 1
+            self._last = "taken back"
+        return True
+
+    def _give(self, rating: int, reason: str, key: str | None) -> bool:
+        with self._lock:
+            waiting = self._waiting()
+            if not waiting or (key is not None and key != self._key(*waiting[0])):
+                return False
+            here, index = waiting[0]
+            if self._record is not None:
+                self._record.add(here.number, [Outcome(here.segments[index], rating, reason)])
+            self._answer(here, index, rating, reason)
+            self._given.append((here, index))
+            self._serial += 1
+            self._last = self.class_names[rating] if rating >= 0 else reason
+            if here.complete and self.config.undo_s > 0:
+                timer = threading.Timer(self.config.undo_s, self._hand_over, [here])
+                timer.daemon = True
+                self._kept_open[id(here)] = timer
+                timer.start()
+        self._finish(here)
+        return True
+
+    # -- rounds
+
+    def _begin(self, here: Round) -> None:
+        for index, segment in enumerate(here.segments):
+            known = None if self._record is None else self._record.known(segment, here.number)
+            if known is not None:
+                self._answer(here, index, *known)
+        self._serial += 1
+
+    def _may_finish(self, here: Round) -> bool:
+        if id(here) in self._kept_open:
+            return False
+        self._given = [entry for entry in self._given if entry[0] is not here]
+        self._serial += 1
+        return True
+
+    def _hand_over(self, here: Round) -> None:
+        with self._lock:
+            self._kept_open.pop(id(here), None)
+        self._finish(here)
+
+    def _waiting(self) -> list[tuple[Round, int]]:
+        return [(r, i) for r in self._rounds for i, outcome in enumerate(r.outcomes) if outcome is None]
+
+    @staticmethod
+    def _key(here: Round, index: int) -> str:
+        return f"{here.number}.{index}.{here.segments[index].id}"
+
+    def stats(self) -> dict[str, float]:
+        """As the others, with those who wait to be handed over counted as under way."""
+        return super().stats() | {"human": 1.0}
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Hand complete rounds over, cancel the others: nobody presses keys within a moment of grace."""
+        with self._lock:
+            complete = [here for here in self._rounds if here.complete]
+            for timer in self._kept_open.values():
+                timer.cancel()
+            self._kept_open.clear()
+        for here in complete:
+            self._finish(here)
+        super().close()
+
+
+def _notes(segment: Segment) -> list[str]:
+    """What was measured at the last frame, as short texts."""
+    return [f"{name.replace('_', ' ')} {value:.2f}" for name, value in zip(segment.extra_names, segment.extras[-1])]

@@ -31,6 +31,58 @@ def rating_schema(class_names: list[str]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "rating", "strict": True, "schema": schema}}
 
 
+def ratings_schema(class_names: list[str], steps: int) -> dict[str, Any]:
+    """``response_format`` for one class name per step: ``step_1`` .. ``step_N`` (endpoints differ about array lengths)."""
+    names = [f"step_{i}" for i in range(1, steps + 1)]
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "string", "enum": list(class_names)} for name in names},
+        "required": names,
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "ratings", "strict": True, "schema": schema}}
+
+
+def parse_ratings(text: str, class_names: list[str], steps: int) -> list[int]:
+    """Index of the class of each step.
+
+    Accepts the JSON object of :func:`ratings_schema`, a JSON list of names, numbered lines ("step 1: Bad"), or just
+    the names, separated by commas or line ends. There must be as many as steps.
+
+    Raises:
+        NoRating: as parse_rating, for the whole answer when one step cannot be read.
+    """
+    body = _unfenced(text)
+    if body.startswith(("{", "[")):
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise NoRating("unreadable", "broken JSON") from error
+        if isinstance(answer, dict) and set(answer) == {f"step_{i}" for i in range(1, steps + 1)}:
+            answer = [answer[f"step_{i}"] for i in range(1, steps + 1)]
+        if not isinstance(answer, list) or len(answer) != steps or not all(isinstance(a, str) for a in answer):
+            raise NoRating("unreadable", "JSON of another shape")
+        return [parse_rating(name, class_names) for name in answer]
+    lines = [line for line in body.splitlines() if line.strip()]
+    pattern = r"[\s*-]*(?:step|transition)?\s*(\d+)\s*[:.)]\s*(.+)"
+    numbered = [m for line in lines if (m := re.fullmatch(pattern, line, re.IGNORECASE))]
+    if lines and len(numbered) == len(lines):
+        if [int(m.group(1)) for m in numbered] != list(range(1, steps + 1)):
+            raise NoRating("unreadable", "other steps than asked for")
+        return [parse_rating(m.group(2), class_names) for m in numbered]
+    parts = [part for part in re.split(r"[,;\n]", body) if part.strip()]
+    if len(parts) != steps:
+        raise NoRating("unreadable", f"{len(parts)} answers for {steps} steps")
+    return [parse_rating(part, class_names) for part in parts]
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a code fence, or the text itself."""
+    body = text.strip()
+    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", body, re.DOTALL)
+    return fenced.group(1) if fenced else body
+
+
 def parse_rating(text: str, class_names: list[str]) -> int:
     """Index of the class that the answer names.
 
@@ -42,10 +94,7 @@ def parse_rating(text: str, class_names: list[str]) -> int:
         NoRating: ``out_of_class`` when a well-formed answer names no class, ``unreadable`` otherwise.
     """
     lookup = {plain_words(name): i for i, name in enumerate(class_names)}
-    body = text.strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", body, re.DOTALL)
-    if fenced:
-        body = fenced.group(1)
+    body = _unfenced(text)
     if body.startswith(("{", "[")):
         return _from_json(body, lookup)
     plain = plain_words(body)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -17,7 +17,6 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 
-Ask = Callable[[SegmentBatch], "Future[RatingBatch]"]
 DISAGREE, TOO_FEW = "disagreement", "too_few_votes"
 
 
@@ -74,23 +73,16 @@ class EnsembleTeacher:
     with the first member's error (a ledger that cannot be written must be heard of).
 
     Args:
-        teachers: those who own connections and figures; closed with the ensemble.
-        members: name -> what to call with a round; several may belong to one teacher (repeated votes).
+        members: name -> teacher; closed with the ensemble. Those that share a ledger share its budget.
     """
 
-    def __init__(
-        self,
-        teachers: Mapping[str, Teacher],
-        members: Mapping[str, Ask],
-        config: VoteConfig,
-        record: Record | None = None,
-    ) -> None:
+    def __init__(self, members: Mapping[str, Teacher], config: VoteConfig, record: Record | None = None) -> None:
         if len(members) < 2:
-            raise ConfigError("an ensemble needs at least two votes: name more ensemble.models, or raise ensemble.votes")
+            raise ConfigError("an ensemble needs at least two votes: name more models, or raise votes")
         if config.min_votes > len(members):
             raise ConfigError(f"ensemble.min_votes is {config.min_votes}, but there are only {len(members)} votes")
-        self._teachers, self._members, self._config, self._record = dict(teachers), dict(members), config, record
-        self.class_names = next(iter(self._teachers.values())).class_names
+        self._members, self._config, self._record = dict(members), config, record
+        self.class_names = next(iter(self._members.values())).class_names
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._split = 0.0  # sum over ratings of the share of votes that the majority outvoted
@@ -105,16 +97,16 @@ class EnsembleTeacher:
     @property
     def budget_left(self) -> int:
         """Ratings of the whole ensemble that its members' budgets still allow."""
-        return min(t.budget_left for t in self._teachers.values()) // -(-len(self._members) // len(self._teachers))
+        return min(t.budget_left for t in self._members.values()) // len(self._members)
 
     def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
         """Ask every member; done callbacks run on the thread of whichever is last."""
         here = _Round(batch, len(self._members))
         with self._lock:
             self._open.append(here)
-        for index, ask in enumerate(self._members.values()):
+        for index, member in enumerate(self._members.values()):
             try:
-                ask(batch).add_done_callback(lambda f, i=index: self._on_answer(here, i, f))
+                member.submit(batch).add_done_callback(lambda f, i=index: self._on_answer(here, i, f))
             except Exception as error:
                 failed: Future[RatingBatch] = Future()
                 failed.set_exception(error)
@@ -129,7 +121,7 @@ class EnsembleTeacher:
         """Outcomes; ``disagreement``: mean share of outvoted votes; ``agree_MEMBER``: how often it votes with the most;
         the sums of the members' spending."""
         figures: dict[str, float] = {}
-        for name, teacher in self._teachers.items():
+        for name, teacher in self._members.items():
             for key, value in teacher.stats().items():
                 if key.startswith(("spent", "tokens", "attempt_", "from_ledger")):
                     figures[key] = max(figures.get(key, 0.0), value) if _shared(key) else figures.get(key, 0.0) + value
@@ -154,7 +146,7 @@ class EnsembleTeacher:
     def texts(self) -> dict[str, str]:
         """The members' texts, each under its name, and who they are together."""
         out: dict[str, str] = {}
-        for name, teacher in self._teachers.items():
+        for name, teacher in self._members.items():
             for key, value in teacher.texts().items():
                 if key in ("currency", "endpoint_error", "breaker"):
                     out.setdefault(key, value)
@@ -165,7 +157,7 @@ class EnsembleTeacher:
     def close(self, grace_s: float = 0.0) -> None:
         """Close the members one after the other within ``grace_s``."""
         deadline = time.monotonic() + grace_s
-        for teacher in self._teachers.values():
+        for teacher in self._members.values():
             teacher.close(max(0.0, deadline - time.monotonic()))
         with self._lock:
             timers = [r.timer for r in self._open if r.timer is not None]
@@ -253,9 +245,4 @@ class EnsembleTeacher:
 def _shared(key: str) -> bool:
     """Whether the members count this together, because they share one ledger."""
     return key.startswith("spent")
-
-
-def sampled(ask: Callable[..., Future[RatingBatch]], sample: int) -> Ask:
-    """The same question once more: vote number ``sample`` of a rater that answers by chance."""
-    return lambda batch: ask(batch, sample=sample)
 

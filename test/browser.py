@@ -28,7 +28,7 @@ def find_browser() -> str | None:
     given = os.environ.get("CHROMIUM")
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     cache = Path.home() / ".cache" / "ms-playwright"
-    downloaded = sorted(cache.glob("chromium*/chrome-*/*chrom*")) + sorted(cache.glob("chromium*/chrome-*/headless_shell"))
+    downloaded = [p for name in ("*chrom*", "headless_shell") for p in sorted(cache.glob(f"chromium*/chrome-*/{name}"))]
     return given or found or next((str(p) for p in downloaded if os.access(p, os.X_OK) and p.is_file()), None)
 
 
@@ -78,7 +78,8 @@ class Browser:
         """Wait until an expression of the page is true; returns its value."""
         deadline = time.monotonic() + PATIENCE
         while not (value := self.js(expression)):
-            assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {expression}: {self.js('document.body.innerText')}"
+            shown = self.js("document.body.innerText") if time.monotonic() > deadline else ""
+            assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {expression}: {shown}"
             time.sleep(0.02)
         return value
 

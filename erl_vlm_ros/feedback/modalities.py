@@ -84,7 +84,7 @@ def _panel(name: str, series: list[Series]) -> np.ndarray:
     top, bottom, right = 30, _HEIGHT - 24, _WIDTH - 110
     count = values.shape[1]
     x = np.linspace(_LEFT + 8, right - 8, count) if count > 1 else np.array([(_LEFT + right) / 2])
-    _text(canvas, f"{name}, {series[0].unit}" if len({s.unit for s in series}) == 1 else f"{name}, N and Nm", (8, 18), 0.48)
+    _text(canvas, f"{name}, {' and '.join(dict.fromkeys(s.unit for s in series))}", (8, 18), 0.48)
     cv2.rectangle(canvas, (_LEFT, top), (right, bottom), (160, 160, 160), 1)
     for value, y in ((middle + half, top + 5), (middle - half, bottom)):
         _text(canvas, f"{value:.1f}", (6, y), 0.4)

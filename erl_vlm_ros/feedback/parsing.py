@@ -32,7 +32,7 @@ def rating_schema(class_names: list[str]) -> dict[str, Any]:
 
 
 def ratings_schema(class_names: list[str], steps: int) -> dict[str, Any]:
-    """``response_format`` for one class name per step: ``step_1`` .. ``step_N`` (endpoints differ about array lengths)."""
+    """``response_format`` for a class name per step, under ``step_1`` .. ``step_N``."""
     names = [f"step_{i}" for i in range(1, steps + 1)]
     schema = {
         "type": "object",

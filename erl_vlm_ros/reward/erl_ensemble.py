@@ -262,8 +262,8 @@ class ErlRewardEnsemble:
     def _check_soft(self, soft: np.ndarray, count: int) -> np.ndarray:
         soft = np.ascontiguousarray(soft, np.float32)
         if soft.shape != (count, self.config.n_classes) or not np.isfinite(soft).all() or (soft < 0).any():
-            raise ConfigError(f"reward model: soft labels {list(soft.shape)} must be [{count}, {self.config.n_classes}], "
-                              "finite and not negative")  # fmt: skip
+            wanted = f"[{count}, {self.config.n_classes}], finite and not negative"
+            raise ConfigError(f"reward model: soft labels {list(soft.shape)} must be {wanted}")
         return soft
 
     def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,9 +28,8 @@ def jpeg(value, size=(40, 48)):
 def segment(h, names=(), extras=None):
     proprio = np.zeros((h, 10), np.float32)
     proprio[:, -1] = np.linspace(0.08, 0.02, h)
-    return Segment(
-        f"e3_t{10 + h}_h{h}", [jpeg(40 * i + 20) for i in range(h)], proprio, np.zeros((h, 3)), np.arange(h), extras, names
-    )
+    jpegs = [jpeg(40 * i + 20) for i in range(h)]
+    return Segment(f"e3_t{10 + h}_h{h}", jpegs, proprio, np.zeros((h, 3)), np.arange(h), extras, names)
 
 
 def test_a_strip_shows_the_frames_from_left_to_right_with_their_numbers():
@@ -120,9 +119,9 @@ def test_one_class_for_each_step(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "Bad", "Bad, Good", "Bad, Good, Good, Good", "step 1: Bad\nstep 3: Good\nstep 2: Good", "{}", "{", "[1, 2, 3]",
+        "", "Bad", "Bad, Good", "Bad, Good, Good, Good", "step 1: Bad\nstep 3: Good\nstep 2: Good", "{}", "{",
         '{"step_1": "Bad", "step_2": "Good"}', "step 1: Bad\nstep 2: Excellent\nstep 3: Good", "Bad, not Good, Good",
-        '["Bad", "Excellent", "Good"]',
+        '["Bad", "Excellent", "Good"]', "[1, 2, 3]",
     ],
 )  # fmt: skip
 def test_an_answer_with_one_unclear_step_is_no_rating(text):

@@ -245,4 +245,3 @@ class EnsembleTeacher:
 def _shared(key: str) -> bool:
     """Whether the members count this together, because they share one ledger."""
     return key.startswith("spent")
-

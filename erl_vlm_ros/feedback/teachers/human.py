@@ -61,13 +61,14 @@ class HumanTeacher(SegmentwiseTeacher):
         """What is to be rated now, as JSON types; ``key`` is None when nothing waits."""
         with self._lock:
             waiting = self._waiting()
+            under_way = sum(o is not None and o[0] != NO_RATING for r in self._rounds for o in r.outcomes)
             out: dict[str, Any] = {
                 "serial": self._serial,
                 "instruction": self.task.instruction,
                 "focus": self.task.focus,
                 "classes": [{"name": n, "description": d} for n, d in zip(self.class_names, self._descriptions)],
                 "waiting": len(waiting),
-                "rated": self._counts["valid"] + sum(o is not None and o[0] >= 0 for r in self._rounds for o in r.outcomes),
+                "rated": self._counts["valid"] + under_way,
                 "last": self._last,
                 "can_undo": bool(self._given),
                 "key": None,

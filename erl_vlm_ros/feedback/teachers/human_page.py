@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"not found\n")
 
     def do_POST(self) -> None:
-        """/press with {"action": "rate" | "skip" | "undo", "key": ..., "class": ...}; answers like /state, with done."""
+        """/press with {"action": "rate" | "skip" | "undo", "key": ..., "class": ...}; answers done and the state."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > _MAX_BODY:
             self.close_connection = True

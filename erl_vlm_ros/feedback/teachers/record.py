@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from erl_vlm_ros.data.segment import NO_RATING, Segment
+from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.ledger import Answer, Ledger
+
+VOTES = "votes"  # stage of the answer that holds an outcome's detail
 
 
 @dataclass(frozen=True)
@@ -35,31 +38,39 @@ class Record:
         self._source, self._model = source, model or source
 
     def add(self, round_: int, outcomes: Sequence[Outcome]) -> None:
-        """Record outcomes; returns when all are on disk. LedgerError when they cannot be written."""
+        """Record outcomes; returns when all are on disk. LedgerError when they cannot be written.
+
+        A later outcome of the same segment and round takes the place of the one before.
+        """
         digests = [self._digest(outcome.segment) for outcome in outcomes]
         queries = [
             self._ledger.add_query(
-                digest, outcome.segment, round_, self._source, self._task, len(self._names), self._model, {}, {}
+                digest, outcome.segment, round_, self._source, self._task, len(self._names), self._model, {}, {},
+                self._names,
             )
             for digest, outcome in zip(digests, outcomes)
-        ]
+        ]  # fmt: skip
         written = []
         for digest, query, outcome in zip(digests, queries, outcomes):
-            name = self._names[outcome.rating] if outcome.rating != NO_RATING else ""
-            text = json.dumps({"rating": name, **outcome.detail})
-            written.append(self._ledger.add_answer(digest, "rating", Answer(text, outcome.reason, self._model)))
-            written.append(self._ledger.add_rating(query.result(), outcome.rating, outcome.reason, False, 0))
+            if outcome.detail:
+                answer = Answer(json.dumps(outcome.detail), model=self._model)
+                written.append(self._ledger.add_answer(digest, VOTES, answer))
+            written.append(self._ledger.add_rating(query.result(), outcome.rating, outcome.reason))
         for future in written:
             future.result()
 
     def known(self, segment: Segment, round_: int) -> tuple[int, str] | None:
-        """(rating, reason) that this teacher gave such a segment before; None: it was not asked."""
-        answers, _ = self._ledger.find(self._digest(segment), segment.id, round_).result()
-        answer = answers.get("rating")
-        if answer is None:
-            return None
-        name = json.loads(answer.text)["rating"]
-        return (NO_RATING, answer.problem) if not name else (self._names.index(name), "")
+        """(rating, reason) that this teacher gave the segment in this round; None: it gave none."""
+        row = (self._digest(segment), segment.id, round_)
+
+        def read(db: sqlite3.Connection) -> tuple[int, str] | None:
+            sql = (
+                "SELECT rating, reason FROM queries JOIN ratings ON query = id"
+                " WHERE hash = ? AND segment_id = ? AND round = ?"
+            )
+            return db.execute(sql, row).fetchone()
+
+        return self._ledger.run(read)
 
     def _digest(self, segment: Segment) -> str:
         question = [self._source, self._model, self._task, self._names]

@@ -47,7 +47,8 @@ class ScriptedConfig:
             return NoiseModel.uniform(n_classes, self.error_rate, self.systematic_rate)
         if len(self.confusion) != n_classes**2:
             raise ConfigError(
-                f"scripted.confusion has {len(self.confusion)} numbers; {n_classes} classes need {n_classes**2}, row by row"
+                f"scripted.confusion has {len(self.confusion)} numbers; "
+                f"{n_classes} classes need {n_classes**2}, row by row"
             )
         try:
             return NoiseModel(np.reshape(np.array(self.confusion, float), (n_classes, n_classes)), self.systematic_rate)
@@ -112,7 +113,7 @@ class ScriptedTeacher(SegmentwiseTeacher):
             self._record.add(batch.round, [Outcome(r.segment, r.rating, r.reason) for r in batch.rated])
 
     def judge(self, segment: Segment, truth: int, rung: int, sample: int = 0) -> int:
-        """The rating of a segment of class ``truth``; ``rung``: its class among five, which tells kinds of view apart."""
+        """The rating of a segment of class ``truth``; ``rung``: its class among five, by which kinds of view differ."""
         kind = kind_of_view(segment.proprio[-1][_TOOL], rung, cell_m=self._model.kind_m)
         judged = self._model.judged(truth, kind, self._seed)
         view = hashlib.sha256(segment.jpegs[-1]).hexdigest()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from erl_vlm_ros import __version__
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback import ledger_cli
 from erl_vlm_ros.session import evaluate, train
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
     plot = commands.add_parser("plot", help="draw the learning curve again")
     plot.add_argument("directory", metavar="DIR", help="run directory")
+    ledger_cli.add_commands(commands)
     return top
 
 
@@ -108,7 +110,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-_COMMANDS = {"run": _run, "evaluate": _evaluate, "plot": _plot}
+_COMMANDS = {"run": _run, "evaluate": _evaluate, "plot": _plot, "ledger": ledger_cli.run}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,8 +209,12 @@ class Ledger:
 
         return self._do(read).result()
 
-    def run(self, operation: Any) -> Any:
-        """Call ``operation(connection)`` in a transaction of its own thread and give its result."""
+    def submit(self, operation: Callable[[sqlite3.Connection], Any]) -> Future:
+        """Future of ``operation(connection)``, called in a transaction on the ledger's own thread."""
+        return self._do(operation)
+
+    def run(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
+        """The same, waited for."""
         return self._do(operation).result()
 
     def close(self) -> None:
@@ -224,7 +228,7 @@ class Ledger:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _do(self, operation: Any) -> Future:
+    def _do(self, operation: Callable[[sqlite3.Connection], Any]) -> Future:
         return self._thread.do(operation)
 
 

@@ -60,7 +60,6 @@ ALARM_PREFIX = "alarm/"  # of the status name of a training alarm there
 MONITOR_IMAGE = "monitor/image"
 MONITOR_IMAGE_COMPRESSED = "monitor/image/compressed"
 MONITOR_MARKERS = "monitor/markers"
-ROBOT_DESCRIPTION = "robot_description"  # from robot_state_publisher
 
 # Guard state and services.
 ARMED = "safety_guard/armed"

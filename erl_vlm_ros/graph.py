@@ -26,7 +26,12 @@ from erl_vlm_ros.ros.params import resolve
 from erl_vlm_ros.rundir import atomic_write
 from erl_vlm_ros.tasks import Task, load_task, require_scene
 
-_BUDGET = ("max_steps", "max_ratings")
+# Parameters of the monitor that are those of another node.
+_TOLD = {
+    "max_steps": "policy_controller", "max_ratings": "sac_learner", "joint_names": "policy_controller",
+    "gripper_joints": "policy_controller", "base_frame": "policy_controller", "image_size": "policy_controller",
+    "success_source": "policy_controller", "forbidden_boxes": "safety_guard",
+}  # fmt: skip
 ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
 STANDIN = "standin_vlm"  # a plain process: its parameters become command-line options
 ACTOR_FILE = "actor.safetensors"
@@ -211,13 +216,14 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
                 ready_text="base_url" if plain else "", after=after,
             )
         )  # fmt: skip
-    return _with_budget(Graph(name, tuple(specs), ends_with="monitor"))
+    return _with_told(Graph(name, tuple(specs), ends_with="monitor"))
 
 
-def _with_budget(graph: Graph) -> Graph:
-    """Tell the monitor how far the controller goes and how many ratings the learner may ask for."""
-    others = [spec.parameters for spec in graph.nodes if spec.name != "monitor"]
-    told = {key: values[key] for values in others for key in _BUDGET if key in values}
+def _with_told(graph: Graph) -> Graph:
+    """Tell the monitor what the others know: how far the run goes, what the arm is like, which nodes there are."""
+    values = {spec.name: spec.parameters for spec in graph.nodes}
+    told = {key: values[node][key] for key, node in _TOLD.items() if key in values.get(node, {})}
+    told["nodes"] = [spec.name for spec in graph.nodes if spec.ros and spec.name not in ("monitor", *_OPTIONAL)]
     for spec in graph.nodes:
         if spec.name == "monitor":
             spec.parameters.update(told)

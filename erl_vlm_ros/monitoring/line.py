@@ -15,9 +15,13 @@ def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) ->
     ratings = f"ratings {progress['ratings_valid']:,}/{progress['max_ratings']:,}"
     mix = format_mix(progress.get("rating_mix") or [], class_names)
     parts.append(f"{ratings} ({mix})" if mix else ratings)
-    rate = progress.get("success_rate")
-    parts.append("success -" if rate is None else f"success {rate:.0%} at {progress['success_at']:,}")
-    parts.append(f"{progress['steps_per_s']:.0f} steps/s")
+    rate, told = progress.get("success_rate"), progress.get("training_success")
+    if rate is not None:
+        parts.append(f"success {rate:.0%} at {progress['success_at']:,}")
+    else:
+        parts.append("success -" if told is None else f"success {told:.0%} in training")
+    speed = progress["steps_per_s"]
+    parts.append(f"{speed:.0f} steps/s" if speed >= 20 else f"{speed:.1f} steps/s")
     left = progress.get("left_s")
     if left is not None and progress["state"] == "running":
         parts.append(f"{duration(left)} left")

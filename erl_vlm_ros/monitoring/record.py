@@ -7,30 +7,15 @@ import math
 import re
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.monitoring.evaluation import Evaluation
 
 SPEED_WINDOW_S = 30.0  # over which the shown steps/s is measured
 MAX_TRUTH = 400_000  # frames whose ground truth is kept
-
-
-@dataclass
-class Evaluation:
-    """One evaluation of the policy: ``success`` and ``progress`` at the last frame of each judged episode."""
-
-    env_steps: int
-    wall_s: float
-    episodes: int = 0
-    success: list[bool] = field(default_factory=list)
-    progress: list[float] = field(default_factory=list)
-
-    @property
-    def success_rate(self) -> float | None:
-        """Share of the judged episodes that end in success; None when none is judged."""
-        return sum(self.success) / len(self.success) if self.success else None
 
 
 class RunRecord:
@@ -38,6 +23,7 @@ class RunRecord:
 
     Args:
         task: name; class_names: n -> names, worst first; max_steps, max_ratings: the budgets.
+        told_by: who tells of success where there is no ground truth, in words.
     """
 
     def __init__(
@@ -48,7 +34,9 @@ class RunRecord:
         max_steps: int,
         max_ratings: int,
         now: float,
+        told_by: str = "",
     ):
+        self._told_by = told_by
         self.task, self.seed = task, seed
         self.class_names = dict(class_names)
         self.max_steps, self.max_ratings = max_steps, max_ratings
@@ -59,6 +47,7 @@ class RunRecord:
         self.mix: list[int] = []  # valid ratings a class
         self.mix_history: list[tuple[int, list[int]]] = []  # (env_steps, ratings a class of that round)
         self.returns: list[tuple[int, float]] = []  # (env_steps, episode return under the learned reward)
+        self.told: list[tuple[int, float]] = []  # (env_steps, running share of successes in training episodes)
         self.evaluations: list[Evaluation] = []
         self.state = "starting"
         self.detail = ""
@@ -114,7 +103,7 @@ class RunRecord:
         return found is None or int(found.group(1)) >= self._first_episode
 
     def add_metrics(self, node: str, values: Mapping[str, float], now: float) -> None:
-        """Figures that a node published: env_steps, episodes and episode_return are used here."""
+        """Figures that a node published: counters, returns and shares of successes are used here."""
         self.heard[node] = now
         steps = values.get("env_steps")
         if steps is not None and math.isfinite(steps):
@@ -127,6 +116,14 @@ class RunRecord:
             entry = (self.env_steps, float(earned))
             if not self.returns or self.returns[-1] != entry:
                 self.returns.append(entry)
+        share = values.get("success_share")
+        if share is not None and math.isfinite(share):
+            told = (self.env_steps, float(share))
+            if not self.told or self.told[-1] != told:
+                self.told.append(told)
+        share = values.get("evaluation_success_share")
+        if share is not None and math.isfinite(share) and self.evaluations:
+            self.evaluations[-1].share = float(share)
 
     def set_steps(self, steps: int, now: float) -> None:
         """Environment steps of the whole run so far; only ``go_back`` makes it less."""
@@ -142,6 +139,7 @@ class RunRecord:
         self._first_episode = min(self._first_episode, episodes)
         self._speed.clear()
         self.returns = [entry for entry in self.returns if entry[0] <= steps]
+        self.told = [entry for entry in self.told if entry[0] <= steps]
         self.evaluations = [e for e in self.evaluations if e.env_steps <= steps]
         self._waiting = [(e, stamp) for e, stamp in self._waiting if e.env_steps <= steps]
         self._last_index = math.inf
@@ -153,8 +151,12 @@ class RunRecord:
         self._last_index = episode.index
         evaluation = self.evaluations[-1]
         evaluation.episodes += 1
-        self._waiting.append((evaluation, int(episode.stamps[-1])))
-        self._judge()
+        told = getattr(episode, "success", None)
+        if told is None:
+            self._waiting.append((evaluation, int(episode.stamps[-1])))
+            self._judge()
+        else:
+            evaluation.success.append(told)
         return evaluation
 
     def success_at(self, stamp: int) -> bool | None:
@@ -192,9 +194,23 @@ class RunRecord:
         """Share of the ratings that agree with the truth; None (a real arm) when no truth is known."""
         return self.ratings_right / self.ratings_judged if self.ratings_judged else None
 
+    @property
+    def success_source(self) -> str:
+        """Who says what a success is, in words; empty while nothing is judged."""
+        if self._truth:
+            return "ground truth"
+        if any(e.success for e in self.evaluations):
+            return self._told_by or "as told"
+        return self._told_by or "by the learned reward" if self.told or self.last_evaluation() else ""
+
+    def judged(self) -> list[tuple[int, float]]:
+        """(env_steps, success rate) of each evaluation with a judged episode."""
+        rates = ((e.env_steps, e.success_rate) for e in self.evaluations)
+        return [(steps, rate) for steps, rate in rates if rate is not None]
+
     def last_evaluation(self) -> Evaluation | None:
         """The newest evaluation with a judged episode."""
-        judged = [e for e in self.evaluations if e.success]
+        judged = [e for e in self.evaluations if e.success_rate is not None]
         return judged[-1] if judged else None
 
     def steps_per_s(self, now: float) -> float:
@@ -219,7 +235,9 @@ class RunRecord:
             "rating_classes": self.class_names.get(self.n_classes, []),
             "rating_mix": self.mix,
             "success_rate": None if last is None else last.success_rate,
-            "eval_episodes": 0 if last is None else len(last.success),
+            "eval_episodes": 0 if last is None else last.judged,
+            "success_source": self.success_source,
+            "training_success": _rounded(self.told[-1][1]) if self.told else None,
             "wall_s": round(wall, 1),
             "steps_per_s": round(self.env_steps / max(wall, 1e-6), 2),
             "evaluations": [
@@ -252,6 +270,7 @@ class RunRecord:
             "rating_accuracy": _rounded(self.rating_accuracy),
             "success_rate": None if last is None else last.success_rate,
             "success_at": None if last is None else last.env_steps,
+            "training_success": _rounded(self.told[-1][1]) if self.told else None,
             "steps_per_s": round(speed, 2),
             "left_s": None if left is None else round(max(left, 0.0), 1),
             "wall_s": round(self.wall_s(now), 1),
@@ -261,7 +280,7 @@ class RunRecord:
 
     _KEPT = (
         "env_steps", "episodes", "ratings_requested", "ratings_valid", "ratings_judged", "ratings_right",
-        "n_classes", "rounds", "mix", "mix_history", "returns",
+        "n_classes", "rounds", "mix", "mix_history", "returns", "told",
     )  # fmt: skip
 
     def state_dict(self, now: float) -> dict[str, Any]:
@@ -272,9 +291,10 @@ class RunRecord:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of state_dict. Raises KeyError or TypeError when it is not one."""
         for name in self._KEPT:
-            setattr(self, name, state[name])
+            setattr(self, name, state[name] if name != "told" else state.get("told", []))
         self.mix_history = [(int(s), list(m)) for s, m in state["mix_history"]]
         self.returns = [(int(s), float(r)) for s, r in state["returns"]]
+        self.told = [(int(s), float(r)) for s, r in self.told]
         self._wall_before = float(state["wall_s"])
         self._first_episode = self.episodes
         self.evaluations = [Evaluation(**e) for e in state["evaluations"]]

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """monitor: listens to all, keeps the run's figures, and ends when the run is finished.
 
-Subscribes to learning/metrics, learning/ratings, learning/transitions, evaluation/episodes,
-task/ground_truth and run/state. Publishes monitor/image (+ compressed), monitor/markers and /diagnostics.
+Subscribes to learning/metrics, learning/ratings, learning/transitions, learning/episode_reward,
+evaluation/episodes, task/ground_truth, run/state, the guard's state and /diagnostics; in real time also to the
+camera, joint_states, ee_pose and learning/reward_model. Publishes monitor/image (+ compressed), monitor/markers
+and, on /diagnostics, the health of each node.
 Writes into run_dir: summary.json, progress.json, metrics.csv, tensorboard/, learning_curve.png and
 evaluation.mp4.
 """
@@ -14,14 +16,13 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import String, UInt8MultiArray
+from std_msgs.msg import Bool, Float32MultiArray, String, UInt8MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from erl_vlm_ros.data.episode import Episode
@@ -30,18 +31,18 @@ from erl_vlm_ros.data.segment import RatingBatch
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.monitoring.dashboard import render
 from erl_vlm_ros.monitoring.files import RunFiles
+from erl_vlm_ros.monitoring.health import Health
 from erl_vlm_ros.monitoring.line import format_line
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.video import Clip
-from erl_vlm_ros.ros import convert, markers, names, qos
+from erl_vlm_ros.monitoring.view import View
+from erl_vlm_ros.ros import convert, names, qos, screens
 from erl_vlm_ros.ros.bundle import BundleError, decode
+from erl_vlm_ros.ros.live_view import LiveView
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.tasks import load_task
 
-_ROBOT = ("sim_bridge", "safety_guard", "policy_controller")
-_LEARNING = ("sac_learner", "vlm_rater", "reward_trainer")
-_LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "stale": DiagnosticStatus.STALE}
-_EE = slice(6, 9)  # end-effector position in the observation
+_TOLD_BY = {"person": "told by a person", "topic": "told by task/success", "reward": "by the learned reward"}
 
 
 class Monitor(BaseNode):
@@ -54,7 +55,11 @@ class Monitor(BaseNode):
         p, self.task = self.p, load_task(self.p.task)
         now = time.monotonic()
         class_names = {n: self.task.class_names(n) for n in self.task.classes}
-        self.record = RunRecord(self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now)
+        told_by = _TOLD_BY.get(p.success_source, "")
+        self.record = RunRecord(self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now, told_by)
+        self.health = Health(p.nodes, now, p.stale_s, p.start_s)
+        where = [self.task.name, f"seed {p.seed}", p.run_dir]
+        self.view = View(self.task.instruction, "  ·  ".join(filter(None, where)), live=not p.lock_step)
         self.files: RunFiles | None = None
         if p.run_dir:
             if not Path(p.run_dir).is_dir():
@@ -64,8 +69,6 @@ class Monitor(BaseNode):
                 self.get_logger().info(f"figures go on from step {self.record.env_steps}")
         self._clips: list[Clip] = []  # of the newest evaluation
         self._clip_stamps: list[int] = []
-        self._camera: np.ndarray | None = None
-        self._path: np.ndarray | None = None
         self._expected = 0  # episodes of the last evaluation, as the controller says
         self._over_at: float | None = None
         self._ended = False
@@ -84,6 +87,18 @@ class Monitor(BaseNode):
         self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
         self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.sensor(True, 2000))
         self.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
+        self.create_subscription(Float32MultiArray, names.EPISODE_REWARD, self._on_rewards, qos.latched())
+        self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, 50)
+        for kind, topic, field in (
+            (Bool, names.ARMED, "armed"),
+            (Bool, names.ESTOP_STATE, "estop"),
+            (String, names.REASON, "reason"),
+        ):
+            said = lambda m, field=field: self._on_guard(field, m.data)  # noqa: E731
+            self.create_subscription(kind, topic, said, qos.latched())
+        self._live = None if p.lock_step else LiveView(self, self.view)
+        if self._live is not None:
+            self.create_subscription(UInt8MultiArray, names.REWARD_MODEL, self._on_model, qos.latched())
         self.wall_timer(p.progress_s, self._tick)
         self.wall_timer(p.dashboard_s, self._show)
         self.wall_timer(p.log_s, self._log)
@@ -91,9 +106,11 @@ class Monitor(BaseNode):
     # -- what is heard
 
     def _on_metrics(self, message: DiagnosticArray) -> None:
-        now = time.monotonic()
+        now, texts = time.monotonic(), convert.texts_of(message)
         for node, values in convert.metrics_of(message).items():
             self.record.add_metrics(node, values, now)
+            self.health.figures(node, now)
+            self.view.figures(node, values, texts[node])
             if self.files is not None:
                 self.files.figures(self.record, node, values, now)
 
@@ -106,13 +123,13 @@ class Monitor(BaseNode):
     def _on_transitions(self, message: UInt8MultiArray) -> None:
         episode = self._episode(message)
         if episode is not None:
-            self._remember(episode)
+            self.view.episode(episode)
 
     def _on_evaluation(self, message: UInt8MultiArray) -> None:
         episode = self._episode(message)
         if episode is None:
             return
-        self._remember(episode)
+        self.view.episode(episode)
         evaluation = self.record.add_evaluation(episode, time.monotonic())
         if evaluation.episodes == 1:
             self._clips, self._clip_stamps = [], []
@@ -128,10 +145,26 @@ class Monitor(BaseNode):
             self.get_logger().error(f"episode ignored: {error}")
             return None
 
-    def _remember(self, episode: Episode) -> None:
-        bgr = cv2.imdecode(np.frombuffer(episode.jpegs[-1], np.uint8), cv2.IMREAD_COLOR)
-        self._camera = None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-        self._path = episode.observations[:, _EE]
+    def _on_rewards(self, message: Float32MultiArray) -> None:
+        try:
+            self.view.rewards(*convert.rewards_of(message))
+        except ValueError as error:
+            self.get_logger().error(f"{names.EPISODE_REWARD} ignored: {error}")
+
+    def _on_model(self, message: UInt8MultiArray) -> None:
+        try:
+            self._live.set_model(decode(convert.bytes_of(message), "reward_model"))
+        except BundleError as error:
+            self.get_logger().error(f"reward model ignored: {error}")
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        now, figures = time.monotonic(), convert.metrics_of(message)
+        for status in message.status:
+            busy = figures[status.name].get("busy_s", 0.0)
+            self.health.hear(status.name, ord(status.level), status.message, now, busy)
+
+    def _on_guard(self, field: str, value: bool | str) -> None:
+        self.view.guard = replace(self.view.guard, **{field: value})
 
     def _on_truth(self, message: DiagnosticArray) -> None:
         truth = convert.metrics_of(message).get("ground_truth")
@@ -147,6 +180,7 @@ class Monitor(BaseNode):
             return
         now, record = time.monotonic(), self.record
         record.state, record.detail = state, str(said.get("waiting_for") or "")
+        self.view.state(said)
         if self.p.mode == "train":
             episodes = int(said.get("episodes", 0))
             if steps < record.env_steps and said.get("detail") == "running":
@@ -220,51 +254,18 @@ class Monitor(BaseNode):
     # -- what is shown
 
     def _show(self) -> None:
-        health = self._health()
-        stamp = self.get_clock().now().to_msg()
-        report = DiagnosticArray()
-        report.header.stamp = stamp
-        for node, level in health.items():
-            status = DiagnosticStatus(
-                level=_LEVELS[level], name=f"erl_vlm_ros: {node}", hardware_id="erl_vlm_ros"
-            )
-            status.message = {"ok": "running", "warn": "silent", "stale": "not in the graph"}[level]
-            report.status.append(status)
-        self._pub_diagnostics.publish(report)
-        self._pub_markers.publish(markers.overview(self.task, self._path, self.record.last_rating, stamp))
+        now, stamp = time.monotonic(), self.get_clock().now()
+        screen = self.view.screen(self.record, self.health, now)
+        self._pub_diagnostics.publish(screens.health_message(screen.health, stamp.to_msg()))
+        self._pub_markers.publish(screens.markers_of(screen, self.view.trace, self.task, self.p))
         raw, jpeg = self._pub_image.get_subscription_count(), self._pub_jpeg.get_subscription_count()
         if not raw and not jpeg:
             return
-        image, ns = self._dashboard(health), convert.stamp_to_ns(stamp)
+        image = render(screen)
         if raw:
-            self._pub_image.publish(convert.image_message(image, ns, "monitor"))
+            self._pub_image.publish(convert.image_message(image, stamp.nanoseconds, "monitor"))
         if jpeg:
-            self._pub_jpeg.publish(convert.compressed_message(encode_jpeg(image), ns, "monitor"))
-
-    def _dashboard(self, health: dict[str, str]) -> np.ndarray:
-        record = self.record
-        success = [(e.env_steps, e.success_rate) for e in record.evaluations if e.success]
-        return render(
-            record.progress(time.monotonic()),
-            f"{self.task.instruction}  ({self.task.name}, seed {self.p.seed})",
-            record.class_names.get(record.n_classes, []),
-            self._camera,
-            success,
-            record.returns,
-            health,
-        )
-
-    def _health(self) -> dict[str, str]:
-        """ok; warn: in the graph, but its figures are old; stale: gone."""
-        present, now = set(self.get_node_names()), time.monotonic()
-        nodes = _ROBOT if self.p.mode == "evaluate" else (*_ROBOT, *_LEARNING)
-        out = {}
-        for node in nodes:
-            silent = now - self.record.heard.get(node, now) > self.p.stale_s
-            out[node] = (
-                "stale" if node not in present else "warn" if silent and node != "reward_trainer" else "ok"
-            )
-        return out
+            self._pub_jpeg.publish(convert.compressed_message(encode_jpeg(image), stamp.nanoseconds, "monitor"))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -14,7 +14,6 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.monitoring.dashboard import HEIGHT, WIDTH, render
 from erl_vlm_ros.monitoring.files import RunFiles, redraw
 from erl_vlm_ros.monitoring.line import duration, format_line, format_mix
 from erl_vlm_ros.monitoring.live import LiveLine
@@ -271,21 +270,37 @@ def test_live_line(tmp_path, terminal):
     assert stream.text.endswith("\n") and "0/1,000 steps" in stream.text
 
 
-def test_dashboard():
+def test_success_is_believed_as_told_where_no_truth_is_known():
+    r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, told_by="told by a person")
+    for index, success in enumerate([True, False, True]):
+        episode = evaluation(index, 100 * index + 50)
+        episode.success = success
+        r.add_evaluation(episode, 1.0)
+    assert r.settled and r.last_evaluation().success_rate == pytest.approx(2 / 3)
+    summary = r.summary(2.0)
+    assert (summary["eval_episodes"], summary["success_source"]) == (3, "told by a person")
+
+
+def test_the_learned_reward_judges_where_nobody_else_does():
     r = record()
-    names = ("sim_bridge", "sac_learner")
-    empty = render(r.progress(1.0), "open the drawer", [], None, [], [], dict.fromkeys(names, "stale"))
-    r.add_ratings(batch(0, [0, 1, 2]))
-    camera = np.full((128, 128, 3), 200, np.uint8)
-    full = render(
-        r.progress(1.0),
-        "open the drawer",
-        NAMES[3],
-        camera,
-        [(10, 0.5)],
-        [(5, 1.0), (9, 2.0)],
-        dict.fromkeys(names, "ok"),
-    )
-    for image in (empty, full):
-        assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
-    assert (full[100:400, 50:400] == 200).all() and np.abs(full.astype(int) - empty).mean() > 5
+    r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
+    r.add_metrics("sac_learner", {"env_steps": 100.0, "success_share": 0.5}, 2.0)
+    r.add_metrics("sac_learner", {"env_steps": 100.0, "success_share": 0.5}, 3.0)
+    for index in range(4):
+        r.add_evaluation(evaluation(index, 100 * index + 50), 4.0)
+    r.add_metrics("sac_learner", {"evaluation_success_share": 0.75}, 5.0)
+    summary = r.summary(6.0)
+    assert r.told == [(50, 0.25), (100, 0.5)] and summary["training_success"] == 0.5
+    assert (summary["success_rate"], summary["eval_episodes"]) == (0.75, 4)
+    assert summary["success_source"] == "by the learned reward"
+    again = record()
+    again.load_state_dict(json.loads(json.dumps(r.state_dict(7.0))))
+    assert again.told == r.told and again.last_evaluation().success_rate == 0.75
+    r.add_truth(350, truth(success=1.0))  # a simulated arm: truth is better than the reward
+    assert r.last_evaluation().success_rate == 1.0 and r.success_source == "ground truth"
+
+
+def test_line_tells_of_training_success_where_no_evaluation_is_judged():
+    r = record()
+    r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
+    assert "success 25% in training" in format_line(r.progress(2.0))

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learned reward of the picture of this moment, for the screen; evaluated where the monitor runs, now and then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from erl_vlm_ros.ros.bundle import Bundle, BundleError
+
+if TYPE_CHECKING:
+    from erl_vlm_ros.reward.model import RewardModel
+
+
+class LiveReward:
+    """Holds the newest reward model. ``image_size``: side of the stored frames, which the model was trained on."""
+
+    def __init__(self, image_size: int):
+        self._image_size = image_size
+        self._model: RewardModel | None = None
+
+    def set_model(self, bundle: Bundle) -> None:
+        """Take a published reward model. Raises BundleError for an unusable one; the one before stays."""
+        import torch  # three seconds and 200 MB: only where there is something to evaluate
+
+        from erl_vlm_ros.reward.model import load_reward_model
+
+        torch.set_num_threads(1)
+        self._model = load_reward_model(bundle)
+
+    def of(self, rgb: np.ndarray, proprio: np.ndarray) -> float | None:
+        """Expected rating 0..1 of a picture uint8 [h, w, 3] and proprioception float32 [P]; None without a model.
+
+        Raises:
+            BundleError: the model expects another proprioception.
+        """
+        if self._model is None:
+            return None
+        from erl_vlm_ros.agents.recorder import square
+        from erl_vlm_ros.data.images import decode_many, encode_jpeg
+
+        # The same way that a recorded frame goes: what is shown is what the learner is given.
+        frame = decode_many([encode_jpeg(square(rgb, self._image_size))], self._model.image_size)
+        try:
+            mean = self._model.predict(self._model.features(frame), proprio[None].astype(np.float32)).mean[0]
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"the reward model does not fit proprioception of {len(proprio)} numbers") from error
+        return float(np.clip(mean, 0.0, 1.0))

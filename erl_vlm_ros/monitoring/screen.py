@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the dashboard shows, as plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from erl_vlm_ros.monitoring.health import STALE, Alarm, NodeHealth
+
+GUARD = "safety_guard"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What safety_guard says; ``armed`` and ``estop`` are None before it has said anything."""
+
+    armed: bool | None = None
+    estop: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One picture of the dashboard.
+
+    Attributes:
+        progress: as in progress.json.
+        phase: what is learned now, in words.
+        person: a person is waited for, or (``driving``) moves the arm.
+        camera: uint8 RGB image of any size; ``camera_note``: of when it is.
+        reward: learned reward 0..1 of that image; rewards: of each step of the episode; ``reward_note``: of which.
+        judged, told: (env_steps, success rate) of evaluations, and running of training episodes.
+        spend: figures of vlm_rater; teacher: its values in words.
+        reward_health: figures of reward_trainer.
+        clock: time of day: a screen that stands still can be told from one that lives.
+    """
+
+    title: str
+    subtitle: str
+    progress: Mapping[str, Any]
+    class_names: Sequence[str] = ()
+    phase: str = ""
+    person: bool = False
+    driving: bool = False
+    camera: np.ndarray | None = None
+    camera_note: str = ""
+    reward: float | None = None
+    rewards: np.ndarray | None = None
+    reward_note: str = ""
+    last_rating: str = ""
+    judged: Sequence[tuple[int, float]] = ()
+    told: Sequence[tuple[int, float]] = ()
+    success_source: str = ""
+    returns: Sequence[tuple[int, float]] = ()
+    mix_history: Sequence[tuple[int, Sequence[int]]] = ()
+    health: Mapping[str, NodeHealth] = field(default_factory=dict)
+    alarms: Sequence[Alarm] = ()
+    guard: Guard = Guard()
+    spend: Mapping[str, float] = field(default_factory=dict)
+    teacher: Mapping[str, str] = field(default_factory=dict)
+    reward_health: Mapping[str, float] = field(default_factory=dict)
+    clock: str = ""
+
+    @property
+    def guard_lost(self) -> bool:
+        """Whether nothing is known of the arm: the guard has fallen silent."""
+        return GUARD in self.health and self.health[GUARD].level == STALE
+
+    @property
+    def lost(self) -> list[str]:
+        """Nodes that have fallen silent."""
+        return [node for node, health in self.health.items() if health.level == STALE]
+
+
+#: how loud a line is
+CALM, NOTE, LOUD = range(3)
+
+
+def safety_words(screen: Screen) -> tuple[str, int]:
+    """The arm's state in a word or two, and how loud to say it."""
+    guard = screen.guard
+    if screen.guard_lost:
+        return "GUARD SILENT", LOUD
+    if guard.estop:
+        return "E-STOP", LOUD
+    if guard.armed is None:
+        return "NOT HEARD", NOTE
+    return ("ARMED", CALM) if guard.armed else ("DISARMED", NOTE)
+
+
+def headline(screen: Screen) -> tuple[str, int]:
+    """What matters most now, in one line, and how loud to say it."""
+    progress = screen.progress
+    state, detail = progress["state"], str(progress.get("detail") or "")
+    if screen.guard.estop and not screen.guard_lost:
+        why = screen.guard.reason or "latched"
+        return f"E-STOP: {why}.  When it is safe: call safety_guard/clear_estop, then arm", LOUD
+    if screen.guard_lost:
+        return f"{GUARD} {screen.health[GUARD].text}: the state of the arm is unknown", LOUD
+    if state == "failed":
+        return f"THE RUN FAILED: {detail or 'see the log of policy_controller'}", LOUD
+    if screen.lost:
+        words = ", ".join(f"{node} {screen.health[node].text}" for node in screen.lost)
+        return f"NODE LOST: {words}", LOUD
+    if screen.driving:
+        return "A PERSON DRIVES THE ARM; it is recorded as a demonstration", NOTE
+    if screen.person:
+        return "WAITING FOR A PERSON: " + re.sub(r"^a person(?: to |'s |\b)", "", detail), NOTE
+    what = {"running": "training", "evaluating": "evaluating the policy"}.get(state, state)
+    episode = f"episode {progress['episodes'] + 1:,}" if state == "running" else ""
+    waiting = f"waiting for {detail}" if detail and state in ("running", "evaluating") else detail
+    return "  ·  ".join(part for part in (what, episode, screen.phase, waiting) if part), CALM

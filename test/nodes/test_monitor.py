@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import numpy as np
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import Image
-from std_msgs.msg import String, UInt8MultiArray
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, Float32MultiArray, String, UInt8MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
+from erl_vlm_ros.reward.heads import Heads
+from erl_vlm_ros.reward.model import TrunkRewardModel
+from erl_vlm_ros.reward.trunk import Trunk, TrunkConfig
 from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.bundle import encode
 
@@ -138,21 +144,92 @@ def test_interrupted_and_taken_up_again(ros, folder):
     assert ros.stop("monitor", signal.SIGTERM) == 0
 
 
-def test_dashboard_markers_and_diagnostics(ros, folder):
+def test_dashboard_and_markers_with_each_episode(ros, folder):
     images = ros.collect(Image, names.MONITOR_IMAGE, qos.latched())
     markers = ros.collect(MarkerArray, names.MONITOR_MARKERS, qos.latched())
-    reports = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 10)
-    run = Run(ros, folder, dashboard_s=0.2)
+    box = [0.4, -0.1, 0.0, 0.5, 0.1, 0.1]
+    run = Run(ros, folder, dashboard_s=0.2, forbidden_boxes=box)
+    rewards = ros.publisher(Float32MultiArray, names.EPISODE_REWARD, qos.latched())
+    rewards.publish(convert.rewards_message(np.array([0.0, 0.5, 1.0]), 0))  # overtakes its episode
     run.episode(0, 10, False)
     run.rate(0, [4], first_stamp=10)
-    ros.until(lambda: images and markers and reports, "dashboard, markers and diagnostics")
-    ros.until(lambda: len(markers[-1].markers) == 3, "box, path and rating")
+
+    def shown(space):
+        return [m for m in markers[-1].markers if m.ns == space] if markers else []
+
+    ros.until(lambda: images and shown("tool") and shown("path"), "dashboard and markers")
+    ros.until(lambda: shown("path")[0].colors and "1.00" in shown("tool")[0].text, "the learned reward")
+    assert "Very Good" in shown("tool")[0].text and len(shown("path")[0].colors) == STEPS + 1
+    assert len(shown("forbidden")) == 2 and len(shown("workspace")) == 1
     assert {m.header.frame_id for m in markers[-1].markers} == {"base_link"}
-    assert markers[-1].markers[-1].text == "Very Good"
+    assert shown("state")[0].text == "NOT HEARD"
+    estop = ros.publisher(Bool, names.ESTOP_STATE, qos.latched())
+    estop.publish(Bool(data=True))
+    ros.until(lambda: shown("state")[0].text == "E-STOP", "the e-stop")
+    assert shown("state")[0].color.r > 0.8 and shown("state")[0].color.g < 0.2
+    seen = len(images)
+    ros.until(lambda: len(images) > seen + 1, "the next image")
     image = convert.image_to_rgb(images[-1])
-    assert image.shape == (540, 960, 3) and image.std() > 10
-    levels = {s.name: s.level for s in reports[-1].status}
-    assert levels["erl_vlm_ros: sac_learner"] == b"\x03"  # not running here
+    assert image.shape == (720, 1280, 3) and (image[0] == (222, 38, 38)).all()  # the red frame
+
+
+def test_a_nodes_death_is_told_within_seconds(ros, folder):
+    reports = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 50)
+    Run(ros, folder, dashboard_s=0.2, nodes=["safety_guard", "sac_learner"], start_s=5.0)
+    ros.start("safety_guard")
+
+    def verdict(node):
+        statuses = [s for m in reports for s in m.status if s.name == f"erl_vlm_ros: {node}"]
+        return statuses[-1] if statuses else None
+
+    ros.until(lambda: verdict("safety_guard") and "disarmed" in verdict("safety_guard").message, "the guard to live")
+    assert verdict("safety_guard").level == b"\x01"
+    ros.processes["safety_guard"].kill()
+    began = time.monotonic()
+    ros.until(lambda: verdict("safety_guard").level == b"\x03", "the guard's death", 15.0)
+    assert time.monotonic() - began < 8.0  # about 5 s where the machine is not busy
+    assert "silent" in verdict("safety_guard").message
+    ros.until(lambda: verdict("sac_learner").level == b"\x03", "a node that never came")
+
+
+def test_real_time_shows_the_picture_and_its_learned_reward_as_they_come(ros, folder):
+    markers = ros.collect(MarkerArray, names.MONITOR_MARKERS, qos.latched())
+    run = Run(ros, folder, dashboard_s=0.2, lock_step=False)
+    images = ros.publisher(Image, names.IMAGE, qos.sensor())
+    joints = ros.publisher(JointState, names.JOINT_STATES, qos.sensor())
+    poses = ros.publisher(PoseStamped, names.EE_POSE, qos.sensor())
+    models = ros.publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
+    model = TrunkRewardModel(Trunk(TrunkConfig(), 10), constant_heads(0.75), 1, 1)
+    models.publish(convert.bytes_message(encode(model.to_bundle())))
+    run.state("running", detail="running", eval_round=0, eval_episodes=0)
+    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    stamp = 0
+    shown = {}
+
+    def look():
+        nonlocal stamp
+        stamp += 50_000_000
+        images.publish(convert.image_message(picture, stamp, "camera"))
+        arm = ["joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "finger_left", "finger_right"]
+        joints.publish(convert.joint_message(arm, [0.1] * 8, [0.0] * 8, stamp))
+        poses.publish(convert.pose_message((0.4, 0.0, 0.1 + stamp * 1e-11), (0, 0, 0, 1), stamp, "base_link"))
+        ros.serve(0.05)
+        shown.update({m.ns: m for m in markers[-1].markers} if markers else {})
+        return "tool" in shown and "path" in shown and len(shown["path"].colors) > 2
+
+    ros.until(look, "the learned reward beside the tool")
+    assert "0.75" in shown["tool"].text
+    assert shown["tool"].pose.position.z == pytest.approx(shown["path"].points[-1].z + 0.06)
+    assert shown["state"].lifetime.sec > 0  # what a dead monitor left goes away
+
+
+def constant_heads(value):
+    """Heads for five classes whose expected rating is ``value`` whatever they see."""
+    width = 128 + 10
+    weights = [torch.zeros(2, width, 4), torch.zeros(2, 1, 4), torch.zeros(2, 4, 4), torch.zeros(2, 1, 4)]
+    logits = torch.full((2, 1, 5), -50.0)
+    logits[..., round(value * 4)] = 0.0
+    return Heads(torch.zeros(width), torch.ones(width), [*weights, torch.zeros(2, 4, 5), logits])
 
 
 def test_rubbish_is_ignored(ros, folder):

@@ -60,6 +60,7 @@ class EpisodeMachine:
         self.state = DISARMED
         self.waiting_for = "the safety guard to be armed"
         self.armed = False
+        self.paused = False
         self.env_steps = 0
         self.episodes = 0
         self.eval_round = 0  # rounds begun so far
@@ -92,14 +93,21 @@ class EpisodeMachine:
         """Whether a round of evaluation episodes is under way, also between two of them."""
         return bool(self._queue)
 
-    def summary(self, failure: str = "") -> dict[str, Any]:
-        """What run/state tells: running, evaluating, finished or failed; what is waited for; counters."""
+    def summary(self, failure: str = "", awaited: str = "") -> dict[str, Any]:
+        """What run/state tells: running, evaluating, finished or failed; what is waited for; counters.
+
+        ``awaited``: what a running reset or episode waits for, where the caller knows better.
+        """
         state = "finished" if self.finished else "evaluating" if self.evaluating else "running"
         waiting = self.waiting_for if self.state in (DISARMED, WAITING, RESETTING) else ""
+        waiting = awaited or waiting
+        if self.paused and not self.finished:
+            waiting = "a person to resume (policy_controller/pause with false)"
         return {
             "state": "failed" if failure else state,
             "detail": self.state,
             "waiting_for": failure or waiting,
+            "paused": self.paused,
             "env_steps": self.env_steps,
             "max_steps": self.schedule.max_steps,
             "episodes": self.episodes,
@@ -120,6 +128,10 @@ class EpisodeMachine:
             self.state, self.waiting_for = DISARMED, "the safety guard to be armed"
         elif self.state == DISARMED:
             self.state = WAITING
+
+    def set_paused(self, paused: bool) -> None:
+        """While paused nothing starts. A running episode stays: the caller holds the arm still."""
+        self.paused = paused
 
     def set_learner(self, learner: Learner, now: float) -> None:
         """A new actor arrived. Before the first episode of this process its counters are adopted."""
@@ -164,7 +176,7 @@ class EpisodeMachine:
 
     def poll(self, now: float) -> Plan | None:
         """The episode to start, if one may start now. The caller resets the arm, then ``reset_done``."""
-        if self.state != WAITING:
+        if self.state != WAITING or self.paused:
             return None
         self.plan = self._next(now)
         if self.plan is not None:

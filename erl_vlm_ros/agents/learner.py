@@ -172,7 +172,8 @@ class Learner:
         count = min(count, int(self.owed))
         metrics: Mapping[str, float] = {}
         for _ in range(count):
-            metrics = self.sac.update(self.replay.sample(self.config.sac.batch_size, self.batch_rng))
+            batch = self.replay.sample(self.config.sac.batch_size, self.batch_rng, self.config.demo_share)
+            metrics = self.sac.update(batch)
         self.owed -= count
         self.updates += count
         return metrics

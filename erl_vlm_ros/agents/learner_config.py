@@ -30,6 +30,8 @@ class LearnerConfig:
     max_lag_episodes: int = 1
     min_skill: float = 0.02  # below it the ratings explain nothing yet: keep exploring
     std_bonus: float = 0.0
+    demo_share: float = 0.25  # of each batch, from what a person drove, once there is any
+    success_reward: float = 0.9  # learned reward of the last frame from which an episode counts as a success
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
     def __post_init__(self) -> None:

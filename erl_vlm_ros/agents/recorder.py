@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -23,8 +25,9 @@ def square(rgb: np.ndarray, size: int) -> np.ndarray:
 class EpisodeRecorder:
     """Alternate ``frame`` and ``action``; ``finish`` gives what is complete."""
 
-    def __init__(self, prop_dim: int):
+    def __init__(self, prop_dim: int, extra_names: Sequence[str] = ()):
         self._prop_dim = prop_dim
+        self._extra_names = list(extra_names)
         self.clear()
 
     def clear(self) -> None:
@@ -32,28 +35,44 @@ class EpisodeRecorder:
         self._stamps: list[int] = []
         self._observations: list[np.ndarray] = []
         self._jpegs: list[bytes] = []
+        self._extras: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
+        self._driven: list[bool] = []
 
     @property
     def steps(self) -> int:
         """Complete transitions so far."""
         return max(len(self._jpegs) - 1, 0)
 
-    def frame(self, stamp: int, observation: np.ndarray, jpeg: bytes) -> None:
+    @property
+    def acting(self) -> bool:
+        """Whether the last frame has its action, and the next frame is still to come."""
+        return bool(self._actions) and len(self._actions) == len(self._jpegs)
+
+    def frame(self, stamp: int, observation: np.ndarray, jpeg: bytes, extras: np.ndarray | None = None) -> None:
         """A frame; ValueError when no action lies between it and the one before."""
         if len(self._actions) != len(self._jpegs):
             raise ValueError("two frames without an action between them")
         self._stamps.append(stamp)
         self._observations.append(observation)
         self._jpegs.append(jpeg)
+        self._extras.append(np.zeros(0, np.float32) if extras is None else extras)
 
     def action(self, action: np.ndarray) -> None:
         """The action taken at the last frame; ValueError when that has one already."""
         if len(self._actions) != len(self._jpegs) - 1:
             raise ValueError("an action without a frame before it")
         self._actions.append(action)
+        self._driven.append(False)
 
-    def finish(self, *, evaluation: bool, index: int, actor_version: int, seed: int) -> Episode | None:
+    def driven(self, action: np.ndarray) -> None:
+        """A person drove since the last action: this is what was executed in its place."""
+        self._actions[-1] = action
+        self._driven[-1] = True
+
+    def finish(
+        self, *, evaluation: bool, index: int, actor_version: int, seed: int, success: bool | None = None
+    ) -> Episode | None:
         """The episode, ended by time, and a clean recorder; None when not one transition is complete."""
         steps = self.steps
         episode = None
@@ -70,6 +89,10 @@ class EpisodeRecorder:
                 actor_version=actor_version,
                 seed=seed,
                 prop_dim=self._prop_dim,
+                intervention=np.array(self._driven[:steps], bool),
+                success=success,
+                extras=np.stack(self._extras),
+                extra_names=self._extra_names,
             )
         self.clear()
         return episode

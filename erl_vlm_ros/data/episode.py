@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,20 +18,21 @@ _META = {
     "actor_version": int,
     "seed": int,
     "prop_dim": int,
+    "extra_names": list,
 }
 
 
 @dataclass
 class Episode:
     """T steps and T+1 frames. Transition t is (observation t, action t, observation t+1); what it earned is
-    seen in frame t+1.
+    seen in frame t+1. ``intervention``, ``extras`` and ``extra_names`` may be left away: nobody, nothing.
 
     Raises:
         ValueError: lengths that do not agree, no step at all, or a number that is not finite.
     """
 
     observations: np.ndarray  # float32 [T+1, O]; the first prop_dim columns are proprioception
-    actions: np.ndarray  # float32 [T, A], the policy's action in [-1, 1]
+    actions: np.ndarray  # float32 [T, A] in [-1, 1]: the policy's, or what was executed while a person drove
     jpegs: list[bytes]  # T+1 camera frames
     stamps: np.ndarray  # int64 [T+1], ns, of the observation
     terminated: bool  # the task ended by itself (never by time)
@@ -41,12 +42,17 @@ class Episode:
     actor_version: int
     seed: int  # -1: unknown
     prop_dim: int
+    intervention: np.ndarray | None = None  # bool [T], where a person drove, if only for a part of the step
+    success: bool | None = None  # a verdict from outside; None: nobody gave one
+    extras: np.ndarray | None = None  # float32 [T+1, K], measured beside the observation: wrench, joint efforts
+    extra_names: list[str] = field(default_factory=list)  # K names
 
     def __post_init__(self) -> None:
         self.observations = np.ascontiguousarray(self.observations, np.float32)
         self.actions = np.ascontiguousarray(self.actions, np.float32)
         self.stamps = np.ascontiguousarray(self.stamps, np.int64)
         steps = len(self.actions)
+        self._check_additions(steps)
         if self.observations.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
             raise ValueError(
                 "episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank"
@@ -66,6 +72,21 @@ class Episode:
         if not (np.isfinite(self.observations).all() and np.isfinite(self.actions).all()):
             raise ValueError("episode: a number in observations or actions is not finite")
 
+    def _check_additions(self, steps: int) -> None:
+        nobody = np.zeros(steps, bool)
+        self.intervention = nobody if self.intervention is None else np.ascontiguousarray(self.intervention, bool)
+        nothing = np.zeros((steps + 1, 0), np.float32)
+        self.extras = nothing if self.extras is None else np.ascontiguousarray(self.extras, np.float32)
+        if self.intervention.shape != (steps,):
+            raise ValueError(f"episode: intervention must be [{steps}], got {list(self.intervention.shape)}")
+        if self.extras.shape != (steps + 1, len(self.extra_names)):
+            raise ValueError(
+                f"episode: extras must be [{steps + 1}, {len(self.extra_names)}] as extra_names says, "
+                f"got {list(self.extras.shape)}"
+            )
+        if not np.isfinite(self.extras).all():
+            raise ValueError("episode: a number in extras is not finite")
+
     @property
     def steps(self) -> int:
         """Number of transitions T."""
@@ -80,8 +101,11 @@ class Episode:
             "stamps": self.stamps,
             "jpeg": data,
             "jpeg_offsets": offsets,
+            "intervention": self.intervention.astype(np.uint8),
+            "extras": self.extras,
         }
-        return Bundle("episode", arrays, {key: kind(getattr(self, key)) for key, kind in _META.items()})
+        meta = {key: kind(getattr(self, key)) for key, kind in _META.items()}
+        return Bundle("episode", arrays, meta | {"success": None if self.success is None else bool(self.success)})
 
     @staticmethod
     def from_bundle(bundle: Bundle) -> Episode:
@@ -91,6 +115,11 @@ class Episode:
                 raise BundleError(
                     f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}"
                 )
+        success, extra_names = bundle.meta.get("success"), bundle.meta["extra_names"]
+        if success is not None and type(success) is not bool:
+            raise BundleError(f"episode: meta.success must be true, false or null, got {success!r}")
+        if not all(isinstance(name, str) for name in extra_names):
+            raise BundleError("episode: meta.extra_names must be texts")
         arrays = bundle.arrays
         try:
             return Episode(
@@ -98,6 +127,9 @@ class Episode:
                 actions=arrays["actions"],
                 jpegs=unpack_jpegs(arrays["jpeg"], arrays["jpeg_offsets"]),
                 stamps=arrays["stamps"],
+                intervention=arrays["intervention"] != 0,
+                extras=arrays["extras"],
+                success=success,
                 **{key: bundle.meta[key] for key in _META},
             )
         except ValueError as error:

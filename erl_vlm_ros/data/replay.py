@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from erl_vlm_ros.data.columns import Column, rows
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
 
@@ -21,41 +22,6 @@ class TransitionBatch(NamedTuple):
     reward: torch.Tensor  # [B]
     next_obs: torch.Tensor  # [B, O]
     terminated: torch.Tensor  # [B]
-
-
-class _Column:
-    """Rows appended at the end and dropped at the front; ``view`` is always one plain slice."""
-
-    def __init__(self, row_shape: tuple[int, ...], dtype: Any) -> None:
-        self._data = np.zeros((64, *row_shape), dtype)
-        self._start = self._end = 0
-        self.view = self._data[:0]
-
-    def append(self, rows: np.ndarray) -> None:
-        live, extra = self._end - self._start, len(rows)
-        if self._end + extra > len(self._data):
-            target = self._data
-            if 2 * (live + extra) > len(
-                target
-            ):  # else at least half is free: moving rows down is cheap enough
-                target = np.zeros((2 * (live + extra), *target.shape[1:]), target.dtype)
-            target[:live] = self.view
-            self._data, self._start, self._end = target, 0, live
-        self._data[self._end : self._end + extra] = rows
-        self._end += extra
-        self.view = self._data[self._start : self._end]
-
-    def drop(self, count: int) -> None:
-        self._start += count
-        self.view = self._data[self._start : self._end]
-
-
-def _rows(source: np.ndarray, index: np.ndarray) -> torch.Tensor:
-    # Memory from torch: its alignment is fixed, and the last bits of a matrix product depend on alignment.
-    # mode="clip" only because it spares numpy a buffer; callers pass indices within range.
-    rows = torch.empty((len(index), *source.shape[1:]))
-    source.take(index, 0, out=rows.numpy(), mode="clip")
-    return rows
 
 
 class ReplayBuffer:
@@ -74,20 +40,26 @@ class ReplayBuffer:
         self._clear()
 
     def _clear(self) -> None:
-        self._frames = {"observations": _Column((self.obs_dim,), np.float32), "stamps": _Column((), np.int64)}
-        self._frames["episode"] = _Column((), np.int64)
-        # A flag per transition (a demonstration, an intervention) would be one more column here.
+        self._frames = {"observations": Column((self.obs_dim,), np.float32), "stamps": Column((), np.int64)}
+        self._frames["episode"] = Column((), np.int64)
         self._steps = {
-            "action": _Column((self.act_dim,), np.float32),
-            "reward": _Column((), np.float32),
-            "terminated": _Column((), np.float32),
-            "truncated": _Column((), np.float32),
-            "next_frame": _Column((), np.int64),  # lasting frame id
+            "action": Column((self.act_dim,), np.float32),
+            "reward": Column((), np.float32),
+            "terminated": Column((), np.float32),
+            "truncated": Column((), np.float32),
+            "next_frame": Column((), np.int64),  # lasting frame id
+            "intervention": Column((), np.bool_),
         }
+        self._set_extras([])
+        self._demonstrations: np.ndarray | None = None  # indices of the transitions a person drove; None: look again
         self._jpegs: list[bytes] = []
         self._lengths: deque[int] = deque()  # transitions of each episode held
         self.first_frame_id = 0  # frames evicted so far
         self.episodes_added = 0
+
+    def _set_extras(self, names: list[str]) -> None:
+        self.extra_names = list(names)
+        self._frames["extras"] = Column((len(names),), np.float32)
 
     def __len__(self) -> int:
         return len(self._steps["action"].view)
@@ -96,7 +68,7 @@ class ReplayBuffer:
         """Append an episode; ``rewards`` float [T] (zeros until the next set_rewards when absent).
 
         Raises:
-            ValueError: an evaluation episode, other dimensions, or longer than the whole buffer.
+            ValueError: an evaluation episode, other dimensions or extras, or longer than the whole buffer.
         """
         steps = episode.steps
         if episode.evaluation:
@@ -115,6 +87,13 @@ class ReplayBuffer:
             raise ValueError(
                 f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}"
             )
+        if episode.extra_names != self.extra_names:
+            if self.episodes_added:
+                raise ValueError(
+                    f"episode with the extras {episode.extra_names} does not fit a buffer with {self.extra_names}: "
+                    "set policy_controller's extras.* as when the run began"
+                )
+            self._set_extras(episode.extra_names)  # the first episode decides
         while len(self) + steps > self.capacity:
             self._evict()
         first = self.first_frame_id + len(self._jpegs)
@@ -122,6 +101,7 @@ class ReplayBuffer:
         self._frames["observations"].append(episode.observations)
         self._frames["stamps"].append(episode.stamps)
         self._frames["episode"].append(np.full(steps + 1, self.episodes_added))
+        self._frames["extras"].append(episode.extras)
         last = np.arange(steps) == steps - 1
         self._steps["action"].append(episode.actions)
         self._steps["reward"].append(
@@ -130,8 +110,10 @@ class ReplayBuffer:
         self._steps["terminated"].append(last & episode.terminated)
         self._steps["truncated"].append(last & episode.truncated)
         self._steps["next_frame"].append(np.arange(first + 1, first + steps + 1))
+        self._steps["intervention"].append(episode.intervention)
         self._lengths.append(steps)
         self.episodes_added += 1
+        self._demonstrations = None
 
     def _evict(self) -> None:
         steps = self._lengths.popleft()
@@ -141,12 +123,30 @@ class ReplayBuffer:
             column.drop(steps + 1)
         del self._jpegs[: steps + 1]
         self.first_frame_id += steps + 1
+        self._demonstrations = None
 
-    def sample(self, batch_size: int, generator: np.random.Generator) -> TransitionBatch:
-        """Uniform, with replacement. Raises ValueError when the buffer is empty."""
+    def sample(
+        self, batch_size: int, generator: np.random.Generator, demo_share: float = 0.0
+    ) -> TransitionBatch:
+        """Uniform, with replacement; ``demo_share`` of the batch from what a person drove, as long as there is any.
+
+        Without a person's transitions the result is that of ``demo_share`` 0. Raises ValueError when empty.
+        """
         if not len(self):
             raise ValueError("cannot sample from an empty replay buffer")
-        return self._gather(generator.integers(0, len(self), batch_size))
+        driven = self.demonstrations if demo_share > 0 else ()
+        if not len(driven):
+            return self._gather(generator.integers(0, len(self), batch_size))
+        count = round(demo_share * batch_size)
+        shown = driven[generator.integers(0, len(driven), count)]
+        return self._gather(np.concatenate([shown, generator.integers(0, len(self), batch_size - count)]))
+
+    @property
+    def demonstrations(self) -> np.ndarray:
+        """int64 [D], transitions that a person drove, 0 being the oldest held."""
+        if self._demonstrations is None:
+            self._demonstrations = np.flatnonzero(self._steps["intervention"].view)
+        return self._demonstrations
 
     def gather(self, index: np.ndarray) -> TransitionBatch:
         """The transitions at ``index`` int [B], 0 being the oldest; copies. IndexError when out of range."""
@@ -160,11 +160,11 @@ class ReplayBuffer:
         frame = steps["next_frame"].view.take(index)
         frame -= self.first_frame_id
         return TransitionBatch(
-            _rows(observations, frame - 1),
-            _rows(steps["action"].view, index),
-            _rows(steps["reward"].view, index),
-            _rows(observations, frame),
-            _rows(steps["terminated"].view, index),
+            rows(observations, frame - 1),
+            rows(steps["action"].view, index),
+            rows(steps["reward"].view, index),
+            rows(observations, frame),
+            rows(steps["terminated"].view, index),
         )
 
     @property
@@ -186,6 +186,11 @@ class ReplayBuffer:
     def frame_proprio(self) -> np.ndarray:
         """float32 [F, P]."""
         return self._frames["observations"].view[:, : self.prop_dim]
+
+    @property
+    def frame_extras(self) -> np.ndarray:
+        """float32 [F, K], named by ``extra_names``."""
+        return self._frames["extras"].view
 
     @property
     def frame_stamps(self) -> np.ndarray:
@@ -223,6 +228,11 @@ class ReplayBuffer:
         return self._steps["terminated"].view
 
     @property
+    def intervention(self) -> np.ndarray:
+        """bool [n], where a person drove."""
+        return self._steps["intervention"].view
+
+    @property
     def truncated(self) -> np.ndarray:
         """float32 [n], 1 where the episode was cut."""
         return self._steps["truncated"].view
@@ -242,6 +252,7 @@ class ReplayBuffer:
             "sizes": sizes,
             "counters": {"first_frame_id": self.first_frame_id, "episodes_added": self.episodes_added},
             "lengths": np.array(self._lengths, np.int64),
+            "extra_names": self.extra_names,
             "frames": {name: column.view for name, column in self._frames.items()},
             "steps": {name: column.view for name, column in self._steps.items()},
             "jpeg": jpeg,
@@ -249,7 +260,11 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore. Raises ValueError when the dimensions differ or the parts do not belong together."""
+        """Restore. A checkpoint from before interventions and extras were kept has none of either.
+
+        Raises:
+            ValueError: the dimensions differ, or the parts do not belong together.
+        """
         for key in ("obs_dim", "act_dim", "prop_dim"):
             if state["sizes"][key] != getattr(self, key):
                 raise ValueError(
@@ -258,16 +273,18 @@ class ReplayBuffer:
         lengths = [int(n) for n in state["lengths"]]
         jpegs = unpack_jpegs(state["jpeg"], state["jpeg_offsets"])
         n_steps, n_frames = sum(lengths), sum(lengths) + len(lengths)
-        parts = [(state["steps"][k], n_steps) for k in self._steps] + [
-            (state["frames"][k], n_frames) for k in self._frames
-        ]
+        extra_names = list(state.get("extra_names", ()))
+        steps = {"intervention": np.zeros(n_steps, bool), **state["steps"]}
+        frames = {"extras": np.zeros((n_frames, len(extra_names)), np.float32), **state["frames"]}
+        parts = [(steps[k], n_steps) for k in self._steps] + [(frames[k], n_frames) for k in self._frames]
         if len(jpegs) != n_frames or any(len(part) != n for part, n in parts):
             raise ValueError("checkpoint buffer is inconsistent: its columns have different lengths")
         self._clear()
+        self._set_extras(extra_names)
         for name, column in self._steps.items():
-            column.append(state["steps"][name])
+            column.append(steps[name])
         for name, column in self._frames.items():
-            column.append(state["frames"][name])
+            column.append(frames[name])
         self._jpegs, self._lengths = jpegs, deque(lengths)
         self.first_frame_id = int(state["counters"]["first_frame_id"])
         self.episodes_added = int(state["counters"]["episodes_added"])

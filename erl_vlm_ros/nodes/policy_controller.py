@@ -3,7 +3,8 @@
 
 Subscribes to the camera image, joint_states, ee_pose, object_pose, learning/actor and safety_guard/armed.
 Publishes policy/twist and policy/gripper, learning/transitions and evaluation/episodes (Episode bundles),
-run/state (latched JSON) and learning/metrics. What happens next is decided by EpisodeMachine.
+run/state (latched JSON) and learning/metrics. What happens next is decided by EpisodeMachine. A person may
+drive, pause, say how an episode went, and that the scene is ready (docs/episodes.md).
 
 Lock-step: acts when all parts of one stamp are there; a repeated stamp gets the same command again. Real
 time: acts at the task's control rate; while an image or a state is too old the arm is held still, and no
@@ -12,39 +13,39 @@ transition spans the gap.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped, TwistStamped
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Bool, Float64MultiArray, String, UInt8MultiArray
+from geometry_msgs.msg import TwistStamped
+from std_msgs.msg import Bool, UInt8MultiArray
 
-from erl_vlm_ros.agents.command import action_to_command
-from erl_vlm_ros.agents.episode_machine import EpisodeMachine, Schedule
+from erl_vlm_ros.agents import controller_checkpoint
+from erl_vlm_ros.agents.episode_machine import RESETTING, EpisodeMachine, Schedule
+from erl_vlm_ros.agents.executed import StepVelocity, velocity_to_action
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
-from erl_vlm_ros.agents.frame_sync import LatestSync, StampSync
 from erl_vlm_ros.agents.numpy_actor import NumpyActor
 from erl_vlm_ros.agents.recorder import EpisodeRecorder, square
+from erl_vlm_ros.agents.verdict import PERSON, TOPIC, Verdict
+from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.observation import PROPRIO_DIM, build_observation
+from erl_vlm_ros.data.observation import PROPRIO_DIM
 from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.actor_source import read_file, read_published
-from erl_vlm_ros.ros.bundle import BundleError, encode
+from erl_vlm_ros.ros.bundle import BundleError
+from erl_vlm_ros.ros.controller_outputs import STILL, Command, ControllerOutputs
+from erl_vlm_ros.ros.human_input import HumanInput
 from erl_vlm_ros.ros.node_base import BaseNode, run
-from erl_vlm_ros.ros.robot_calls import GuardArmer, Resetter
+from erl_vlm_ros.ros.observation_source import ObservationSource
+from erl_vlm_ros.ros.resets import ResetSequence
+from erl_vlm_ros.ros.robot_calls import GuardArmer
 from erl_vlm_ros.tasks import load_task
-
-IMAGE, JOINTS, EE, OBJECT = "image", "joint state", "end-effector pose", "object pose"
 
 
 class PolicyController(BaseNode):
-    """ROS side of EpisodeMachine, EpisodeRecorder and RolloutPolicy."""
+    """ROS side of EpisodeMachine, EpisodeRecorder, RolloutPolicy and Intervention."""
 
     NAME = "policy_controller"
 
@@ -52,7 +53,6 @@ class PolicyController(BaseNode):
         super().__init__(self.NAME)
         p = self.p
         self.task = load_task(p.task)
-        self.goal = np.array(self.task.goal)
         train = p.mode == "train"
         schedule = {f.name: getattr(p, f.name) for f in fields(Schedule) if hasattr(p, f.name)}
         self.machine = EpisodeMachine(Schedule(**schedule, train=train))
@@ -62,53 +62,47 @@ class PolicyController(BaseNode):
         )
         self.rollout = RolloutPolicy(exploration, self.task, p.seed + 3)
         self.evaluator = RolloutPolicy(exploration, self.task, p.seed + 4)
-        self.recorder = EpisodeRecorder(PROPRIO_DIM)
+        self.verdict = Verdict(p.success_source, p.end_on_verdict)
         self._newest: tuple[NumpyActor | None, int] = (None, -1)  # actor and its version
         self._actor = self._newest  # the one of the episode, or evaluation round, under way
         self._round_of_actor = -1
-        self._answered: tuple[int, tuple[Any, ...]] = (-1, ())  # stamp and the messages that answered it
+        self._answered: tuple[int, Command] = (-1, ())  # stamp and the messages that answered it
         self._last_stamp = -1
         self._first_stamp = 0  # frames before it belong to the time before the reset
         self._held_set: tuple[int, dict[str, Any]] | None = None
         self._ticks = 0  # control steps of the running episode, also when it was split
-        self._began = time.monotonic()
+        self._began = self._paused_at = time.monotonic()
+        self._judging: Episode | None = None  # an evaluation episode that waits for a person's verdict
+        self._driving = False  # a person drives just now
+        self._driven = False  # a person has driven since the last frame
+        self._spoiled = False  # a person has driven in this evaluation episode
+        self._grip = 0.0  # the last action's fourth number
+        self._executed, self._commanded = (StepVelocity(mean=not p.lock_step) for _ in range(2))
         self._failure = ""
-        self._said = ""
         if not train:
             self._newest = self._actor = read_file(p.actor_file, self.task.action_dim)
         self._restore()
-        self._make_topics()
-        self.reset_call = Resetter(self, p.set_episode_seed, p.reset_timeout_s)
+        self.out = ControllerOutputs(self, self.task)
+        self.source = ObservationSource(self, np.array(self.task.goal), self._on_set)
+        self.recorder = EpisodeRecorder(PROPRIO_DIM, self.source.extra_names)
+        self.resets = ResetSequence(self)
+        self.human = HumanInput(self, self)
+        self._subscribe()
         self.armer = GuardArmer(self) if p.auto_arm else None
         self.wall_timer(0.2, self._housekeeping)
         if not p.lock_step:
             self.wall_timer(1.0 / self.task.control_hz, self._tick)
         self._say_state()
 
-    def _make_topics(self) -> None:
-        p, sensor = self.p, qos.sensor(self.p.reliable_sensors)
-        parts = (IMAGE, JOINTS, EE, OBJECT)
-        self._by_stamp = StampSync(parts)
-        self._latest = LatestSync(
-            {part: p.image_timeout_s if part == IMAGE else p.state_timeout_s for part in parts}
-        )
-        receive = self._on_part_lock_step if p.lock_step else self._on_part_real_time
-        for part, kind, topic in zip(
-            parts,
-            (Image, JointState, PoseStamped, PoseStamped),
-            (names.IMAGE, names.JOINT_STATES, names.EE_POSE, names.OBJECT_POSE),
-            strict=True,
-        ):
-            self.create_subscription(kind, topic, lambda m, part=part: receive(part, m), sensor)
+    def _subscribe(self) -> None:
         self.create_subscription(Bool, names.ARMED, self._on_armed, qos.latched())
         if self.machine.schedule.train:
             self.create_subscription(UInt8MultiArray, names.ACTOR, self._on_actor, qos.latched())
-        self._pub_twist = self.create_publisher(TwistStamped, names.POLICY_TWIST, qos.command())
-        self._pub_gripper = self.create_publisher(Float64MultiArray, names.POLICY_GRIPPER, qos.command())
-        self._pub_episode = self.create_publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
-        self._pub_evaluation = self.create_publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
-        self._pub_state = self.create_publisher(String, names.RUN_STATE, qos.latched())
-        self._pub_metrics = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        if self.p.success_source == TOPIC:
+            sensor = qos.sensor(self.p.reliable_sensors)
+            self.create_subscription(Bool, names.SUCCESS, lambda m: self.verdict.topic(m.data), sensor)
+        if self.human.used:
+            self.create_subscription(TwistStamped, names.EXECUTED, self._on_executed, qos.sensor(False))
 
     # -- what decides about episodes
 
@@ -122,30 +116,40 @@ class PolicyController(BaseNode):
         self._newest = (actor, learner.version)
         self.machine.set_learner(learner, time.monotonic())
         if before != (self.machine.env_steps, self.machine.episodes):
-            self.get_logger().info(
-                f"learner's counters: {learner.env_steps} steps, {learner.episodes} episodes"
-            )
+            self.get_logger().info(f"learner's counters: {learner.env_steps} steps, {learner.episodes} episodes")
         self._plan_next()
 
     def _on_armed(self, message: Bool) -> None:
-        if not message.data and self.machine.running:
-            self._close_episode(cut=True)
+        if not message.data:
+            if self.machine.running:
+                self._close_episode(cut=True)
+            self.resets.cancel()
         self.machine.set_armed(message.data)
         self._plan_next()
 
     def _housekeeping(self) -> None:
+        now = time.monotonic()
         if self.armer is not None and not self.machine.armed:
             self.armer.call()
-        if self.reset_call.gave_up():
+        # While a person drives, the reset waits: it would fight with the person for the arm.
+        if not self._person_drives(now) and self.resets.tick():
             self.machine.abandon()
+        limit = self.p.episode_timeout_s
+        if self._judging is not None:
+            if now - self._began > self.p.verdict_timeout_s:
+                self.get_logger().warning("no verdict came; the episode counts as not judged")
+                self._conclude(self._judging)
+        elif limit > 0 and self.machine.running and not self.machine.paused and now - self._began > limit:
+            self.get_logger().warning(f"the episode has taken {limit:g} s: it ends here")
+            self._close_episode(cut=False)
         self._plan_next()
 
     def _plan_next(self) -> None:
         """Start the next episode if the machine says so."""
-        if not self._failure and self.reset_call.ready():
+        if not self._failure and self.resets.ready():
             plan = self.machine.poll(time.monotonic())
             if plan is not None:
-                self.reset_call.start(plan.seed, -1 if plan.evaluation else plan.index, self._on_reset)
+                self.resets.start(plan.seed, -1 if plan.evaluation else plan.index, self._on_reset)
         self._say_state()
 
     def _on_reset(self, done: bool, message: str, stamp: int) -> None:
@@ -175,27 +179,31 @@ class PolicyController(BaseNode):
         self._round_of_actor = self.machine.eval_round if plan.evaluation else -1
         policy = self.evaluator if plan.evaluation else self.rollout
         policy.begin_episode(explore=plan.explore, evaluation=plan.evaluation)
-        self.recorder.clear()
+        self.verdict.begin()
+        self._clear_recording()
+        self._spoiled = False
         self._ticks = 0
         self._began = time.monotonic()
 
-    # -- observations
+    def _clear_recording(self) -> None:
+        self.recorder.clear()
+        self._executed.clear()
+        self._commanded.clear()
+        self._driven = False
 
-    def _on_part_lock_step(self, part: str, message: Any) -> None:
-        stamp = convert.header_ns(message)
-        found = self._by_stamp.add(part, stamp, message)
-        if found is not None:
-            self._on_set(stamp, found)
+    # -- observations
 
     def _on_set(self, stamp: int, found: dict[str, Any]) -> None:
         """Lock-step: one complete observation set."""
+        if self.machine.paused or self._judging is not None:
+            return  # unanswered, it comes again
         if stamp == self._answered[0]:  # the simulation asks again
-            self._publish_command(self._answered[1])
+            self.out.send(self._answered[1])
             return
         if stamp < self._last_stamp:  # time never goes back within one run of the simulation
             self.get_logger().warning("the simulation has restarted; the running episode is lost")
-            self.recorder.clear()
-            self.reset_call.cancel()
+            self._clear_recording()
+            self.resets.cancel()
             self.machine.abandon()
             self._answered = (-1, ())
             self._last_stamp = stamp
@@ -207,26 +215,28 @@ class PolicyController(BaseNode):
         if self.machine.running and stamp >= self._first_stamp:
             self._frame(stamp, found, stamp)
 
-    def _on_part_real_time(self, part: str, message: Any) -> None:
-        self._latest.add(part, convert.header_ns(message), message, time.monotonic())
-
     def _tick(self) -> None:
         """Real time: one control step, or hold still."""
         if not self.machine.running:
             return
-        now_ns = self.get_clock().now().nanoseconds
-        problem = self._latest.problem(time.monotonic(), self._first_stamp)
-        if problem:
-            self._hold(problem, now_ns)
+        driving = self._person_drives(time.monotonic())
+        if self.machine.paused or self._judging is not None:
+            if not driving:
+                self.out.stand_still()
             return
-        stamp, found = self._latest.take()
+        problem = self.source.problem(self._first_stamp)
+        if problem:
+            self.get_logger().warning(f"holding still: {problem}", throttle_duration_sec=1.0)
+            if not driving:
+                self.out.stand_still()
+            self._split()
+            return
+        stamp, found = self.source.take()
         self._last_stamp = stamp
-        self._frame(stamp, found, now_ns)
+        self._frame(stamp, found, self.get_clock().now().nanoseconds)
 
-    def _hold(self, problem: str, now_ns: int) -> None:
-        """Stand still, and let no transition span the gap: the episode goes on as a new one."""
-        self.get_logger().warning(f"holding still: {problem}", throttle_duration_sec=1.0)
-        self._pub_twist.publish(convert.twist_message((0.0, 0.0, 0.0), now_ns, self.p.base_frame))
+    def _split(self) -> None:
+        """Let no transition span a gap: the episode goes on as a new one."""
         plan = self.machine.plan
         if plan.evaluation:
             return
@@ -238,24 +248,31 @@ class PolicyController(BaseNode):
     def _frame(self, stamp: int, found: dict[str, Any], command_ns: int) -> None:
         """Act on one observation, then store it: the JPEG is made while the command is already under way."""
         try:
-            observation, rgb = self._unpack(found)
+            seen = self.source.unpack(found)
         except ValueError as error:
             self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
             return
-        plan = self.machine.plan
-        last = self._ticks >= self.task.episode_steps
+        plan, now = self.machine.plan, time.monotonic()
+        self._settle_step(now)
+        last = self._ticks >= self.task.episode_steps or self.verdict.over
         action = None
         if not last:
-            policy = self.evaluator if plan.evaluation else self.rollout
-            action = policy.act(observation, None if plan.explore else self._actor[0])
-            velocity, width = action_to_command(action, self.task)
-            command = (convert.twist_message(velocity, command_ns, self.p.base_frame),)
-            if self.task.use_gripper:
-                command = (convert.width_message(width, command_ns), *command)
+            self._driven = self._person_drives(now)
+            if self._driven:
+                action = self._person_action()
+            else:
+                policy = self.evaluator if plan.evaluation else self.rollout
+                action = policy.act(seen.observation, None if plan.explore else self._actor[0])
+            self._grip = float(action[-1]) if self.task.use_gripper else 0.0
+            command, velocity = self.out.command(action, command_ns)
             self._answered = (stamp, command)
-            self._publish_command(command)
+            self.out.send(command)
+            self._commanded.add(velocity, now)
         self.recorder.frame(
-            stamp, observation, encode_jpeg(square(rgb, self.p.image_size), self.p.jpeg_quality)
+            stamp,
+            seen.observation,
+            encode_jpeg(square(seen.rgb, self.p.image_size), self.p.jpeg_quality),
+            seen.extras,
         )
         if last:
             self._close_episode(cut=False)
@@ -263,100 +280,170 @@ class PolicyController(BaseNode):
             self.recorder.action(action)
             self._ticks += 1
 
-    def _unpack(self, found: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        joints = convert.joints_by_name(found[JOINTS], [*self.p.joint_names, *self.p.gripper_joints])
-        count = len(self.p.joint_names)
-        observation = build_observation(
-            joints[:count],
-            convert.position_of(found[EE]),
-            float(joints[count:].sum()),
-            convert.position_of(found[OBJECT]),
-            self.goal,
-        )
-        return observation, convert.image_to_rgb(found[IMAGE])
+    # -- a person
 
-    def _publish_command(self, command: tuple[Any, ...]) -> None:
-        for message in command:
-            (self._pub_twist if isinstance(message, TwistStamped) else self._pub_gripper).publish(message)
+    def _person_drives(self, now: float) -> bool:
+        """Whether a person drives; also notices a device that has fallen silent."""
+        driving = self.human.intervention.active(now)
+        if driving != self._driving:
+            self._driving = driving
+            self.get_logger().info("a person drives" if driving else "the person has let go")
+        return driving
+
+    def _person_action(self) -> np.ndarray:
+        person = self.human.intervention
+        try:
+            velocity = person.velocity(self.source.rotation)
+        except ValueError:
+            self.get_logger().warning("the tool's orientation is not known yet", throttle_duration_sec=2.0)
+            velocity = STILL
+        return velocity_to_action(velocity, self.task, person.gripper or self._grip)
+
+    def person_moved(self) -> None:
+        """Obey at once, not at the next control step."""
+        now, before = time.monotonic(), self._driving
+        driving = self._person_drives(now)
+        if not self.machine.armed or not (driving or before):
+            return
+        if self.machine.running:
+            self._driven = True
+            self._spoiled = self._spoiled or self.machine.plan.evaluation
+        if self.p.lock_step:
+            return  # there every command answers an observation
+        if not driving:
+            self.out.stand_still()
+            self._commanded.add(STILL, now)
+            return
+        action = self._person_action()
+        self._grip = float(action[-1]) if self.task.use_gripper else 0.0
+        command, velocity = self.out.command(action, self.get_clock().now().nanoseconds)
+        self.out.send(command)
+        self._commanded.add(velocity, now)
+
+    def _on_executed(self, message: TwistStamped) -> None:
+        self._executed.add(convert.linear_of(message), time.monotonic())
+
+    def _settle_step(self, now: float) -> None:
+        """Where a person drove since the last frame, the action is what was executed, else what was commanded."""
+        executed, commanded = self._executed.take(now), self._commanded.take(now)
+        velocity = commanded if executed is None else executed
+        if self._driven and self.recorder.acting and velocity is not None:
+            self.recorder.driven(velocity_to_action(velocity, self.task, self._grip))
+            self._spoiled = self._spoiled or self.machine.plan.evaluation
+        self._driven = False
+
+    def person_continues(self) -> tuple[bool, str]:
+        """The scene is ready."""
+        if self.resets.go_on():
+            return True, "going on"
+        return False, "nobody waits for a person just now"
+
+    def person_pauses(self, paused: bool | None) -> tuple[bool, str]:
+        """Hold still from now on, or go on; None: the other way round."""
+        machine, now = self.machine, time.monotonic()
+        paused = not machine.paused if paused is None else paused
+        said = "paused: the arm stands still" if paused else "running"
+        if paused == machine.paused:
+            return True, said
+        machine.set_paused(paused)
+        self.get_logger().info(said)
+        if paused:
+            self._paused_at = now
+            if machine.state == RESETTING:
+                self.resets.cancel()
+                machine.abandon()
+            if not self.p.lock_step:
+                self.out.stand_still()  # ends a drive home, too
+                if machine.running and self._judging is None:
+                    self._split()
+        else:
+            self._began += now - self._paused_at
+            if not self.p.lock_step:
+                self._first_stamp = max(self._first_stamp, self.get_clock().now().nanoseconds)
+        self._plan_next()
+        return True, said
+
+    def person_judges(self, success: bool) -> tuple[bool, str]:
+        """How the episode went."""
+        said = "success" if success else "failure"
+        if self._judging is not None:
+            self._judging.success = success
+            self._conclude(self._judging)
+        elif self.machine.running:
+            self.verdict.person(success)
+        else:
+            return False, "no episode is running"
+        return True, f"{said} noted"
 
     # -- episodes out
 
-    def _finish_recording(self, plan: Any) -> Any:
-        return self.recorder.finish(
-            evaluation=plan.evaluation, index=plan.index, actor_version=self._actor[1], seed=plan.seed
+    def _finish_recording(self, plan: Any) -> Episode | None:
+        episode = self.recorder.finish(
+            evaluation=plan.evaluation,
+            index=plan.index,
+            actor_version=self._actor[1],
+            seed=plan.seed,
+            success=self.verdict.success,
         )
+        self._clear_recording()
+        return episode
 
     def _close_episode(self, cut: bool) -> None:
         """Publish what was recorded. ``cut``: before its time, and nothing may be started after it."""
         plan = self.machine.plan
         episode = self._finish_recording(plan)
-        self._answered = (-1, ())
+        self._answered, self._judging = (-1, ()), None
+        if episode is not None and plan.evaluation and self._spoiled:
+            self.get_logger().info("a person has driven: this evaluation episode is run again")
+            episode = None
         if episode is None or (cut and plan.evaluation):  # half an evaluation episode says nothing
             self.machine.abandon()
             return
+        if plan.evaluation and self.p.success_source == PERSON and episode.success is None:
+            self._judging, self._began = episode, time.monotonic()
+            if not self.p.lock_step:
+                self.out.stand_still()
+            self._say_state()
+            return
+        self._conclude(episode, cut)
+
+    def _conclude(self, episode: Episode, cut: bool = False) -> None:
+        """The episode is over and judged."""
+        self._judging = None
         self.machine.episode_done(episode.steps)
         if not cut:
             self._plan_next()  # the reset runs while the episode is packed
         self._publish_episode(episode)
-        if not plan.evaluation and self.machine.episodes % self.p.checkpoint_every == 0:
+        if not episode.evaluation and self.machine.episodes % self.p.checkpoint_every == 0:
             self._save()
 
-    def _publish_episode(self, episode: Any) -> None:
-        publisher = self._pub_evaluation if episode.evaluation else self._pub_episode
-        publisher.publish(convert.bytes_message(encode(episode.to_bundle())))
-        wall, machine = time.monotonic() - self._began, self.machine
-        figures = {
-            "env_steps": machine.env_steps,
-            "episodes": machine.episodes,
-            "evaluation": episode.evaluation,
-            "index": episode.index,
-            "eval_round": machine.eval_round,
-            "actor_version": episode.actor_version,
-            "episode_steps": episode.steps,
-            "steps_per_s": episode.steps / max(wall, 1e-9),
-        }
-        self._pub_metrics.publish(convert.metrics_message(self.NAME, figures, int(episode.stamps[-1])))
+    def _publish_episode(self, episode: Episode) -> None:
+        self.out.episode(episode, self.machine, time.monotonic() - self._began)
 
     def _say_state(self) -> None:
-        """Publish run/state when it has changed."""
-        text = json.dumps(self.machine.summary(self._failure))
-        if text != self._said:
-            self._said = text
-            self._pub_state.publish(String(data=text))
+        awaited = self.resets.waiting if self.machine.state == RESETTING else ""
+        if self._judging is not None:
+            awaited = f"a person's verdict: call {names.HUMAN_SUCCESS} or {names.HUMAN_FAILURE}"
+        self.out.state(self.machine.summary(self._failure, awaited))
 
     # -- checkpoint
 
-    def _path(self) -> Path:
-        return Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors"
-
     def _save(self) -> None:
-        if not self.p.checkpoint_dir:
-            return
-        from erl_vlm_ros.data.checkpoint import save_state  # imports torch: only when needed
-
-        state = {
-            "machine": self.machine.state_dict(),
-            "rollout": self.rollout.state_dict(),
-            "evaluator": self.evaluator.state_dict(),
-        }
-        save_state(self._path(), state, self.NAME)
+        if self.p.checkpoint_dir:
+            controller_checkpoint.save(self.p.checkpoint_dir, self.machine, self.rollout, self.evaluator)
 
     def _restore(self) -> None:
         if not (self.p.resume and self.p.checkpoint_dir):
             return
-        if not self._path().exists():
+        path = controller_checkpoint.path_in(self.p.checkpoint_dir)
+        if not path.exists():
             self.get_logger().warning(
-                f"{self._path()} does not exist: counters come from the learner, random state starts anew"
+                f"{path} does not exist: counters come from the learner, random state starts anew"
             )
             return
-        from erl_vlm_ros.data.checkpoint import load_state
-
-        state = load_state(self._path(), self.NAME)
-        self.machine.load_state_dict(state["machine"])
-        self.rollout.load_state_dict(state["rollout"])
-        self.evaluator.load_state_dict(state["evaluator"])
+        controller_checkpoint.restore(self.p.checkpoint_dir, self.machine, self.rollout, self.evaluator)
         self.get_logger().info(
-            f"restored {self._path()}: {self.machine.env_steps} steps, {self.machine.episodes} episodes"
+            f"restored {path}: {self.machine.env_steps} steps, {self.machine.episodes} episodes"
         )
 
     def on_stop(self) -> None:

@@ -38,6 +38,8 @@ SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
         "stamps": ("I64", ("T+1",)),
         "jpeg": ("U8", ("B",)),
         "jpeg_offsets": ("I64", ("T+2",)),
+        "intervention": ("U8", ("T",)),
+        "extras": ("F32", ("T+1", "K")),
     },
     "segments": _SEGMENTS,
     "ratings": {**_SEGMENTS, "ratings": ("I64", ("N",))},

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the arm was told between two frames, as an action: in real time the time-weighted mean of the velocities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from erl_vlm_ros.tasks import Task
+
+
+class StepVelocity:
+    """Velocities of one control step, each in force until the next. Times: monotonic seconds; m/s, base frame.
+
+    ``mean=False``: the last one counts alone, because in lock-step the wall clock tells nothing.
+    """
+
+    def __init__(self, mean: bool = True) -> None:
+        self._mean = mean
+        self._sent: list[tuple[float, np.ndarray]] = []
+        self._fresh = False  # something came since the last take
+
+    def add(self, velocity: Sequence[float], now: float) -> None:
+        """A velocity (x, y, z) that is in force from ``now`` on."""
+        self._sent.append((now, np.array(velocity, np.float64)))
+        self._fresh = True
+
+    def take(self, now: float) -> np.ndarray | None:
+        """The mean up to ``now``, float64 [3], and a clean start that remembers what is still in force.
+
+        None when nothing was added since the last ``take``.
+        """
+        if not self._fresh:
+            return None
+        times = np.array([at for at, _ in self._sent] + [now])
+        weights = np.maximum(np.diff(times), 0.0)
+        values = np.stack([velocity for _, velocity in self._sent])
+        mean = weights @ values / weights.sum() if self._mean and weights.sum() > 0 else values[-1]
+        self._sent, self._fresh = [(now, values[-1])], False
+        return mean
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._sent, self._fresh = [], False
+
+
+def velocity_to_action(velocity: Sequence[float], task: Task, gripper: float = 0.0) -> np.ndarray:
+    """Action float32 [A] in [-1, 1] that asks for a velocity (m/s, base frame); ``gripper`` is its fourth number."""
+    action = np.asarray(velocity, np.float64) / task.linear_speed
+    if task.use_gripper:
+        action = np.append(action, gripper)
+    return np.clip(action, -1.0, 1.0).astype(np.float32)

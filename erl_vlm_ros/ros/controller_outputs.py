@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the policy controller publishes: commands, episodes, run/state and its figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TwistStamped
+from std_msgs.msg import Float64MultiArray, String, UInt8MultiArray
+
+from erl_vlm_ros.agents.command import action_to_command
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros.bundle import encode
+
+if TYPE_CHECKING:
+    from erl_vlm_ros.agents.episode_machine import EpisodeMachine
+    from erl_vlm_ros.ros.node_base import BaseNode
+    from erl_vlm_ros.tasks import Task
+
+Command = tuple[Any, ...]  # the messages of one command
+STILL = (0.0, 0.0, 0.0)
+
+
+class ControllerOutputs:
+    """The controller's publishers."""
+
+    def __init__(self, node: BaseNode, task: Task):
+        self._node, self._task = node, task
+        self._said = ""
+        self._twist = node.create_publisher(TwistStamped, names.POLICY_TWIST, qos.command())
+        self._gripper = node.create_publisher(Float64MultiArray, names.POLICY_GRIPPER, qos.command())
+        self._episode = node.create_publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
+        self._evaluation = node.create_publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
+        self._state = node.create_publisher(String, names.RUN_STATE, qos.latched())
+        self._metrics = node.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+
+    def command(self, action: np.ndarray, stamp_ns: int) -> tuple[Command, Sequence[float]]:
+        """The messages for an action in [-1, 1]^A, and its velocity in m/s."""
+        velocity, width = action_to_command(action, self._task)
+        twist = convert.twist_message(velocity, stamp_ns, self._node.p.base_frame)
+        if self._task.use_gripper:
+            return (convert.width_message(width, stamp_ns), twist), velocity
+        return (twist,), velocity
+
+    def send(self, command: Command) -> None:
+        """Publish a command's messages."""
+        for message in command:
+            (self._twist if isinstance(message, TwistStamped) else self._gripper).publish(message)
+
+    def stand_still(self) -> None:
+        """Command zero velocity."""
+        stamp = self._node.get_clock().now().nanoseconds
+        self._twist.publish(convert.twist_message(STILL, stamp, self._node.p.base_frame))
+
+    def episode(self, episode: Episode, machine: EpisodeMachine, wall_s: float) -> None:
+        """Publish an episode and the figures about it."""
+        publisher = self._evaluation if episode.evaluation else self._episode
+        publisher.publish(convert.bytes_message(encode(episode.to_bundle())))
+        figures = {
+            "env_steps": machine.env_steps,
+            "episodes": machine.episodes,
+            "evaluation": episode.evaluation,
+            "index": episode.index,
+            "eval_round": machine.eval_round,
+            "actor_version": episode.actor_version,
+            "episode_steps": episode.steps,
+            "steps_per_s": episode.steps / max(wall_s, 1e-9),
+            "intervention_steps": int(episode.intervention.sum()),
+        }
+        if episode.success is not None:
+            figures["success"] = float(episode.success)
+        self._metrics.publish(
+            convert.metrics_message("policy_controller", figures, int(episode.stamps[-1]))
+        )
+
+    def state(self, summary: dict[str, Any]) -> None:
+        """Publish run/state when it has changed."""
+        text = json.dumps(summary)
+        if text != self._said:
+            self._said = text
+            self._state.publish(String(data=text))

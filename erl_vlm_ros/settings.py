@@ -66,7 +66,7 @@ def reward_config(values: Mapping[str, Any], task: Task) -> RewardTrainerConfig:
 
 def exploration_config(values: Mapping[str, Any]) -> ExplorationConfig:
     """ExplorationConfig from policy_controller's parameters."""
-    return _build(ExplorationConfig, values, "exploration.")
+    return ExplorationConfig.from_values(values)
 
 
 def _group(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ hand is sent from waypoint to waypoint, a share of them near the tracked object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,12 @@ class ExplorationConfig:
     speed: tuple[float, float] = (0.4, 1.0)
     gripper_switch: float = 0.1
     reached: float = 0.03
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> ExplorationConfig:
+        """From policy_controller's parameters ``exploration.*``."""
+        found = {f.name: values[f"exploration.{f.name}"] for f in fields(cls)}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in found.items()})
 
     def __post_init__(self) -> None:
         for name in ("prefix_steps", "burst_steps", "burst_start", "speed"):

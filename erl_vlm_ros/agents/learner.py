@@ -230,6 +230,8 @@ class Learner:
             proprio=replay.frame_proprio[rows].copy(),
             actions=replay.actions[transition - length + 1 : transition + 1].copy(),
             stamps=replay.frame_stamps[rows].copy(),
+            extras=replay.frame_extras[rows].copy(),
+            extra_names=tuple(replay.extra_names),
         )
 
     # -- data out

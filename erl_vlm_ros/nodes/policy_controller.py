@@ -19,12 +19,10 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Bool, UInt8MultiArray
 
 from erl_vlm_ros.agents import controller_checkpoint
 from erl_vlm_ros.agents.episode_machine import RESETTING, EpisodeMachine, Schedule
-from erl_vlm_ros.agents.executed import StepVelocity, velocity_to_action
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.agents.numpy_actor import NumpyActor
 from erl_vlm_ros.agents.recorder import EpisodeRecorder, square
@@ -35,10 +33,11 @@ from erl_vlm_ros.data.observation import PROPRIO_DIM
 from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.actor_source import read_file, read_published
 from erl_vlm_ros.ros.bundle import BundleError
-from erl_vlm_ros.ros.controller_outputs import STILL, Command, ControllerOutputs
+from erl_vlm_ros.ros.controller_outputs import Command, ControllerOutputs
 from erl_vlm_ros.ros.human_input import HumanInput
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.ros.observation_source import ObservationSource
+from erl_vlm_ros.ros.person_driving import PersonDriving
 from erl_vlm_ros.ros.resets import ResetSequence
 from erl_vlm_ros.ros.robot_calls import GuardArmer
 from erl_vlm_ros.tasks import load_task
@@ -56,10 +55,7 @@ class PolicyController(BaseNode):
         train = p.mode == "train"
         schedule = {f.name: getattr(p, f.name) for f in fields(Schedule) if hasattr(p, f.name)}
         self.machine = EpisodeMachine(Schedule(**schedule, train=train))
-        exploration = {f.name: self.values[f"exploration.{f.name}"] for f in fields(ExplorationConfig)}
-        exploration = ExplorationConfig(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in exploration.items()}
-        )
+        exploration = ExplorationConfig.from_values(self.values)
         self.rollout = RolloutPolicy(exploration, self.task, p.seed + 3)
         self.evaluator = RolloutPolicy(exploration, self.task, p.seed + 4)
         self.verdict = Verdict(p.success_source, p.end_on_verdict)
@@ -73,11 +69,7 @@ class PolicyController(BaseNode):
         self._ticks = 0  # control steps of the running episode, also when it was split
         self._began = self._paused_at = time.monotonic()
         self._judging: Episode | None = None  # an evaluation episode that waits for a person's verdict
-        self._driving = False  # a person drives just now
-        self._driven = False  # a person has driven since the last frame
         self._spoiled = False  # a person has driven in this evaluation episode
-        self._grip = 0.0  # the last action's fourth number
-        self._executed, self._commanded = (StepVelocity(mean=not p.lock_step) for _ in range(2))
         self._failure = ""
         if not train:
             self._newest = self._actor = read_file(p.actor_file, self.task.action_dim)
@@ -86,7 +78,8 @@ class PolicyController(BaseNode):
         self.source = ObservationSource(self, np.array(self.task.goal), self._on_set)
         self.recorder = EpisodeRecorder(PROPRIO_DIM, self.source.extra_names)
         self.resets = ResetSequence(self)
-        self.human = HumanInput(self, self)
+        person = HumanInput(self, self).intervention
+        self.driving = PersonDriving(self, self.task, self.source, self.out, person)
         self._subscribe()
         self.armer = GuardArmer(self) if p.auto_arm else None
         self.wall_timer(0.2, self._housekeeping)
@@ -101,8 +94,6 @@ class PolicyController(BaseNode):
         if self.p.success_source == TOPIC:
             sensor = qos.sensor(self.p.reliable_sensors)
             self.create_subscription(Bool, names.SUCCESS, lambda m: self.verdict.topic(m.data), sensor)
-        if self.human.used:
-            self.create_subscription(TwistStamped, names.EXECUTED, self._on_executed, qos.sensor(False))
 
     # -- what decides about episodes
 
@@ -132,7 +123,7 @@ class PolicyController(BaseNode):
         if self.armer is not None and not self.machine.armed:
             self.armer.call()
         # While a person drives, the reset waits: it would fight with the person for the arm.
-        if not self._person_drives(now) and self.resets.tick():
+        if not self.driving.active(now) and self.resets.tick():
             self.machine.abandon()
         limit = self.p.episode_timeout_s
         if self._judging is not None:
@@ -187,9 +178,7 @@ class PolicyController(BaseNode):
 
     def _clear_recording(self) -> None:
         self.recorder.clear()
-        self._executed.clear()
-        self._commanded.clear()
-        self._driven = False
+        self.driving.clear()
 
     # -- observations
 
@@ -219,7 +208,7 @@ class PolicyController(BaseNode):
         """Real time: one control step, or hold still."""
         if not self.machine.running:
             return
-        driving = self._person_drives(time.monotonic())
+        driving = self.driving.active(time.monotonic())
         if self.machine.paused or self._judging is not None:
             if not driving:
                 self.out.stand_still()
@@ -253,21 +242,20 @@ class PolicyController(BaseNode):
             self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
             return
         plan, now = self.machine.plan, time.monotonic()
-        self._settle_step(now)
+        driven = self.driving.settle(now)
+        if driven is not None and self.recorder.acting:
+            self.recorder.driven(driven)
+            self._spoiled = self._spoiled or plan.evaluation
         last = self._ticks >= self.task.episode_steps or self.verdict.over
         action = None
         if not last:
-            self._driven = self._person_drives(now)
-            if self._driven:
-                action = self._person_action()
+            if self.driving.active(now):
+                self.driving.driven = True
+                action = self.driving.action()
             else:
                 policy = self.evaluator if plan.evaluation else self.rollout
                 action = policy.act(seen.observation, None if plan.explore else self._actor[0])
-            self._grip = float(action[-1]) if self.task.use_gripper else 0.0
-            command, velocity = self.out.command(action, command_ns)
-            self._answered = (stamp, command)
-            self.out.send(command)
-            self._commanded.add(velocity, now)
+            self._answered = (stamp, self.driving.send(action, command_ns, now))
         self.recorder.frame(
             stamp,
             seen.observation,
@@ -282,55 +270,9 @@ class PolicyController(BaseNode):
 
     # -- a person
 
-    def _person_drives(self, now: float) -> bool:
-        """Whether a person drives; also notices a device that has fallen silent."""
-        driving = self.human.intervention.active(now)
-        if driving != self._driving:
-            self._driving = driving
-            self.get_logger().info("a person drives" if driving else "the person has let go")
-        return driving
-
-    def _person_action(self) -> np.ndarray:
-        person = self.human.intervention
-        try:
-            velocity = person.velocity(self.source.rotation)
-        except ValueError:
-            self.get_logger().warning("the tool's orientation is not known yet", throttle_duration_sec=2.0)
-            velocity = STILL
-        return velocity_to_action(velocity, self.task, person.gripper or self._grip)
-
     def person_moved(self) -> None:
-        """Obey at once, not at the next control step."""
-        now, before = time.monotonic(), self._driving
-        driving = self._person_drives(now)
-        if not self.machine.armed or not (driving or before):
-            return
-        if self.machine.running:
-            self._driven = True
-            self._spoiled = self._spoiled or self.machine.plan.evaluation
-        if self.p.lock_step:
-            return  # there every command answers an observation
-        if not driving:
-            self.out.stand_still()
-            self._commanded.add(STILL, now)
-            return
-        action = self._person_action()
-        self._grip = float(action[-1]) if self.task.use_gripper else 0.0
-        command, velocity = self.out.command(action, self.get_clock().now().nanoseconds)
-        self.out.send(command)
-        self._commanded.add(velocity, now)
-
-    def _on_executed(self, message: TwistStamped) -> None:
-        self._executed.add(convert.linear_of(message), time.monotonic())
-
-    def _settle_step(self, now: float) -> None:
-        """Where a person drove since the last frame, the action is what was executed, else what was commanded."""
-        executed, commanded = self._executed.take(now), self._commanded.take(now)
-        velocity = commanded if executed is None else executed
-        if self._driven and self.recorder.acting and velocity is not None:
-            self.recorder.driven(velocity_to_action(velocity, self.task, self._grip))
-            self._spoiled = self._spoiled or self.machine.plan.evaluation
-        self._driven = False
+        """The driving device spoke."""
+        self.driving.moved(self.machine.armed)
 
     def person_continues(self) -> tuple[bool, str]:
         """The scene is ready."""

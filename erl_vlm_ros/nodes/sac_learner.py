@@ -10,6 +10,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 
+from erl_vlm_ros.agents.judge import Judge
 from erl_vlm_ros.agents.learner import Learner
 from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
 from erl_vlm_ros.data.episode import Episode
@@ -39,6 +40,7 @@ class SacLearnerNode(BaseNode):
             Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
         )
         self._metrics: dict[str, float] = {}
+        self._judge = Judge(self.p.success_reward)
         if self.p.resume:
             self._resume()
         self._stop_if_hopeless()
@@ -49,6 +51,7 @@ class SacLearnerNode(BaseNode):
         self._rewards = self.create_publisher(Float32MultiArray, names.EPISODE_REWARD, qos.latched())
         self._more = self.create_guard_condition(self._work)
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.REWARD_MODEL, self._on_reward_model, qos.latched())
         if self.learner.pending is not None:
@@ -68,6 +71,7 @@ class SacLearnerNode(BaseNode):
             self.learner.add_episode(episode)
         except ValueError as error:  # left out, it would be waited for
             raise ConfigError(f"episode {episode.index} of policy_controller: {error}") from error
+        self._judge.see(episode, self.learner.model)
         if self.learner.model is not None:
             self._rewards.publish(rewards_message(self.learner.replay.rewards[-episode.steps :], episode.index))
         if self.learner.round_due():
@@ -77,6 +81,16 @@ class SacLearnerNode(BaseNode):
         if self._path and self.learner.env_steps >= self._next_checkpoint:
             self._next_checkpoint = self.learner.env_steps + self.p.checkpoint_every
             self._save()
+
+    def _on_evaluation(self, message: UInt8MultiArray) -> None:
+        """Judged, never learned from."""
+        try:
+            self._judge.see(Episode.from_bundle(decode(bytes_of(message), "episode")), self.learner.model)
+        except ValueError as error:
+            self.get_logger().error(f"evaluation episode ignored: {error}")
+            return
+        stamp = self.get_clock().now().nanoseconds
+        self._figures.publish(metrics_message(self.NAME, self._judge.figures(), stamp))
 
     def _on_ratings(self, message: UInt8MultiArray) -> None:
         try:
@@ -125,7 +139,8 @@ class SacLearnerNode(BaseNode):
     def _report(self) -> None:
         self._actor.publish(bytes_message(encode(self.learner.actor_bundle())))
         stamp = self.get_clock().now().nanoseconds
-        self._figures.publish(metrics_message(self.NAME, self.learner.metrics() | self._metrics, stamp))
+        figures = self.learner.metrics() | self._metrics | self._judge.figures()
+        self._figures.publish(metrics_message(self.NAME, figures, stamp))
 
     def _stop_if_hopeless(self) -> None:
         if self.learner.hopeless:

@@ -64,11 +64,6 @@ class HumanInput:
             node.create_subscription(TwistStamped, names.HUMAN_TWIST, self._on_twist_stamped, qos.sensor(False))
             node.create_subscription(Twist, names.HUMAN_TWIST_PLAIN, self._on_twist, qos.sensor(False))
 
-    @property
-    def used(self) -> bool:
-        """Whether somebody may drive."""
-        return self.intervention.config.input != NOBODY
-
     @staticmethod
     def _trigger(call: Any) -> Any:
         def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
 
 IMAGE, JOINTS, EE, OBJECT, WRENCH = "image", "joint state", "end-effector pose", "object pose", "wrench"
-WRENCH_NAMES = ("fx", "fy", "fz", "tx", "ty", "tz")  # N and N m, as the sensor's driver gives them
+WRENCH_NAMES = tuple(f"wrench_{axis}" for axis in ("fx", "fy", "fz", "tx", "ty", "tz"))  # N, N m, sensor frame
 _GRACE_S = 3.0  # several drivers may share joint_states: so long until a joint counts as unknown
 
 
@@ -65,7 +65,7 @@ class ObservationSource:
     def extra_names(self) -> list[str]:
         """Names of what is measured beside the observation."""
         p = self._node.p
-        efforts = [f"effort.{name}" for name in p.joint_names] if p.extras_efforts else []
+        efforts = [f"effort_{name}" for name in p.joint_names] if p.extras_efforts else []
         return (list(WRENCH_NAMES) if p.extras_wrench else []) + efforts
 
     # -- messages in

@@ -25,6 +25,8 @@ def episode_arrays(steps=4):
         "stamps": np.arange(steps + 1),
         "jpeg": np.arange(10, dtype=np.uint8),
         "jpeg_offsets": np.linspace(0, 10, steps + 2).astype(np.int64),
+        "intervention": np.zeros(steps, np.uint8),
+        "extras": np.zeros((steps + 1, 0), np.float32),
     }
 
 

@@ -38,6 +38,17 @@ def test_bundle_round_trip():
     assert copy.steps == 3 and copy.observations.dtype == np.float32 and copy.stamps.dtype == np.int64
 
 
+@pytest.mark.parametrize("success", [None, True, False])
+def test_what_a_person_and_further_sensors_add_survives_the_bundle(success):
+    driven = np.array([False, True, True])
+    extras = np.arange(8, dtype=np.float32).reshape(4, 2)
+    episode = make_episode(intervention=driven, extras=extras, extra_names=["wrench_fx", "effort_a"], success=success)
+    copy = Episode.from_bundle(decode(encode(episode.to_bundle()), "episode"))
+    assert copy.intervention.dtype == bool and copy.intervention.tolist() == driven.tolist()
+    assert copy.success is success and copy.extra_names == ["wrench_fx", "effort_a"]
+    np.testing.assert_array_equal(copy.extras, extras)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -48,6 +59,9 @@ def test_bundle_round_trip():
         ({"actions": np.full((3, 3), np.inf)}, "not finite"),
         ({"prop_dim": 20}, "prop_dim 20"),
         ({"observations": np.zeros(4)}, "rank"),
+        ({"intervention": np.zeros(4, bool)}, "intervention"),
+        ({"extras": np.zeros((4, 2))}, "extra_names"),
+        ({"extras": np.full((4, 1), np.inf), "extra_names": ["wrench_fx"]}, "extras is not finite"),
     ],
 )
 def test_inconsistent_parts_are_refused(changes, message):
@@ -64,6 +78,11 @@ def test_a_bundle_with_bad_meta_or_offsets_is_refused():
     bundle.meta["truncated"] = 1
     with pytest.raises(BundleError, match="meta.truncated must be bool"):
         Episode.from_bundle(bundle)
+    for key, wrong in (("success", 1), ("extra_names", "x"), ("extra_names", [3])):
+        bundle = make_episode().to_bundle()
+        bundle.meta[key] = wrong
+        with pytest.raises(BundleError, match=f"meta.{key}"):
+            Episode.from_bundle(bundle)
     bundle = make_episode().to_bundle()
     del bundle.meta["seed"]
     with pytest.raises(BundleError, match="meta.seed"):

@@ -157,3 +157,67 @@ def test_loading_into_a_smaller_buffer_keeps_the_newest_and_other_sizes_are_refu
     state["steps"]["reward"] = state["steps"]["reward"][:-1]
     with pytest.raises(ValueError, match="different lengths"):
         make_buffer(20).load_state_dict(state)
+
+
+def driven_buffer():
+    """Episode 1 was driven by a person in its steps 1 and 3."""
+    buffer = make_buffer(episodes=[(0, 5)])
+    buffer.add_episode(numbered_episode(1, 5, intervention=np.array([False, True, False, True, False])))
+    buffer.add_episode(numbered_episode(2, 30))
+    return buffer
+
+
+def test_demonstrations_get_their_share_of_each_batch():
+    buffer = driven_buffer()
+    assert buffer.demonstrations.tolist() == [6, 8]
+    assert buffer.intervention.sum() == 2
+    batch = buffer.sample(1000, np.random.default_rng(0), demo_share=0.25)
+    shown = (batch.obs[:, 0] == 1) & ((batch.obs[:, 1] == 1) | (batch.obs[:, 1] == 3))
+    assert shown[:250].all() and 0 < shown[250:].sum() < 120  # the rest is uniform: 2 of 40
+    assert set(batch.obs[:250, 1].tolist()) == {1.0, 3.0}
+    none = buffer.sample(1000, np.random.default_rng(0))
+    assert torch.equal(none.obs, buffer.gather(np.random.default_rng(0).integers(0, 40, 1000)).obs)
+
+
+def test_without_demonstrations_a_share_changes_nothing():
+    buffer = make_buffer(episodes=[(0, 5), (1, 5)])
+    one, other = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(3):
+        for a, b in zip(buffer.sample(64, one, demo_share=0.5), buffer.sample(64, other)):
+            assert torch.equal(a, b)
+    assert one.bit_generator.state == other.bit_generator.state
+
+
+def test_demonstrations_leave_with_their_episode():
+    buffer = ReplayBuffer(12, 4, 2, 2)
+    buffer.add_episode(numbered_episode(0, 5, intervention=np.ones(5, bool)))
+    buffer.add_episode(numbered_episode(1, 5))
+    assert len(buffer.demonstrations) == 5
+    buffer.add_episode(numbered_episode(2, 5, intervention=np.array([0, 0, 0, 0, 1], bool)))
+    assert buffer.demonstrations.tolist() == [9]
+    assert_consistent(buffer)
+
+
+def test_extras_are_kept_with_their_frames_and_must_stay_the_same():
+    buffer = make_buffer()
+    extras = np.arange(8, dtype=np.float32).reshape(4, 2)
+    buffer.add_episode(numbered_episode(0, 3, extras=extras, extra_names=["wrench_fx", "wrench_fy"]))
+    assert buffer.extra_names == ["wrench_fx", "wrench_fy"]
+    np.testing.assert_array_equal(buffer.frame_extras, extras)
+    with pytest.raises(ValueError, match=r"extras \[\] does not fit"):
+        buffer.add_episode(numbered_episode(1, 3))
+
+
+def test_marks_and_extras_are_saved_and_an_older_checkpoint_has_neither():
+    buffer = driven_buffer()
+    state = buffer.state_dict()
+    copy = make_buffer()
+    copy.load_state_dict(state)
+    assert copy.demonstrations.tolist() == [6, 8]
+    for key in ("steps", "frames"):
+        state[key] = {k: v for k, v in state[key].items() if k not in ("intervention", "extras")}
+    del state["extra_names"]
+    old = make_buffer()
+    old.load_state_dict(state)
+    assert len(old) == 40 and not len(old.demonstrations) and old.frame_extras.shape == (43, 0)
+    assert_consistent(old)

@@ -32,7 +32,7 @@ class StepVelocity:
         None when nothing was added since the last ``take``.
         """
         if not self._fresh:
-            self._sent = [(now, velocity) for _, velocity in self._sent]
+            self._sent = [(now, velocity) for _, velocity in self._sent[-1:]]
             return None
         times = np.array([at for at, _ in self._sent] + [now])
         weights = np.maximum(np.diff(times), 0.0)

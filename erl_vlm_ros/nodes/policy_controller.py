@@ -246,7 +246,7 @@ class PolicyController(BaseNode):
         if driven is not None and self.recorder.acting:
             self.recorder.driven(driven)
             self._spoiled = self._spoiled or plan.evaluation
-        last = self._ticks >= self.task.episode_steps or self.verdict.over
+        last = self._ticks >= self.task.episode_steps or (self.verdict.over and self.recorder.acting)
         action = None
         if not last:
             if self.driving.active(now):

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_bridge: the simulated arm and camera behind the topics of a real arm.
 
-Publishes camera image (+ compressed, camera_info), joint_states, ee_pose, object_pose, /clock, and the ground
-truth for evaluation. Obeys servo_node/delta_twist_cmds and gripper_controller/commands. Services ~/reset,
-~/pause, ~/step.
+Publishes camera image (+ compressed, camera_info), joint_states, ee_pose, object_pose, robot_description, and the
+ground truth for evaluation. Services ~/reset, ~/pause, ~/step.
 
-Lock-step: one observation set, every part with one stamp; the next period is simulated when a command of that
-stamp arrives. Without one the same set is published again after ``republish_s``. The reset and step answers
-are JSON with the stamp of the observation that follows.
+Lock-step: one observation set, every part with one stamp, and /clock; the next period is simulated when a command of
+that stamp arrives on servo_node/delta_twist_cmds and gripper_controller/commands. Without one the same set is
+published again after ``republish_s``. The reset and step answers are JSON with the stamp of the observation that
+follows.
+
+Real time: stands in for a driver and a camera. Runs on wall time and publishes no /clock; obeys the command topic of
+the parameter ``driver`` with that driver's habits; joint_states come in an order of its own.
 """
 
 from __future__ import annotations
@@ -18,17 +21,23 @@ import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
-from std_msgs.msg import Bool, Float32, Float64MultiArray
+from std_msgs.msg import Bool, Float32, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros.frames import FramePublisher
 from erl_vlm_ros.ros.node_base import BaseNode, run
+from erl_vlm_ros.ros.sim_driver import DriverTopics
 from erl_vlm_ros.sim.arm import FINGER_NAMES, JOINT_NAMES, SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore, LockStep, State
+from erl_vlm_ros.sim.drivers import DRIVER_JOINTS, make_driver
+from erl_vlm_ros.sim.realtime import TICK_S, RealTime
+from erl_vlm_ros.sim.urdf import TOOL_FRAME, arm_urdf
 from erl_vlm_ros.tasks import load_task
 
 _STILL = (0.0, 0.0, 0.0)
@@ -45,25 +54,29 @@ class SimBridge(BaseNode):
         p = self.p
         self.arm = SimArm(load_task(p.task).name, (p.image_width, p.image_height))
         self.core = BridgeCore(self.arm, p.seed)
-        if not p.lock_step:
-            self.core.stamp = self.get_clock().now().nanoseconds
+        self.live: RealTime | None = None
         self._lock = LockStep(self.arm.config.use_gripper)
         self._matrix = self.arm.camera_matrix()
         self._state: State = self.core.state()
         self._image: np.ndarray = self.arm.render()
         self._published_at = 0.0
         self._paused = False
-        self._command, self._command_at = _STILL, -1.0e9
         self._width = self.arm.gripper_width
+        self._lost_s = 0.0
         self._make_topics()
         if p.lock_step:
+            self.create_subscription(TwistStamped, names.ARM_TWIST, self._on_twist, qos.command())
             self.wall_timer(min(0.25, p.republish_s / 4), self._republish_when_stalled)
             self._observe()
         else:
-            self.wall_timer(self.arm.control_period, self._tick)
-        self.get_logger().info(
-            f"{self.arm.task.name}, seed {p.seed}, {'lock-step' if p.lock_step else 'real time'}"
-        )
+            kinematics = Kinematics.from_text(self._urdf, p.base_frame, TOOL_FRAME)
+            driver = make_driver(p.driver, kinematics, TICK_S, p.command_timeout_s)
+            self.live = RealTime(self.core, driver, self._now())
+            self._driver = DriverTopics(self, self.live, p.driver, p.base_frame, self._now)
+            self.wall_timer(1.0 / p.state_rate_hz, self._state_tick)
+            self.wall_timer(1.0 / p.camera_rate_hz, self._camera_tick)
+        manner = "lock-step" if p.lock_step else f"real time as {p.driver}"
+        self.get_logger().info(f"{self.arm.task.name}, seed {p.seed}, {manner}")
 
     def _make_topics(self) -> None:
         sensor = qos.sensor(self.p.reliable_sensors)
@@ -73,12 +86,19 @@ class SimBridge(BaseNode):
         self._pub_joints = self.create_publisher(JointState, names.JOINT_STATES, sensor)
         self._pub_ee = self.create_publisher(PoseStamped, names.EE_POSE, sensor)
         self._pub_object = self.create_publisher(PoseStamped, names.OBJECT_POSE, sensor)
-        self._pub_clock = self.create_publisher(ClockMessage, names.CLOCK, qos.sensor(True))
+        self._pub_clock = self._pub_wrench = None
+        if self.p.lock_step:
+            self._pub_clock = self.create_publisher(ClockMessage, names.CLOCK, qos.sensor(True))
+        if self.p.publish_wrench:
+            self._pub_wrench = self.create_publisher(WrenchStamped, names.WRENCH, sensor)
+        self._pub_urdf = self.create_publisher(String, names.ROBOT_DESCRIPTION, qos.latched())
+        self._urdf = arm_urdf(self.p.task, self.p.base_frame)
+        self._pub_urdf.publish(String(data=self._urdf))
+        self._frames = FramePublisher(self, self.p.base_frame) if self.p.publish_tf else None
         # Deep enough that a whole evaluation is not lost while the listener is busy.
         self._pub_truth = self.create_publisher(DiagnosticArray, names.GROUND_TRUTH, qos.sensor(True, 2000))
         self._pub_success = self.create_publisher(Bool, names.SUCCESS, qos.sensor(True))
         self._pub_progress = self.create_publisher(Float32, names.PROGRESS, qos.sensor(True))
-        self.create_subscription(TwistStamped, names.ARM_TWIST, self._on_twist, qos.command())
         self.create_subscription(Float64MultiArray, names.ARM_GRIPPER, self._on_width, qos.command())
         self.create_service(Trigger, names.RESET, self._on_reset)
         self.create_service(SetBool, names.PAUSE, self._on_pause)
@@ -91,10 +111,8 @@ class SimBridge(BaseNode):
         if message.header.frame_id != self.p.base_frame or not np.isfinite(velocity).all():
             self.get_logger().warning("twist refused: wrong frame or not finite", throttle_duration_sec=5.0)
             return
-        self._command, self._command_at = velocity, time.monotonic()
-        if self.p.lock_step:
-            self._lock.twist(convert.header_ns(message), velocity)
-            self._advance()
+        self._lock.twist(convert.header_ns(message), velocity)
+        self._advance()
 
     def _on_width(self, message: Float64MultiArray) -> None:
         try:
@@ -106,7 +124,10 @@ class SimBridge(BaseNode):
             self.get_logger().warning("gripper command refused: not finite", throttle_duration_sec=5.0)
             return
         self._width = width
-        if self.p.lock_step:
+        if self.live is not None:
+            self.live.advance(self._now())
+            self.live.width = width
+        else:
             self._lock.width(stamp, width)
             self._advance()
 
@@ -119,23 +140,39 @@ class SimBridge(BaseNode):
             self.core.step(*answer)
             self._observe()
 
-    def _tick(self) -> None:
-        """Real time: one period with the newest command, or standing still when it is too old."""
-        if self._paused:
-            return
-        fresh = time.monotonic() - self._command_at <= self.p.command_timeout_s
-        self.core.step(self._command if fresh else _STILL, self._width, self._now())
-        self._observe()
+    def _now(self) -> int:
+        return self.get_clock().now().nanoseconds
 
-    def _now(self) -> int | None:
-        return None if self.p.lock_step else self.get_clock().now().nanoseconds
+    # -- real time
+
+    def _state_tick(self) -> None:
+        if not self._paused:
+            self.live.observe(self._now())
+            self._state = self.core.state()
+            self._publish_state()
+            self._tell_lost_time()
+
+    def _camera_tick(self) -> None:
+        if not self._paused:
+            self.live.observe(self._now())
+            self._observe()
+
+    def _tell_lost_time(self) -> None:
+        lost, self._lost_s = self.live.lost_s - self._lost_s, self.live.lost_s
+        if lost > 0.0:
+            self.get_logger().warning(
+                f"held up for {lost:.2f} s: the arm stood still meanwhile ({self._lost_s:.1f} s in all)",
+                throttle_duration_sec=5.0,
+            )
 
     # -- services
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         seed, index = self.get_parameter("episode_seed").value, self.get_parameter("episode_index").value
-        self._command_at = -1.0e9
-        started = self.core.reset(seed, index, self._now())
+        if self.live is not None:
+            started = self.live.reset(seed, index, self._now())
+        else:
+            started = self.core.reset(seed, index)
         self._width = self.arm.gripper_width
         self._observe()
         response.success, response.message = True, json.dumps(started)
@@ -143,6 +180,8 @@ class SimBridge(BaseNode):
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._paused = request.data
+        if self.live is not None:
+            self.live.pause(request.data, self._now())
         response.success, response.message = True, "paused" if request.data else "running"
         if self.p.lock_step:
             self._advance()
@@ -152,8 +191,11 @@ class SimBridge(BaseNode):
         if not self._paused:
             response.success, response.message = False, "not paused; call pause with true first"
             return response
-        answer = self._lock.answer(self.core.stamp, self._width) if self.p.lock_step else None
-        self.core.step(*(answer or (_STILL, self._width)), self._now())
+        if self.live is not None:
+            self.live.step(self.arm.control_period, self._now())
+        else:
+            answer = self._lock.answer(self.core.stamp, self._width)
+            self.core.step(*(answer or (_STILL, self._width)))
         self._observe()
         response.success, response.message = True, json.dumps({"stamp": self.core.stamp})
         return response
@@ -169,14 +211,32 @@ class SimBridge(BaseNode):
 
     def _publish_state(self) -> None:
         s, base = self._state, self.p.base_frame
-        finger = 0.5 * s.gripper_width
+        self._pub_joints.publish(self._joint_message() if self.live is None else self._driver_joint_message())
+        self._pub_ee.publish(convert.pose_message(s.ee_position, s.ee_quaternion, s.stamp, base))
+        self._pub_object.publish(convert.pose_message(s.object_position, s.object_quaternion, s.stamp, base))
+        if self._pub_wrench is not None:
+            self._pub_wrench.publish(convert.wrench_message(self.arm.tool_wrench, s.stamp, TOOL_FRAME))
+        if self._frames is not None:
+            self._frames.publish(self.arm, s.stamp)
+
+    def _joint_message(self) -> JointState:
+        s, finger = self._state, 0.5 * self._state.gripper_width
         joints = convert.joint_message(
             _JOINTS, [*s.joints.tolist(), finger, finger], [*s.joint_velocities.tolist(), 0.0, 0.0], s.stamp
         )
-        joints.header.frame_id = base
-        self._pub_joints.publish(joints)
-        self._pub_ee.publish(convert.pose_message(s.ee_position, s.ee_quaternion, s.stamp, base))
-        self._pub_object.publish(convert.pose_message(s.object_position, s.object_quaternion, s.stamp, base))
+        joints.header.frame_id = self.p.base_frame
+        return joints
+
+    def _driver_joint_message(self) -> JointState:
+        """In an order of its own and with efforts, as a joint_state_broadcaster's."""
+        s, arm = self._state, self.arm
+        fingers = dict(zip(FINGER_NAMES, zip([0.5 * s.gripper_width] * 2, arm.finger_velocities, (0.0, 0.0))))
+        rows = dict(zip(JOINT_NAMES, zip(s.joints, s.joint_velocities, arm.joint_efforts))) | fingers
+        order = (FINGER_NAMES[1], *DRIVER_JOINTS, FINGER_NAMES[0])
+        positions, velocities, efforts = zip(*(rows[name] for name in order))
+        joints = convert.joint_message(order, positions, velocities, s.stamp, efforts)
+        joints.header.frame_id = self.p.base_frame
+        return joints
 
     def _publish_rest(self) -> None:
         stamp, frame, image = self._state.stamp, self.p.camera_frame, self._image
@@ -191,9 +251,10 @@ class SimBridge(BaseNode):
         self._pub_truth.publish(convert.metrics_message("ground_truth", truth, stamp))
         self._pub_success.publish(Bool(data=truth["success"] > 0))
         self._pub_progress.publish(Float32(data=truth["progress"]))
-        clock = ClockMessage()
-        convert.set_stamp(clock.clock, stamp)
-        self._pub_clock.publish(clock)
+        if self._pub_clock is not None:
+            clock = ClockMessage()
+            convert.set_stamp(clock.clock, stamp)
+            self._pub_clock.publish(clock)
         self._published_at = time.monotonic()
 
     def _republish_when_stalled(self) -> None:
@@ -202,7 +263,8 @@ class SimBridge(BaseNode):
             self._publish_rest()
 
     def destroy_node(self) -> None:
-        self.arm.close()
+        if hasattr(self, "arm"):  # not when the parameters were refused
+            self.arm.close()
         super().destroy_node()
 
 

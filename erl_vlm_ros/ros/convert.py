@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, Float64MultiArray, MultiArrayDimension, UInt8MultiArray
 
@@ -126,12 +126,17 @@ def joints_by_name(message: JointState, names: Sequence[str]) -> np.ndarray:
 
 
 def joint_message(
-    names: Sequence[str], positions: Iterable[float], velocities: Iterable[float], stamp_ns: int
+    names: Sequence[str],
+    positions: Iterable[float],
+    velocities: Iterable[float],
+    stamp_ns: int,
+    efforts: Iterable[float] = (),
 ) -> JointState:
-    """A JointState; positions in rad (or m), velocities per second."""
+    """A JointState; positions in rad (or m), velocities per second, efforts in N m (or N) or none."""
     message = JointState(name=list(names))
     message.position = array.array("d", positions)
     message.velocity = array.array("d", velocities)
+    message.effort = array.array("d", efforts)
     set_stamp(message.header.stamp, stamp_ns)
     return message
 
@@ -211,6 +216,16 @@ def rewards_of(message: Float32MultiArray) -> tuple[np.ndarray, int]:
     if not label.isdecimal():
         raise ValueError(f"rewards of no episode (label '{label}')")
     return np.array(message.data, np.float32), int(label)
+
+
+def wrench_message(wrench: Sequence[float], stamp_ns: int, frame_id: str) -> WrenchStamped:
+    """A WrenchStamped from force [3] N and torque [3] N m."""
+    message = WrenchStamped()
+    message.header.frame_id = frame_id
+    set_stamp(message.header.stamp, stamp_ns)
+    force, torque = message.wrench.force, message.wrench.torque
+    force.x, force.y, force.z, torque.x, torque.y, torque.z = map(float, wrench)
+    return message
 
 
 # -- bulk data and figures

@@ -70,9 +70,12 @@ class SimArm:
         self._dofs = np.array([j.dofadr[0] for j in joints])
         fingers = FINGER_NAMES if self.config.use_gripper else ()
         self._fingers = np.array([self.model.joint(name).qposadr[0] for name in fingers], dtype=int)
+        self._finger_dofs = np.array([self.model.joint(name).dofadr[0] for name in fingers], dtype=int)
         self._controls = np.array([self.model.actuator(name).id for name in JOINT_NAMES])
         self._finger_controls = np.array([self.model.actuator(name).id for name in fingers], dtype=int)
         self._ee, self._object = self.model.site("ee").id, self.model.site("object").id
+        hand = {self.model.body(name).id for name in ("link6", *FINGER_NAMES)}
+        self._on_tool = [int(body) in hand for body in self.model.geom_bodyid]
         self._drawer = self.model.joint("drawer").qposadr[0] if self.task.name == "drawer_open" else None
         self._ik = DifferentialIK(self.model, self._ee, self._dofs)
         self._low, self._high = np.array(self.config.workspace_min), np.array(self.config.workspace_max)
@@ -118,14 +121,26 @@ class SimArm:
             ahead *= _LEASH / distance
         target = measured + ahead + velocity * self.control_period
         self._reference = np.minimum(np.maximum(target, self._low), self._high)
-        previous, self._joints = self._joints, self._ik.solve(self._joints, self._reference)
-        change = self._joints - previous
-        lead = change * (_SERVO_LAG / self.control_period)
+        joints = self._ik.solve(self._joints, self._reference)
+        self._drive(joints, gripper_width, self.control_period, _CHUNKS, self._chunk_steps)
+
+    def track(self, joints: np.ndarray, gripper_width: float, seconds: float) -> None:
+        """Move the joint reference to ``joints`` [6] rad within ``seconds``, a multiple of the physics' time step.
+
+        What a joint controller does; the box and the tool's direction are nobody's business here.
+        """
+        self._drive(joints, gripper_width, seconds, 1, max(1, round(seconds / self.model.opt.timestep)))
+
+    def _drive(self, joints: np.ndarray, width: float, seconds: float, chunks: int, steps: int) -> None:
+        """Simulate ``chunks`` times ``steps`` time steps while the joint reference moves to ``joints``."""
+        previous, self._joints = self._joints, joints
+        change = joints - previous
+        lead = change * (_SERVO_LAG / seconds)
         control = self.data.ctrl
-        control[self._finger_controls] = min(max(float(gripper_width), 0.0), MAX_WIDTH) / 2
-        for chunk in range(1, _CHUNKS + 1):
-            control[self._controls] = previous + change * ((chunk - 0.5) / _CHUNKS) + lead
-            mujoco.mj_step(self.model, self.data, nstep=self._chunk_steps)
+        control[self._finger_controls] = min(max(float(width), 0.0), MAX_WIDTH) / 2
+        for chunk in range(1, chunks + 1):
+            control[self._controls] = previous + change * ((chunk - 0.5) / chunks) + lead
+            mujoco.mj_step(self.model, self.data, nstep=steps)
         mujoco.mj_kinematics(self.model, self.data)  # positions of the state after the last step
 
     # What the arm's driver, the tracker and the camera report.
@@ -139,6 +154,16 @@ class SimArm:
     def joint_velocities(self) -> np.ndarray:
         """[6] rad/s."""
         return self.data.qvel[self._dofs].copy()
+
+    @property
+    def joint_efforts(self) -> np.ndarray:
+        """[6] N m of the drives."""
+        return self.data.actuator_force[self._controls].copy()
+
+    @property
+    def finger_velocities(self) -> np.ndarray:
+        """[2] m/s; zeros where the fingers are locked."""
+        return self.data.qvel[self._finger_dofs].copy() if len(self._finger_dofs) else np.zeros(2)
 
     @property
     def ee_position(self) -> np.ndarray:
@@ -156,6 +181,27 @@ class SimArm:
     def gripper_width(self) -> float:
         """Gap between the fingers, m."""
         return float(self.data.qpos[self._fingers].sum())
+
+    @property
+    def tool_wrench(self) -> np.ndarray:
+        """[6] force N and torque N m that the world puts on the gripper, about the tool point, in the tool's axes.
+
+        What a force-torque sensor behind the gripper shows without the gripper's own weight.
+        """
+        total, contact = np.zeros(6), np.zeros(6)
+        tool = self.data.site_xpos[self._ee]
+        for i, found in enumerate(self.data.contact):
+            first, second = self._on_tool[found.geom1], self._on_tool[found.geom2]
+            if first == second:
+                continue
+            mujoco.mj_contactForce(self.model, self.data, i, contact)
+            axes = found.frame.reshape(3, 3)  # rows; the force is the one that geom1 puts on geom2
+            force = (axes.T @ contact[:3]) * (1.0 if second else -1.0)
+            torque = (axes.T @ contact[3:]) * (1.0 if second else -1.0)
+            total[:3] += force
+            total[3:] += torque + np.cross(found.pos - tool, force)
+        rotation = self.data.site_xmat[self._ee].reshape(3, 3)
+        return np.concatenate([rotation.T @ total[:3], rotation.T @ total[3:]])
 
     @property
     def object_position(self) -> np.ndarray:

@@ -26,30 +26,31 @@ VELOCITY_LIMITS = {f"joint{i}": 3.0 if i < 4 else 4.0 for i in range(1, 7)} | {
     "finger_right": 0.2,
 }
 _ROOT = "base"
-_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical axes in camera_link
+OPTICAL_IN_CAMERA_LINK = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _MIMICS = {"finger_right": "finger_left"}
 
 
-def arm_urdf(task: str = "drawer_open") -> str:
+def arm_urdf(task: str = "drawer_open", base_frame: str = BASE_FRAME) -> str:
     """URDF text of the arm with the camera of ``task``'s scene (a task file or a shipped name)."""
     model = mujoco.MjModel.from_xml_path(str(resource(f"sim/{load_task(task).name}.xml")))
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     mujoco.mj_camlight(model, data)
     robot = ElementTree.Element("robot", name="erl_vlm_sim_arm")
-    _add_link(robot, model, model.body(_ROOT).id, BASE_FRAME, inertia=False)  # KDL wants none on the root
+    _add_link(robot, model, model.body(_ROOT).id, base_frame, inertia=False)  # KDL wants none on the root
     for body in _below(model, model.body(_ROOT).id):
         _add_link(robot, model, body, model.body(body).name)
-        _add_joint(robot, model, body)
+        _add_joint(robot, model, body, base_frame)
     site = model.site("ee")
-    parent = _link_name(model, int(site.bodyid[0]))
+    parent = model.body(int(site.bodyid[0])).name
     _add_frame(robot, TOOL_FRAME, parent, site.pos, _matrix(site.quat))
     camera = data.camera("camera")
     base = data.body(_ROOT)
     turn = base.xmat.reshape(3, 3).T
     optical = turn @ camera.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])  # MuJoCo looks along -z, y up
-    _add_frame(robot, CAMERA_LINK, BASE_FRAME, turn @ (camera.xpos - base.xpos), optical @ _OPTICAL.T, _camera_box)
-    _add_frame(robot, CAMERA_FRAME, CAMERA_LINK, np.zeros(3), _OPTICAL)
+    camera_link = optical @ OPTICAL_IN_CAMERA_LINK.T
+    _add_frame(robot, CAMERA_LINK, base_frame, turn @ (camera.xpos - base.xpos), camera_link, _camera_box)
+    _add_frame(robot, CAMERA_FRAME, CAMERA_LINK, np.zeros(3), OPTICAL_IN_CAMERA_LINK)
     ElementTree.indent(robot)
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(robot, encoding="unicode") + "\n"
 
@@ -62,11 +63,6 @@ def _below(model: mujoco.MjModel, root: int) -> list[int]:
             inside.add(body)
             found.append(body)
     return found
-
-
-def _link_name(model: mujoco.MjModel, body: int) -> str:
-    name = model.body(body).name
-    return BASE_FRAME if name == _ROOT else name
 
 
 def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, body: int, name: str, inertia: bool = True) -> None:
@@ -117,13 +113,14 @@ def _add_shape(
             ElementTree.SubElement(material, "color", rgba=rgba)
 
 
-def _add_joint(robot: ElementTree.Element, model: mujoco.MjModel, body: int) -> None:
+def _add_joint(robot: ElementTree.Element, model: mujoco.MjModel, body: int, base_frame: str) -> None:
     joint = int(model.body_jntadr[body])
     name = model.joint(joint).name
     hinge = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
     element = ElementTree.SubElement(robot, "joint", name=name, type="revolute" if hinge else "prismatic")
-    ElementTree.SubElement(element, "parent", link=_link_name(model, int(model.body_parentid[body])))
-    ElementTree.SubElement(element, "child", link=_link_name(model, body))
+    parent = model.body(int(model.body_parentid[body])).name
+    ElementTree.SubElement(element, "parent", link=base_frame if parent == _ROOT else parent)
+    ElementTree.SubElement(element, "child", link=model.body(body).name)
     _origin(element, model.body_pos[body], _matrix(model.body_quat[body]))
     ElementTree.SubElement(element, "axis", xyz=" ".join(_text(v) for v in model.jnt_axis[joint]))
     low, high = model.jnt_range[joint]

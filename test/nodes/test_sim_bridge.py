@@ -160,16 +160,6 @@ def test_a_task_with_gripper_waits_for_both_commands(ros):
     ros.until(lambda: bridge.stamp > stamp, "the next observation")
 
 
-def test_real_time_runs_without_commands_and_obeys_fresh_ones(ros):
-    bridge = Bridge(ros, lock_step=False, command_timeout_s=0.5)
-    start = bridge.stamp
-    assert abs(start - bridge.ros.node.get_clock().now().nanoseconds) < 5e9  # wall time
-    ros.until(lambda: bridge.stamp > start + 3e8, "observations at the control rate")
-    height = convert.position_of(bridge.ee[-1])[2]
-    bridge.command((0, 0, 0.3))
-    ros.until(lambda: convert.position_of(bridge.ee[-1])[2] > height + 0.02, "the arm to rise")
-
-
 @pytest.mark.parametrize(
     "parameters, message",
     [

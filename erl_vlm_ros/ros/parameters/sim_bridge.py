@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from erl_vlm_ros.ros.params import Param
 
+# Names only: the drivers' module needs no ROS, but the table must not load the simulation either.
+DRIVERS = ("servo_twist", "joint_velocity", "joint_position", "joint_trajectory")
+
 PARAMETERS = (
     Param("task", "drawer_open", "Name or path of the task file; its name must be a simulated task."),
     Param(
@@ -41,12 +44,23 @@ PARAMETERS = (
         high=60.0,
     ),
     Param(
+        "driver",
+        "servo_twist",
+        "Real time: whose command topic the arm obeys, and how; the counterpart of safety_guard's adapter.",
+        choices=tuple(DRIVERS),
+    ),
+    Param(
         "command_timeout_s",
-        0.15,
-        "Real time: without a command for this long the arm stands still, s.",
-        low=0.01,
+        -1.0,
+        "Real time: without a command for this long the arm halts, s; 0: never. Below 0: as the real driver does "
+        "(servo_twist 0.1 s, joint controllers never).",
+        low=-1.0,
         high=5.0,
     ),
+    Param("state_rate_hz", 50.0, "Real time: rate of joint_states and poses.", low=5.0, high=100.0),
+    Param("camera_rate_hz", 30.0, "Real time: rate of the camera.", low=1.0, high=60.0),
+    Param("publish_wrench", False, "Real time: publish what the gripper feels on wrench, at state_rate_hz."),
+    Param("publish_tf", False, "Publish the arm's frames on /tf (needs tf2_msgs); else robot_state_publisher does."),
     Param("base_frame", "base_link", "Frame of the poses and of the commanded velocity."),
     Param(
         "camera_frame",

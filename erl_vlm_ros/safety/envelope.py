@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from erl_vlm_ros.errors import ConfigError
-
-Vector = tuple[float, float, float]
+from erl_vlm_ros.safety.boxes import Box, Vector
 
 
 class Rejected(ValueError):
@@ -30,19 +29,28 @@ class Envelope:
     horizon_s: float
     frame: str
     gripper_max: float = 0.08
+    max_step: float = 0.0  # m that one command may lead to; 0: not limited
+    max_angular_speed: float = 0.0  # rad/s; 0: rotation is not allowed
 
     def __post_init__(self) -> None:
-        if not all(
-            math.isfinite(a) and math.isfinite(b) and a < b
-            for a, b in zip(self.box_min, self.box_max, strict=True)
-        ):
-            raise ConfigError(
-                f"workspace box {list(self.box_min)} to {list(self.box_max)} is empty or not finite"
-            )
+        self.box()
         for name in ("max_speed", "horizon_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value}; it must be a positive number")
+        for name in ("max_step", "max_angular_speed"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} is {value}; it must be a number >= 0")
+
+    def box(self) -> Box:
+        """The workspace as a Box."""
+        return Box(self.box_min, self.box_max, "workspace box")
+
+    @property
+    def top_speed(self) -> float:
+        """m/s that both the speed and the step allow."""
+        return min(self.max_speed, self.max_step / self.horizon_s) if self.max_step > 0 else self.max_speed
 
     def contains(self, position: Sequence[float]) -> bool:
         """Whether a point lies in the box, its faces included."""
@@ -51,7 +59,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Limited:
-    """A velocity that may be sent, and what was changed: any of "speed", "box"."""
+    """A velocity that may be sent, and what was changed: any of "speed", "step", "box"."""
 
     velocity: Vector
     changed: tuple[str, ...] = ()
@@ -60,7 +68,7 @@ class Limited:
 def limit_velocity(
     velocity: Sequence[float], position: Sequence[float], frame: str, envelope: Envelope
 ) -> Limited:
-    """The nearest velocity that keeps the speed limit and the box.
+    """The nearest velocity that keeps the limits of speed and step, and the box.
 
     Speed is scaled, which keeps the direction. Then each axis is cut so that position + velocity * horizon
     stays in the box; from outside, that axis may only stand still or move back, never beyond the far face.
@@ -78,6 +86,11 @@ def limit_velocity(
     scaled = _limit_speed(velocity, envelope.max_speed)
     if scaled != tuple(velocity):
         changed.append("speed")
+    if envelope.top_speed < envelope.max_speed:
+        short = _limit_speed(scaled, envelope.top_speed)
+        if short != scaled:
+            scaled = short
+            changed.append("step")
     x, y, z = (
         _limit_axis(v, p, low, high, envelope.horizon_s)
         for v, p, low, high in zip(scaled, position, envelope.box_min, envelope.box_max, strict=True)
@@ -85,6 +98,20 @@ def limit_velocity(
     if (x, y, z) != scaled:
         changed.append("box")
     return Limited((x, y, z), tuple(changed))
+
+
+def limit_rotation(angular: Sequence[float], envelope: Envelope) -> Limited:
+    """The angular velocity (rad/s), scaled down to the limit.
+
+    Raises:
+        Rejected: a number is not finite, or rotation is not allowed at all.
+    """
+    if not all(map(math.isfinite, angular)):
+        raise Rejected("angular velocity is not finite")
+    if any(angular) and envelope.max_angular_speed == 0.0:
+        raise Rejected("rotation is not allowed (max_angular_speed is 0)")
+    scaled = _limit_speed(angular, envelope.max_angular_speed)
+    return Limited(scaled, () if scaled == tuple(angular) else ("angular speed",))
 
 
 def _limit_speed(velocity: Sequence[float], most: float) -> Vector:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 DISARMED, ARMED, ESTOPPED = "disarmed", "armed", "e-stop"
@@ -23,12 +24,16 @@ class Watchdog:
     it: when the messages are back, motion goes on.
     """
 
-    def __init__(self, timeouts: dict[str, float]):
-        """``timeouts``: source -> longest silence in s, for instance {"policy command": 0.15}."""
+    def __init__(self, timeouts: dict[str, float], locking: Collection[str] = ()):
+        """``timeouts``: source -> longest silence in s, for instance {"policy command": 0.15}. The silence of a
+        source in ``locking`` latches the e-stop while armed.
+        """
         self.state = DISARMED
         self.estop_reason = ""
         self._timeouts = dict(timeouts)
+        self._locking = frozenset(locking)
         self._seen: dict[str, float] = {}
+        self._held: dict[str, str] = {}
 
     def arm(self, on: bool) -> tuple[bool, str]:
         """Arm or disarm. (done, message); refused while the e-stop is latched."""
@@ -56,16 +61,42 @@ class Watchdog:
             raise KeyError(source)
         self._seen[source] = now
 
-    def verdict(self, now: float) -> Verdict:
-        """Whether commands may pass at ``now``."""
+    def hold(self, source: str, reason: str) -> None:
+        """Stop for ``reason``, without latching, until it is empty: a dead-man button that is not pressed."""
+        if reason:
+            self._held[source] = reason
+        else:
+            self._held.pop(source, None)
+
+    def silence(self, source: str, now: float) -> str:
+        """Why ``source`` does not count as alive; empty when it does, or when it has no limit."""
+        limit = self._timeouts.get(source)
+        if limit is None:
+            return ""
+        seen = self._seen.get(source)
+        if seen is None:
+            return f"no {source} yet"
+        return f"no {source} for {limit:g} s" if now - seen > limit else ""
+
+    def ages(self, now: float) -> dict[str, float]:
+        """Seconds since the last message of each source that has come at all."""
+        return {source: now - seen for source, seen in self._seen.items()}
+
+    def verdict(self, now: float, without: Collection[str] = ()) -> Verdict:
+        """Whether commands may pass at ``now``; the silence of sources in ``without`` does not matter."""
+        if self.state == ARMED:
+            for source in self._locking:
+                problem = self.silence(source, now)
+                if problem:
+                    self.estop(problem)
         if self.state == ESTOPPED:
             return Verdict(False, f"e-stop: {self.estop_reason}")
         if self.state == DISARMED:
             return Verdict(False, "disarmed")
-        for source, limit in self._timeouts.items():
-            seen = self._seen.get(source)
-            if seen is None:
-                return Verdict(False, f"no {source} yet")
-            if now - seen > limit:
-                return Verdict(False, f"no {source} for {limit:g} s")
+        for source in self._timeouts:
+            problem = "" if source in without else self.silence(source, now)
+            if problem:
+                return Verdict(False, problem)
+        for reason in self._held.values():
+            return Verdict(False, reason)
         return Verdict(True)

@@ -63,7 +63,8 @@ class GuardCore:
         self._stamps = {source: StampGate(limit.get(source, slowest), limits.future_s) for source in (COMMAND, EE, JOINTS)}
         self._command: tuple[Vector, Vector] | None = None
         self._homing: Any = None
-        self._armed_at = self._free_at = -math.inf
+        self._zeros_until = -math.inf
+        self._slots = 1
 
     # -- messages in
 
@@ -107,10 +108,10 @@ class GuardCore:
 
     def saw_joints(self, positions: Mapping[str, float], stamp: int, clock: int, now: float) -> str:
         """Measured joint positions by name, rad."""
-        problem = arming.joint_problem(positions, self.joint_names)
+        problem = self._judge_joints(positions)
         if not problem and self.limits.check_state_stamps:
             problem = self._with_source(JOINTS, stamp, clock)
-        self.joint_problem = problem
+            self.joint_problem = problem
         if not problem:
             self.positions.update(positions)
             made = self._made(stamp, clock, now) if self.limits.check_state_stamps else now
@@ -164,10 +165,15 @@ class GuardCore:
 
     @property
     def joint_names(self) -> tuple[str, ...]:
-        """Joints that joint_states must hold: the parameter's, else the URDF's, else none."""
-        if self.limits.joint_names or self.kinematics is None:
-            return self.limits.joint_names
-        return tuple(self.kinematics.joint_names)
+        """Joints that joint_states must hold: the parameter's and the URDF's."""
+        known = () if self.kinematics is None else self.kinematics.joint_names
+        return tuple(dict.fromkeys((*self.limits.joint_names, *known)))
+
+    def adopt(self, kinematics: Any) -> None:
+        """The arm's kinematics are known: from now on joint_states must hold its joints."""
+        self.kinematics = kinematics
+        if self.positions:
+            self._judge_joints(self.positions)
 
     def arm(self, on: bool, now: float) -> tuple[bool, str]:
         """Arm or disarm; (done, message). Arming is refused when the arm cannot be guarded as it stands."""
@@ -175,7 +181,7 @@ class GuardCore:
         if problem:
             return False, problem
         if self.watchdog.state == ARMED and not on:
-            self._armed_at = now
+            self._zeros_until = math.inf  # until the stop is over
         self.forget()
         return self.watchdog.arm(on)
 
@@ -192,8 +198,12 @@ class GuardCore:
 
     # -- motion out
 
-    def tick(self, now: float) -> Motion:
-        """The motion for the next period. Call it once a period, and send what it says."""
+    def tick(self, now: float, slots: int = 1) -> Motion:
+        """The motion for the next period. Call it once a period, and send what it says.
+
+        ``slots``: periods since the last call, more than 1 when some were missed.
+        """
+        self._slots = slots
         if self._homing is not None:
             verdict = self.watchdog.verdict(now, without=(COMMAND,))
         else:
@@ -213,8 +223,18 @@ class GuardCore:
         """The adapter could not send the last motion: the arm is being stopped."""
         self._halt(now)
 
+    def answer(self, linear: Vector, angular: Vector, frame: str, position: Vector) -> Motion:
+        """Lock-step: the motion for one command at one measured position. Rejected: see `limit_velocity`."""
+        limit_velocity(linear, position, frame, self.limits.envelope)
+        return self._limit(linear, angular, position)
+
     def _move(self, linear: Vector, angular: Vector, now: float) -> Motion:
-        position = self.pose.position(now)
+        motion = self._limit(linear, angular, self.pose.position(now))
+        self.pose.sent(motion.linear, now)
+        return motion
+
+    def _limit(self, linear: Vector, angular: Vector, position: Vector) -> Motion:
+        """All limits, in the order of docs/safety.md."""
         limited = limit_velocity(linear, position, self.limits.envelope.frame, self.limits.envelope)
         turned = limit_rotation(angular, self.limits.envelope)
         changed = [*limited.changed, *turned.changed]
@@ -226,13 +246,12 @@ class GuardCore:
             if factor < 1.0:
                 changed.append(why)
                 wish, turn = _scaled(wish, factor), _scaled(turn, factor)
-        step = self.linear.step(wish, position)
+        step = self.linear.step(wish, position, self._slots)
         changed += step.changed
         if self.angular is not None:
-            turn_step = self.angular.step(turn)
+            turn_step = self.angular.step(turn, slots=self._slots)
             turn = turn_step.velocity
             changed += [f"angular {what}" for what in turn_step.changed]
-        self.pose.sent(step.velocity, now)
         return Motion("move", step.velocity, turn, why=self._limited(changed))
 
     def _drive_home(self, now: float) -> Motion:
@@ -244,7 +263,7 @@ class GuardCore:
         twist = self.kinematics.jacobian(self.kinematics.vector(self.positions)) @ self.kinematics.vector(rates)
         linear = tuple(twist[:3].tolist())
         limited = limit_velocity(linear, position, self.limits.envelope.frame, self.limits.envelope)
-        step = self.linear.step(limited.velocity, position)
+        step = self.linear.step(limited.velocity, position, self._slots)
         factor = within(linear, step.velocity)
         if factor < 1.0 or step.velocity != linear:
             self.linear.sent(_scaled(linear, factor))
@@ -256,17 +275,15 @@ class GuardCore:
         )  # fmt: skip
 
     def _stop(self, why: str, now: float) -> Motion:
-        state = self.watchdog.state
-        step = self.linear.stop()
-        turn = self.angular.stop().velocity if self.angular is not None else _STILL
+        step = self.linear.stop(self._slots)
+        turn = self.angular.stop(self._slots).velocity if self.angular is not None else _STILL
         self.pose.sent(step.velocity, now)
         if any(step.velocity) or any(turn):
             return Motion("move", step.velocity, turn, why=why)
-        if state != DISARMED:
-            self._free_at = now + _ZEROS_S
-        elif self._free_at == -math.inf:  # the first tick of all: whoever was here before may have left it moving
-            self._free_at = now + _ZEROS_S
-        return Motion("stop" if now < self._free_at else "nothing", why=why)
+        # Also at the very first tick: who was here before may have left the arm moving.
+        if self.watchdog.state != DISARMED or abs(self._zeros_until) == math.inf:
+            self._zeros_until = now + _ZEROS_S
+        return Motion("stop" if now < self._zeros_until else "nothing", why=why)
 
     def _halt(self, now: float) -> None:
         self.linear.reset()
@@ -279,6 +296,11 @@ class GuardCore:
         for what in changed:
             self.reasons[what] = self.reasons.get(what, 0) + 1
         return "limited: " + ", ".join(dict.fromkeys(changed)) if changed else ""
+
+    def _judge_joints(self, positions: Mapping[str, float]) -> str:
+        self.joint_problem = arming.joint_problem(positions, self.joint_names)
+        self.watchdog.hold(JOINTS, self.joint_problem)
+        return self.joint_problem
 
     def _with_source(self, source: str, stamp: int, clock: int) -> str:
         problem = self._stamps[source].problem(stamp, clock)

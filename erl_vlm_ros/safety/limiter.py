@@ -5,6 +5,10 @@ Before a step is taken, the full stop that would follow it is computed (`braking
 that stop, too, stays below the top speed, inside the workspace and clear of every forbidden box; otherwise a
 weaker step is tried, and the last resort is the next step of the stop that was already found good. So the promise
 holds by induction, whatever is commanded.
+
+Steps belong to slots of a fixed grid of time. A step that misses its slot is left out, and the next one brakes by
+as many steps as there were slots. What the tool goes further meanwhile is at most its velocity times the longest
+time between two commands, for the velocities only fall while it brakes; that much room is kept in addition.
 """
 
 from __future__ import annotations
@@ -92,7 +96,9 @@ class Limiter:
         self.velocity: Vector = _STILL  # m/s, sent last
         self.acceleration: Vector = _STILL
         self._most, self._change = dynamics.axis_acceleration, dynamics.axis_change
-        self._spare = max(0.0, dynamics.hold_s - dynamics.dt)
+        # Without limits the velocity can be cut to what the hold time permits at every step.
+        self._spare = dynamics.hold_s if dynamics.limited else max(0.0, dynamics.hold_s - dynamics.dt)
+        self._slots = 1
 
     @property
     def still(self) -> bool:
@@ -108,8 +114,9 @@ class Limiter:
         self.velocity = velocity
         self.acceleration = _STILL
 
-    def stop(self) -> Step:
+    def stop(self, slots: int = 1) -> Step:
         """The next step of the stop. Needs no position: the way was found free when the last step was taken."""
+        self._slots = slots
         if self.dynamics.limited:
             plan = self._plan(_STILL)
             self.velocity, self.acceleration = plan.velocity, plan.acceleration
@@ -117,11 +124,13 @@ class Limiter:
             self.reset()
         return Step(self.velocity)
 
-    def step(self, wish: Vector, position: Sequence[float] = _STILL) -> Step:
+    def step(self, wish: Vector, position: Sequence[float] = _STILL, slots: int = 1) -> Step:
         """The step nearest to ``wish``, which must be finite and no faster than the top speed.
 
-        ``position`` is where the tool is now; without a box and forbidden boxes it is not looked at.
+        ``position`` is where the tool is now; without a box and forbidden boxes it is not looked at. ``slots``:
+        periods since the last step, more than 1 when some were missed.
         """
+        self._slots = slots
         if not self.dynamics.limited and not self.forbidden:
             self.velocity = wish
             return Step(wish)
@@ -147,7 +156,9 @@ class Limiter:
         """velocity, acceleration, lowest and highest displacement, lowest and highest velocity of the stop."""
         dt, spare = self.dynamics.dt, self._spare
         if self.dynamics.limited:
-            v, a = towards(self.velocity[axis], self.acceleration[axis], target, dt, self._most, self._change)
+            v, a = self.velocity[axis], self.acceleration[axis]
+            for _ in range(self._slots if target == 0.0 else 1):
+                v, a = towards(v, a, target, dt, self._most, self._change)
             low, high, slow, fast = sweep(v, a, dt, self._most, self._change)
         else:
             v, a = target, 0.0

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of safety_guard."""
+"""Parameters of safety_guard. What to set them to on a real arm: docs/safety.md."""
 
 from __future__ import annotations
 
 from erl_vlm_ros.ros.params import Param
 
-PARAMETERS = (
+_MODE = (
     Param(
         "task",
         "drawer_open",
@@ -14,15 +14,41 @@ PARAMETERS = (
     Param(
         "lock_step",
         True,
-        "Answer each command at once and only then (simulation); false: republish at rate_hz.",
+        "Answer each command at once and only then (simulation); false: send at rate_hz.",
     ),
+    Param("base_frame", "base_link", "The only frame in which commands and ee_pose are accepted."),
+    Param(
+        "reliable_sensors", True, "Ask for reliable ee_pose and joint_states; false also accepts best effort."
+    ),
+)
+_ENVELOPE = (
     Param("max_speed", 0.9, "Largest speed of the tool point, m/s.", low=0.001, high=2.0),
+    Param("max_acceleration", 0.0, "Largest acceleration of the tool point, m/s^2; 0: not limited.", low=0.0, high=100.0),
+    Param("max_jerk", 0.0, "Largest jerk of the tool point, m/s^3; 0: not limited.", low=0.0, high=10000.0),
+    Param(
+        "max_angular_speed",
+        0.0,
+        "Largest angular speed, rad/s; 0: commands that rotate the tool are rejected.",
+        low=0.0,
+        high=10.0,
+    ),
+    Param("max_angular_acceleration", 0.0, "Largest angular acceleration, rad/s^2; 0: not limited.", low=0.0, high=500.0),
+    Param("max_angular_jerk", 0.0, "Largest angular jerk, rad/s^3; 0: not limited.", low=0.0, high=50000.0),
+    Param("max_step_m", 0.0, "Longest way that the tool may go in horizon_s, m; 0: not limited.", low=0.0, high=0.5),
     Param(
         "horizon_s",
         0.1,
-        "The tool must stay in the box if the command is obeyed this long, s.",
+        "The tool must stay in the box if a command is obeyed this long, s: the command timeout of the arm's driver.",
         low=0.01,
         high=1.0,
+    ),
+    Param(
+        "forbidden_boxes",
+        [0.0] * 6,
+        "Boxes that the tool point must not enter: six numbers each (low x, y, z, high x, y, z in m); six zeros: none.",
+        low=-10.0,
+        high=10.0,
+        any_length=True,
     ),
     Param(
         "gripper_max",
@@ -31,23 +57,99 @@ PARAMETERS = (
         low=0.0,
         high=0.5,
     ),
-    Param("rate_hz", 50.0, "Real time: rate at which commands are republished.", low=10.0, high=500.0),
+)
+_JOINTS = (
+    Param(
+        "joint_margin",
+        0.0,
+        "How near to its limits a joint may be driven, rad; motion gets slower over as much again. 0: not watched.",
+        low=0.0,
+        high=1.0,
+    ),
+    Param(
+        "joint_names",
+        [""],
+        "Joints that joint_states must hold; one empty name: those of the URDF, if there is one.",
+        any_length=True,
+    ),
+    Param("joint_lower", [0.0], "Lower limits of joint_names, rad; [0.0]: the URDF's.", any_length=True),
+    Param("joint_upper", [0.0], "Upper limits of joint_names, rad; [0.0]: the URDF's.", any_length=True),
+)
+_REAL_TIME = (
+    Param("rate_hz", 50.0, "Real time: rate at which commands are sent to the arm.", low=50.0, high=500.0),
+    Param(
+        "stop_within_s",
+        0.1,
+        "Real time: longest stop; limits of acceleration and jerk that would take longer are refused, s.",
+        low=0.02,
+        high=1.0,
+    ),
     Param(
         "command_timeout_s",
         0.15,
-        "Real time: without a policy command for this long, zeros are sent, s.",
+        "Real time: without a policy command for this long the arm is stopped, s.",
         low=0.02,
         high=5.0,
     ),
     Param(
         "state_timeout_s",
         0.3,
-        "Real time: without joint_states or ee_pose for this long, zeros are sent, s.",
+        "Real time: without joint_states or ee_pose (or wrench, if limited) for this long the arm is stopped, s.",
         low=0.02,
         high=5.0,
     ),
-    Param("base_frame", "base_link", "The only frame in which commands and ee_pose are accepted."),
     Param(
-        "reliable_sensors", True, "Ask for reliable ee_pose and joint_states; false also accepts best effort."
+        "camera_timeout_s",
+        0.0,
+        "Real time: without camera_info (one comes with each image) for this long the arm is stopped, s; 0: off.",
+        low=0.0,
+        high=10.0,
+    ),
+    Param(
+        "home_timeout_s",
+        0.5,
+        "Real time: a motion home stops when its request is not repeated for this long, s.",
+        low=0.05,
+        high=10.0,
+    ),
+    Param(
+        "stamp_future_s",
+        0.05,
+        "Real time: how far stamps may lie in the future, s (clocks of two machines).",
+        low=0.0,
+        high=1.0,
+    ),
+    Param(
+        "check_state_stamps",
+        True,
+        "Real time: judge joint_states and ee_pose by their stamps too; false for drivers that stamp wrongly.",
+    ),
+    Param(
+        "realtime_priority",
+        10,
+        "Real time: priority of the process (SCHED_FIFO) where the system permits it, else it is made less nice; 0: off.",
+        low=0,
+        high=90,
     ),
 )
+_PEOPLE = (
+    Param(
+        "heartbeat_timeout_s",
+        0.0,
+        "Real time: silence of ~/heartbeat (std_msgs/Bool) that latches the e-stop, s; 0: off.",
+        low=0.0,
+        high=60.0,
+    ),
+    Param(
+        "deadman_button",
+        -1,
+        "Real time: joystick button that must be held for any motion; -1: none.",
+        low=-1,
+        high=63,
+    ),
+    Param("deadman_timeout_s", 0.3, "Real time: silence of joy that counts as released, s.", low=0.02, high=5.0),
+    Param("max_force", 0.0, "Real time: force on topic wrench that latches the e-stop, N; 0: off.", low=0.0, high=1000.0),
+    Param("max_torque", 0.0, "Real time: torque that latches the e-stop, Nm; 0: off.", low=0.0, high=1000.0),
+)
+
+PARAMETERS = (*_MODE, *_ENVELOPE, *_JOINTS, *_REAL_TIME, *_PEOPLE)

@@ -131,11 +131,11 @@ class Soak:
             if rng.random() < 0.02:
                 position = (math.nan, *position[1:])
             stamp = self.clock - round(age * _NS)
-            if not self.core.saw_pose(position, "base_link", stamp, self.clock, self.now):
+            if not self.core.senses.saw_pose(position, "base_link", stamp, self.clock, self.now):
                 self.heard["pose"] = self.now
         if rng.random() < 0.8:
             stamp = self.clock + (rng.choice((0, 0, 0, 10, -10)) * _NS)
-            if not self.core.saw_joints({"joint1": rng.random()}, stamp, self.clock, self.now):
+            if not self.core.senses.saw_joints({"joint1": rng.random()}, stamp, self.clock, self.now):
                 self.heard["joints"] = self.now
 
     def _people(self) -> None:

@@ -14,13 +14,12 @@ from typing import Any
 
 from erl_vlm_ros.safety import arming
 from erl_vlm_ros.safety.boxes import Vector
-from erl_vlm_ros.safety.config import CAMERA, COMMAND, DEADMAN, EE, HEARTBEAT, HOME, JOINTS, WRENCH, GuardLimits
-from erl_vlm_ros.safety.envelope import Rejected, limit_rotation, limit_velocity
+from erl_vlm_ros.safety.config import COMMAND, HEARTBEAT, HOME, GuardLimits
+from erl_vlm_ros.safety.envelope import limit_rotation, limit_velocity
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.joints import JointMargin
 from erl_vlm_ros.safety.limiter import Limiter
-from erl_vlm_ros.safety.pose import PoseEstimate
-from erl_vlm_ros.safety.stamps import StampGate
+from erl_vlm_ros.safety.senses import Senses
 from erl_vlm_ros.safety.watchdog import ARMED, DISARMED, ESTOPPED, Watchdog
 
 _STILL = (0.0, 0.0, 0.0)
@@ -51,16 +50,10 @@ class GuardCore:
         self.watchdog = Watchdog(limit | ({HOME: limits.home_timeout_s} if limit else {}), locking={HEARTBEAT})
         self.linear = Limiter(limits.linear, limits.envelope.box(), limits.forbidden)
         self.angular = Limiter(limits.angular) if limits.angular is not None else None
-        self.kinematics: Any = None  # the arm's, once it is known
+        self.senses = Senses(limits, self.watchdog)
         self.counts = dict.fromkeys(("passed", "limited", "rejected", "blocked"), 0)
         self.reasons: dict[str, int] = {}  # what was changed -> how often
-        self.pose_problem = f"no {EE} yet"
-        self.joint_problem = f"no {JOINTS} yet"
-        self.positions: dict[str, float] = {}
-        slowest = max([1.0, *limit.values()])
-        self.pose = PoseEstimate(slowest)
         self._margin = limits.joints
-        self._stamps = {source: StampGate(limit.get(source, slowest), limits.future_s) for source in (COMMAND, EE, JOINTS)}
         self._command: tuple[Vector, Vector] | None = None
         self._homing: Any = None
         self._zeros_until = -math.inf
@@ -68,87 +61,15 @@ class GuardCore:
 
     # -- messages in
 
-    def command(
-        self, linear: Vector, angular: Vector, frame: str, stamp: int, clock: int, now: float
-    ) -> str:
-        """A velocity command. One that is refused is no sign of life, and does not replace the last one."""
-        problem = self.judge(linear, angular, frame) or self._stamps[COMMAND].problem(stamp, clock)
+    def command(self, linear: Vector, angular: Vector, frame: str, stamp: int, clock: int, now: float) -> str:
+        """A velocity command. One that is refused does not replace the last one; returns why, or nothing."""
+        problem = self.senses.saw_command(linear, angular, frame, stamp, clock, now)
         if problem:
             self.counts["rejected"] += 1
-            return problem
-        self._homing = None
-        self._command = (linear, angular)
-        self.watchdog.saw(COMMAND, self._made(stamp, clock, now))
-        return ""
-
-    def judge(self, linear: Vector, angular: Vector, frame: str) -> str:
-        """Why a command cannot be obeyed whatever the arm does: frame, numbers that are not finite, rotation."""
-        try:
-            limit_velocity(linear, _STILL, frame, self.limits.envelope)
-            limit_rotation(angular, self.limits.envelope)
-        except Rejected as reason:
-            return str(reason)
-        return ""
-
-    def saw_pose(self, position: Vector, frame: str, stamp: int, clock: int, now: float) -> str:
-        """The measured tool point, m."""
-        problem = ""
-        if frame != self.limits.envelope.frame:
-            problem = f"{EE} in frame '{frame}', expected '{self.limits.envelope.frame}'"
-        elif not all(map(math.isfinite, position)):
-            problem = f"{EE} is not finite"
-        elif self.limits.check_state_stamps:
-            problem = self._with_source(EE, stamp, clock)
-        self.pose_problem = problem
-        if not problem:
-            made = self._made(stamp, clock, now) if self.limits.check_state_stamps else now
-            self.pose.saw(position, now - made, now)
-            self.watchdog.saw(EE, made)
-        return problem
-
-    def saw_joints(self, positions: Mapping[str, float], stamp: int, clock: int, now: float) -> str:
-        """Measured joint positions by name, rad."""
-        problem = self._judge_joints(positions)
-        if not problem and self.limits.check_state_stamps:
-            problem = self._with_source(JOINTS, stamp, clock)
-            self.joint_problem = problem
-        if not problem:
-            self.positions.update(positions)
-            made = self._made(stamp, clock, now) if self.limits.check_state_stamps else now
-            self.watchdog.saw(JOINTS, made)
-        return problem
-
-    def saw_camera(self, now: float) -> None:
-        """An image arrived (or the camera_info that comes with each)."""
-        self.watchdog.saw(CAMERA, now)
-
-    def heartbeat(self, alive: bool, now: float) -> None:
-        """A beat; one that says False latches the e-stop at once."""
-        if alive:
-            self.watchdog.saw(HEARTBEAT, now)
         else:
-            self.watchdog.estop("heartbeat says stop")
-
-    def joy(self, buttons: Sequence[int], now: float) -> None:
-        """State of the joystick's buttons: the dead-man one must be pressed."""
-        button = self.limits.deadman_button
-        if button >= len(buttons):
-            self.watchdog.hold(DEADMAN, f"the joystick has {len(buttons)} buttons, deadman_button is {button}")
-        else:
-            self.watchdog.hold(DEADMAN, "" if buttons[button] else "dead-man button not held")
-        self.watchdog.saw(DEADMAN, now)
-
-    def wrench(self, force: Vector, torque: Vector, now: float) -> None:
-        """Measured force (N) and torque (Nm): too much latches the e-stop; what is no number is no sign of life."""
-        if not all(map(math.isfinite, (*force, *torque))):
-            return
-        self.watchdog.saw(WRENCH, now)
-        for value, most, text in (
-            (math.hypot(*force), self.limits.max_force, "force {:.1f} N above max_force {:g} N"),
-            (math.hypot(*torque), self.limits.max_torque, "torque {:.1f} Nm above max_torque {:g} Nm"),
-        ):
-            if most > 0 and value > most:
-                self.watchdog.estop(text.format(value, most))
+            self._homing = None
+            self._command = (linear, angular)
+        return problem
 
     def home(self, homing: Any, now: float) -> None:
         """Drive the joints home with ``homing.step``, until a command arrives or the request is not repeated."""
@@ -162,18 +83,6 @@ class GuardCore:
     def homing(self) -> Any:
         """The homing that is under way, or None."""
         return self._homing
-
-    @property
-    def joint_names(self) -> tuple[str, ...]:
-        """Joints that joint_states must hold: the parameter's and the URDF's."""
-        known = () if self.kinematics is None else self.kinematics.joint_names
-        return tuple(dict.fromkeys((*self.limits.joint_names, *known)))
-
-    def adopt(self, kinematics: Any) -> None:
-        """The arm's kinematics are known: from now on joint_states must hold its joints."""
-        self.kinematics = kinematics
-        if self.positions:
-            self._judge_joints(self.positions)
 
     def arm(self, on: bool, now: float) -> tuple[bool, str]:
         """Arm or disarm; (done, message). Arming is refused when the arm cannot be guarded as it stands."""
@@ -191,7 +100,7 @@ class GuardCore:
 
     def margin(self) -> JointMargin | None:
         """The joint limits that are kept, or None: not asked for, or limits not known yet."""
-        arm = self.kinematics
+        arm = self.senses.kinematics
         if self._margin is None and self.limits.joint_margin > 0 and arm is not None:
             self._margin = JointMargin(arm.joint_names, arm.lower, arm.upper, self.limits.joint_margin)
         return self._margin
@@ -211,7 +120,7 @@ class GuardCore:
         if not verdict.moving:
             self._homing = None
             self.counts["blocked"] += self.watchdog.state == ARMED
-            return self._stop(verdict.reason, now)
+            return self._stop(self.senses.explained(verdict.reason), now)
         if self._homing is not None:
             return self._drive_home(now)
         if self._command is None:
@@ -229,8 +138,8 @@ class GuardCore:
         return self._limit(linear, angular, position)
 
     def _move(self, linear: Vector, angular: Vector, now: float) -> Motion:
-        motion = self._limit(linear, angular, self.pose.position(now))
-        self.pose.sent(motion.linear, now)
+        motion = self._limit(linear, angular, self.senses.pose.position(now))
+        self.senses.pose.sent(motion.linear, now)
         return motion
 
     def _limit(self, linear: Vector, angular: Vector, position: Vector) -> Motion:
@@ -242,7 +151,7 @@ class GuardCore:
         margin = self.margin()
         if margin is not None:
             executed = (*self.linear.velocity, *(self.angular.velocity if self.angular else _STILL))
-            factor, why = margin.limit((*wish, *turn), self.positions, executed, self.kinematics)
+            factor, why = margin.limit((*wish, *turn), self.senses.positions, executed, self.senses.kinematics)
             if factor < 1.0:
                 changed.append(why)
                 wish, turn = _scaled(wish, factor), _scaled(turn, factor)
@@ -255,19 +164,20 @@ class GuardCore:
         return Motion("move", step.velocity, turn, why=self._limited(changed))
 
     def _drive_home(self, now: float) -> Motion:
-        rates = self._homing.step(self.positions, self.limits.linear.dt)
+        arm, positions = self.senses.kinematics, self.senses.positions
+        rates = self._homing.step(positions, self.limits.linear.dt)
         if rates is None:
             self._homing = None
             return self._stop("home reached", now)
-        position = self.pose.position(now)
-        twist = self.kinematics.jacobian(self.kinematics.vector(self.positions)) @ self.kinematics.vector(rates)
+        position = self.senses.pose.position(now)
+        twist = arm.jacobian(arm.vector(positions)) @ arm.vector(rates)
         linear = tuple(twist[:3].tolist())
         limited = limit_velocity(linear, position, self.limits.envelope.frame, self.limits.envelope)
         step = self.linear.step(limited.velocity, position, self._slots)
         factor = within(linear, step.velocity)
         if factor < 1.0 or step.velocity != linear:
             self.linear.sent(_scaled(linear, factor))
-        self.pose.sent(self.linear.velocity, now)
+        self.senses.pose.sent(self.linear.velocity, now)
         why = self._limited([*limited.changed, *step.changed] if factor < 1.0 else [])
         return Motion(
             "joints", self.linear.velocity, _scaled(tuple(twist[3:].tolist()), factor),
@@ -277,7 +187,7 @@ class GuardCore:
     def _stop(self, why: str, now: float) -> Motion:
         step = self.linear.stop(self._slots)
         turn = self.angular.stop(self._slots).velocity if self.angular is not None else _STILL
-        self.pose.sent(step.velocity, now)
+        self.senses.pose.sent(step.velocity, now)
         if any(step.velocity) or any(turn):
             return Motion("move", step.velocity, turn, why=why)
         # Also at the very first tick: who was here before may have left the arm moving.
@@ -289,27 +199,13 @@ class GuardCore:
         self.linear.reset()
         if self.angular is not None:
             self.angular.reset()
-        self.pose.sent(_STILL, now)
+        self.senses.pose.sent(_STILL, now)
 
     def _limited(self, changed: Sequence[str]) -> str:
         self.counts["limited" if changed else "passed"] += 1
         for what in changed:
             self.reasons[what] = self.reasons.get(what, 0) + 1
         return "limited: " + ", ".join(dict.fromkeys(changed)) if changed else ""
-
-    def _judge_joints(self, positions: Mapping[str, float]) -> str:
-        self.joint_problem = arming.joint_problem(positions, self.joint_names)
-        self.watchdog.hold(JOINTS, self.joint_problem)
-        return self.joint_problem
-
-    def _with_source(self, source: str, stamp: int, clock: int) -> str:
-        problem = self._stamps[source].problem(stamp, clock)
-        return f"{source}: {problem}" if problem else ""
-
-    @staticmethod
-    def _made(stamp: int, clock: int, now: float) -> float:
-        """When a message was made, by our clock: what was long under way is no fresher than it says."""
-        return now - max(0, clock - stamp) * 1e-9
 
 
 def _scaled(vector: Vector, factor: float) -> Vector:

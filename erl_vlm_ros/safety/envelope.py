@@ -65,9 +65,7 @@ class Limited:
     changed: tuple[str, ...] = ()
 
 
-def limit_velocity(
-    velocity: Sequence[float], position: Sequence[float], frame: str, envelope: Envelope
-) -> Limited:
+def limit_velocity(velocity: Sequence[float], position: Sequence[float], frame: str, envelope: Envelope) -> Limited:
     """The nearest velocity that keeps the limits of speed and step, and the box.
 
     Speed is scaled, which keeps the direction. Then each axis is cut so that position + velocity * horizon

@@ -31,7 +31,9 @@ class JointMargin:
             )
         for name, low, high in zip(names, lower, upper):
             if not high - low > 2 * margin:
-                raise ConfigError(f"joint '{name}' has no room between {low:g} and {high:g} with joint_margin {margin:g}")
+                raise ConfigError(
+                    f"joint '{name}' has no room between {low:g} and {high:g} with joint_margin {margin:g}"
+                )
         self.names, self.margin = tuple(names), margin
         self._lower, self._upper = tuple(map(float, lower)), tuple(map(float, upper))
         self._entered: dict[str, tuple[float, ...]] = {}  # joint -> tool velocity that led it near its limit

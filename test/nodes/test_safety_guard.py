@@ -153,21 +153,24 @@ def test_estop_latches_until_cleared_and_armed_again(ros):
     guard.answer(3_000)
 
 
-def real_time(ros, **parameters):
-    """A guard in real time: states at 50 Hz while ``state`` is on, commands while ``velocity`` is set."""
-    guard = Guard(ros, lock_step=False, **parameters)
+def real_time(ros, arm=True, **parameters):
+    """A guard in real time: states at 100 Hz while ``state`` is on, commands while ``velocity`` is set."""
+    guard = Guard(ros, arm=False, lock_step=False, **parameters)
     joints = ros.publisher(JointState, names.JOINT_STATES, qos.sensor(True))
-    guard.state, guard.velocity = True, None
+    guard.state, guard.velocity, guard.position, guard.frame = True, None, INSIDE, "base_link"
+    guard.joint = "joint1"
 
     def feed():
         now = ros.node.get_clock().now().nanoseconds
         if guard.state:
-            joints.publish(convert.joint_message(["joint1"], [0.0], [0.0], now))
-            guard.pose(now)
+            joints.publish(convert.joint_message([guard.joint], [0.0], [0.0], now))
+            guard.pose(now, guard.position, guard.frame)
         if guard.velocity is not None:
             guard.twist.publish(convert.twist_message(guard.velocity, now, "base_link"))
 
-    ros.node.create_timer(0.02, feed)
+    ros.node.create_timer(0.01, feed)
+    if arm:
+        ros.until(lambda: guard.set_armed(True).success, "the guard to arm")
     return guard
 
 

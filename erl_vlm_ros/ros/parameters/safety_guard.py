@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from erl_vlm_ros.ros.adapters.parameters import ADAPTER_PARAMETERS
 from erl_vlm_ros.ros.params import Param
 
 _MODE = (
@@ -17,13 +18,13 @@ _MODE = (
         "Answer each command at once and only then (simulation); false: send at rate_hz.",
     ),
     Param("base_frame", "base_link", "The only frame in which commands and ee_pose are accepted."),
-    Param(
-        "reliable_sensors", True, "Ask for reliable ee_pose and joint_states; false also accepts best effort."
-    ),
+    Param("reliable_sensors", True, "Ask for reliable ee_pose and joint_states; false also accepts best effort."),
 )
 _ENVELOPE = (
     Param("max_speed", 0.9, "Largest speed of the tool point, m/s.", low=0.001, high=2.0),
-    Param("max_acceleration", 0.0, "Largest acceleration of the tool point, m/s^2; 0: not limited.", low=0.0, high=100.0),
+    Param(
+        "max_acceleration", 0.0, "Largest acceleration of the tool point, m/s^2; 0: not limited.", low=0.0, high=100.0
+    ),
     Param("max_jerk", 0.0, "Largest jerk of the tool point, m/s^3; 0: not limited.", low=0.0, high=10000.0),
     Param(
         "max_angular_speed",
@@ -32,7 +33,9 @@ _ENVELOPE = (
         low=0.0,
         high=10.0,
     ),
-    Param("max_angular_acceleration", 0.0, "Largest angular acceleration, rad/s^2; 0: not limited.", low=0.0, high=500.0),
+    Param(
+        "max_angular_acceleration", 0.0, "Largest angular acceleration, rad/s^2; 0: not limited.", low=0.0, high=500.0
+    ),
     Param("max_angular_jerk", 0.0, "Largest angular jerk, rad/s^3; 0: not limited.", low=0.0, high=50000.0),
     Param("max_step_m", 0.0, "Longest way that the tool may go in horizon_s, m; 0: not limited.", low=0.0, high=0.5),
     Param(
@@ -65,12 +68,6 @@ _JOINTS = (
         "How near to its limits a joint may be driven, rad; motion gets slower over as much again. 0: not watched.",
         low=0.0,
         high=1.0,
-    ),
-    Param(
-        "joint_names",
-        [""],
-        "Joints that joint_states must hold; one empty name: those of the URDF, if there is one.",
-        any_length=True,
     ),
     Param("joint_lower", [0.0], "Lower limits of joint_names, rad; [0.0]: the URDF's.", any_length=True),
     Param("joint_upper", [0.0], "Upper limits of joint_names, rad; [0.0]: the URDF's.", any_length=True),
@@ -127,7 +124,7 @@ _REAL_TIME = (
     Param(
         "realtime_priority",
         10,
-        "Real time: priority of the process (SCHED_FIFO) where the system permits it, else it is made less nice; 0: off.",
+        "Real time: priority of the process (SCHED_FIFO) where it is permitted, else it is made less nice; 0: off.",
         low=0,
         high=90,
     ),
@@ -148,8 +145,10 @@ _PEOPLE = (
         high=63,
     ),
     Param("deadman_timeout_s", 0.3, "Real time: silence of joy that counts as released, s.", low=0.02, high=5.0),
-    Param("max_force", 0.0, "Real time: force on topic wrench that latches the e-stop, N; 0: off.", low=0.0, high=1000.0),
+    Param(
+        "max_force", 0.0, "Real time: force on topic wrench that latches the e-stop, N; 0: off.", low=0.0, high=1000.0
+    ),
     Param("max_torque", 0.0, "Real time: torque that latches the e-stop, Nm; 0: off.", low=0.0, high=1000.0),
 )
 
-PARAMETERS = (*_MODE, *_ENVELOPE, *_JOINTS, *_REAL_TIME, *_PEOPLE)
+PARAMETERS = (*_MODE, *_ENVELOPE, *_JOINTS, *_REAL_TIME, *_PEOPLE, *ADAPTER_PARAMETERS)

@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.modalities import check_modalities
 
-WHEN_DOWN = ("wait", "no_rating")
-STRUCTURED = ("auto", "on", "off")
+_CHOICES = {
+    "when_down": ("wait", "no_rating"),
+    "structured_output": ("auto", "on", "off"),
+    "frames": ("images", "strip"),
+    "rate_each": ("segment", "transition"),
+    "modality_form": ("text", "plot"),
+}
 
 _RANGES: dict[str, tuple[float, float]] = {
     "concurrency": (1, 1024),
@@ -44,6 +51,10 @@ class RaterConfig:
     n_classes: int = 0  # 2..5; 0: as the task says
     two_stage: bool = True  # analysis of the images, then a class from the analysis; False: both in one query
     prompts: str = "default"  # a set in config/prompts, or a folder
+    frames: str = "images"  # of a segment with several: an image each, or a strip with all side by side
+    rate_each: str = "segment"  # a rating for the segment, or one for each of its transitions
+    modalities: Sequence[str] = ("none",)  # told besides the images: wrench, gripper, effort
+    modality_form: str = "text"  # or plot
     concurrency: int = 8  # ratings in flight
     max_queries: int = 1000  # budget in ratings, over the whole ledger
     max_total_tokens: int = 0  # budget in tokens, over the whole ledger; 0: none
@@ -79,6 +90,7 @@ class RaterConfig:
                 raise ConfigError(f"{name} must be from {low} to {high}, got {value}")
         if self.n_classes and not 2 <= self.n_classes <= 5:
             raise ConfigError(f"n_classes must be from 2 to 5, or 0 for the task's own, got {self.n_classes}")
-        for name, choices in (("when_down", WHEN_DOWN), ("structured_output", STRUCTURED)):
+        check_modalities(self.modalities)
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, got '{getattr(self, name)}'")

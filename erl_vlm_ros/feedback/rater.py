@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import Future
 
 from erl_vlm_ros.data.reasons import BUDGET, is_outage
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, SegmentBatch
+from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, SegmentBatch, transitions
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.answer import Answer, GaveUp
 from erl_vlm_ros.feedback.assemble import make_client, remember
@@ -18,9 +18,10 @@ from erl_vlm_ros.feedback.breaker import HALF_OPEN, OPEN
 from erl_vlm_ros.feedback.config import RaterConfig
 from erl_vlm_ros.feedback.journal import QuestionJournal, on_disk
 from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
+from erl_vlm_ros.feedback.modalities import check_modalities
 from erl_vlm_ros.feedback.prompts import load_prompts
-from erl_vlm_ros.feedback.question import Question, QuestionMaker, images_in
-from erl_vlm_ros.feedback.reparse import outcome, reparse
+from erl_vlm_ros.feedback.question import BadSegment, Question, QuestionMaker, images_in
+from erl_vlm_ros.feedback.reparse import reparse
 from erl_vlm_ros.tasks import Task, plain_words
 
 
@@ -51,7 +52,9 @@ class VlmRater:
             map(plain_words, self.class_names)
         ):
             raise ConfigError(f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits")
-        prompts = load_prompts(task, self.n_classes, cfg.prompts)
+        prompts = load_prompts(
+            task, self.n_classes, cfg.prompts, cfg.frames, cfg.rate_each, bool(check_modalities(cfg.modalities))
+        )
         self._questions = QuestionMaker(cfg, task, prompts, self.class_names, repeat)
         self._client, self._endpoint = make_client(cfg, ledger)
         self._budget = self._client.gate.budget
@@ -60,6 +63,7 @@ class VlmRater:
         for rating, reason, count in ledger.outcomes(task.name, self.n_classes):
             self._count(rating, reason, count)
         self._latency_s = 0.0
+        self._bad_segment = ""
         self._asking: dict[str, asyncio.Future] = {}  # content hash -> done when its query is answered
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(cfg.concurrency)
@@ -123,6 +127,7 @@ class VlmRater:
         """What diagnostics tell in words: currency of the money, state of the breaker, the endpoint's last error."""
         client = self._client
         words = {"currency": client.costs.currency, "breaker": client.gate.breaker.state}
+        words |= {"teacher": "vlm", "model": self.cfg.model, "segment_error": self._bad_segment}
         return words | {"endpoint_error": client.last_error}
 
     def close(self, grace_s: float = 0.0) -> None:
@@ -145,41 +150,56 @@ class VlmRater:
     async def _rate_all(self, batch: SegmentBatch) -> RatingBatch:
         tasks = [asyncio.ensure_future(self._rate(segment, batch.round)) for segment in batch.segments]
         try:
-            rated = await asyncio.gather(*tasks)
+            rated = [one for ratings in await asyncio.gather(*tasks) for one in ratings]
         except BaseException:
             for task in tasks:
                 task.cancel()
             raise
         asked = sum(not is_outage(r.reason) for r in rated)
-        return RatingBatch(round=batch.round, n_classes=self.n_classes, requested=asked, rated=list(rated))
+        return RatingBatch(round=batch.round, n_classes=self.n_classes, requested=asked, rated=rated, teacher="vlm")
 
-    async def _rate(self, segment: Segment, round_: int) -> RatedSegment:
-        async with self._slots:
+    async def _rate(self, segment: Segment, round_: int) -> list[RatedSegment]:
+        """The segment's rating, or those of the frames that its transitions lead to."""
+        try:
             question = self._questions.make(segment)
+            parts = transitions(segment) if self._questions.each_transition else [segment]
+        except BadSegment as error:
+            self._bad_segment, parts = str(error), [segment]
+            ratings, reason = [-1], error.reason
+        else:
+            ratings, reason = await self._once(segment, parts, round_, question)
+        for rating in ratings:
+            self._count(rating, reason)
+        return [RatedSegment(part, rating, reason) for part, rating in zip(parts, ratings)]
+
+    async def _once(
+        self, segment: Segment, parts: list[Segment], round_: int, question: Question
+    ) -> tuple[list[int], str]:
+        """(classes, reason) of a question; one that is on its way already is waited for."""
+        async with self._slots:
             digest = question.digest
             while digest in self._asking:  # the same question is on its way: wait, then read it from the ledger
                 await asyncio.shield(self._asking[digest])
             self._asking[digest] = asyncio.get_running_loop().create_future()
             try:
-                rating, reason = await self._ask(segment, round_, question)
+                return await self._ask(segment, parts, round_, question)
             finally:
                 self._asking.pop(digest).set_result(None)
-        self._count(rating, reason)
-        return RatedSegment(segment, rating, reason)
 
-    async def _ask(self, segment: Segment, round_: int, question: Question) -> tuple[int, str]:
-        """(class, reason) from the ledger, or from the endpoint within the budget."""
+    async def _ask(
+        self, segment: Segment, parts: list[Segment], round_: int, question: Question
+    ) -> tuple[list[int], str]:
+        """(classes, reason) from the ledger, or from the endpoint within the budget."""
         known = await on_disk(self._ledger.find(question.digest))
         complete = "rating" in known.answers or any(answer.problem for answer in known.answers.values())
         journal = self._journal(segment, round_, question, "ledger" if complete else "endpoint")
         new = not (complete or known.counted)
         if new and not self._budget.reserve_query():
-            return -1, BUDGET
-        attempts = 0
+            return [-1] * question.ratings, BUDGET
         try:
-            rating, reason, attempts = await self._stages(question, known.answers, journal)
+            ratings, reason, attempts = await self._stages(question, known.answers, journal)
         except GaveUp as error:
-            rating, reason, attempts = -1, error.reason, error.attempts
+            ratings, reason, attempts = [-1] * question.ratings, error.reason, error.attempts
         finally:
             if new:
                 self._budget.end_query(journal.charged)
@@ -187,22 +207,36 @@ class VlmRater:
             await journal.open()
             self._counts["from_ledger"] += 1
         if journal.query is not None:  # otherwise nothing was asked
-            await on_disk(self._ledger.add_rating(journal.query, rating, reason, attempts))
-        return rating, reason
+            rows = [journal.query]
+            if self._questions.each_transition:
+                rows = [await on_disk(row) for row in self._rows_of(parts, round_, question)]
+            for row, rating in zip(rows, ratings):
+                await on_disk(self._ledger.add_rating(row, rating, reason, attempts))
+        return ratings, reason
+
+    def _rows_of(self, parts: list[Segment], round_: int, question: Question) -> list[Future]:
+        """Rows for the ratings of transitions: segments of one frame, whose answer stands with the question."""
+        return [
+            self._ledger.add_query(
+                f"{question.digest}.{i}", part, round_, "transition", self.task.name, self.n_classes, self.cfg.model,
+                self._questions.params, {}, self.class_names,
+            )
+            for i, part in enumerate(parts, start=1)
+        ]  # fmt: skip
 
     def _journal(self, segment: Segment, round_: int, question: Question, source: str) -> QuestionJournal:
         def add_query() -> Future:
             return self._ledger.add_query(
                 question.digest, segment, round_, source, self.task.name, self.n_classes, self.cfg.model,
-                self._questions.params, question.prompts, self.class_names,
+                self._questions.params, question.prompts, [] if self._questions.each_transition else self.class_names,
             )  # fmt: skip
 
         return QuestionJournal(self._ledger, question.digest, add_query)
 
     async def _stages(
         self, question: Question, known: dict[str, Answer], journal: QuestionJournal
-    ) -> tuple[int, str, int]:
-        """(class, reason, attempts); GaveUp counts the attempts of both stages."""
+    ) -> tuple[list[int], str, int]:
+        """(classes, reason, attempts); GaveUp counts the attempts of both stages."""
         total, analysis = 0, ""
         for stage in question.prompts:
             answer = known.get(stage)
@@ -213,7 +247,7 @@ class VlmRater:
                     raise GaveUp(error.reason, total + error.attempts, error.charged) from None
                 total += attempts
             if stage == "rating" or answer.problem:
-                return *outcome(answer.text, answer.problem, self.class_names), total
+                return *self._questions.read(question, answer.text, answer.problem), total
             analysis = answer.text
         raise AssertionError("a question ends with its rating")
 

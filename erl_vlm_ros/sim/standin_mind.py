@@ -22,6 +22,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.noise_model import SHARING, NoiseModel, chance
 from erl_vlm_ros.sim import standin_words as words
 from erl_vlm_ros.sim.standin_eye import TASKS, describe
+from erl_vlm_ros.sim.standin_pictures import frames_in
 
 MODEL = "stand-in"
 
@@ -78,10 +79,10 @@ class Mind:
         task = self.config.task or words.task_of(text)
         if task is None:
             raise BadRequest("the prompt names no task that the stand-in knows")
-        names, key = _classes(request, text)
+        names, keys = _classes(request, text)
         if images:
             try:
-                seen = [describe(task, image, *words.treatment(text)) for image in images]
+                seen = [describe(task, image, *words.treatment(text)) for image in frames_in(text, images)]
             except ValueError as error:
                 raise BadRequest(str(error)) from error
             many = len(seen) > 1
@@ -93,12 +94,14 @@ class Mind:
             analysis = _analysis(text)
         if not names:
             raise BadRequest("neither an image nor a list of classes")
-        last = analysis.rsplit("Image ", 1)[-1]
         model = str(request.get("model") or MODEL)
         text = text if model == MODEL else f"{model} is asked: {text}"
         sampled = float(request.get("temperature") or 0.0) > 0.0
-        name = names[self._rate(task, last, text, model, len(names), sampled)]
-        return json.dumps({key: name}) if key else name
+        rated = {}
+        for key, line in zip(keys or [""], _lines(analysis, len(keys))):
+            question = f"{key} of {text}" if len(keys) > 1 else text
+            rated[key] = names[self._rate(task, line, question, model, len(names), sampled)]
+        return json.dumps(rated) if keys else rated[""]
 
     def _rate(self, task: str, description: str, question: str, model: str, n: int, sampled: bool) -> int:
         if n not in words.MERGE:
@@ -147,14 +150,24 @@ def _analysis(text: str) -> str:
     return tagged.group(1) if tagged else re.sub(r"^- .*$", "", text, flags=re.MULTILINE)
 
 
-def _classes(request: dict[str, Any], text: str) -> tuple[list[str], str]:
-    """Class names to choose from, worst first, and the JSON key of the answer (empty: plain text)."""
+def _lines(analysis: str, count: int) -> list[str]:
+    """What the analysis says of the last image, or of each of the last ``count`` ones. BadRequest: it has fewer."""
+    told = re.split(r"^Image \d+: ", analysis, flags=re.MULTILINE)
+    if count < 2:
+        return told[-1:]
+    if len(told) <= count + 1:
+        raise BadRequest(f"the analysis does not speak of {count + 1} images")
+    return told[-count:]
+
+
+def _classes(request: dict[str, Any], text: str) -> tuple[list[str], list[str]]:
+    """Class names to choose from, worst first, and the JSON keys of the answers (empty: plain text)."""
     form = request.get("response_format") or {}
     if form.get("type") == "json_schema":
         properties = ((form.get("json_schema") or {}).get("schema") or {}).get("properties") or {}
-        for key, value in properties.items():
-            if isinstance(value, dict) and value.get("enum"):
-                return [str(v) for v in value["enum"]], str(key)
+        asked = {str(k): v["enum"] for k, v in properties.items() if isinstance(v, dict) and v.get("enum")}
+        if asked:
+            return [str(v) for v in next(iter(asked.values()))], list(asked)
         raise BadRequest("the JSON schema has no enum to choose from")
     listed = re.search(r"classes, worst first:\n((?:- .+\n?)+)", text)
-    return re.findall(r"^- ([^:\n]+)(?::|$)", listed.group(1), re.MULTILINE) if listed else [], ""
+    return re.findall(r"^- ([^:\n]+)(?::|$)", listed.group(1), re.MULTILINE) if listed else [], []

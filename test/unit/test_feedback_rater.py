@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.segment import Segment, SegmentBatch
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.config import RaterConfig
@@ -101,6 +102,73 @@ def test_two_stages_images_first_then_text_alone(bench):
     assert "looks like" in text
     names = second["response_format"]["json_schema"]["schema"]["properties"]["rating"]["enum"]
     assert names == ["Bad", "Average", "Good"]
+
+
+def steps_answer(request):
+    """A class for each step asked for: the second, then the third, ..."""
+    if not request.get("response_format"):
+        return None
+    properties = request["response_format"]["json_schema"]["schema"]["properties"]
+    return json.dumps({k: v["enum"][(i + 1) % 3] for i, (k, v) in enumerate(properties.items())})
+
+
+def test_one_rating_for_each_transition(bench):
+    bench.mind.hook = steps_answer
+    rater = bench.rater(bench.serve(), rate_each="transition")
+    batch = rater.rate_batch(make_batch(2, h=4, start=9))
+    assert [(r.segment.id, r.rating, len(r.segment.jpegs)) for r in batch.rated] == [
+        ("e0_t7_h1", 1, 1), ("e0_t8_h1", 2, 1), ("e0_t9_h1", 0, 1),
+        ("e0_t8_h1", 1, 1), ("e0_t9_h1", 2, 1), ("e0_t10_h1", 0, 1),
+    ]  # fmt: skip
+    assert batch.requested == 6 and batch.teacher == "vlm"
+    assert len(bench.mind.requests) == 4  # two stages for each segment
+    assert (rater.stats()["spent_queries"], rater.stats()["valid"]) == (2, 6)
+    recorded = bench.ledger.rated_segments("drawer_open", 3)
+    assert sorted(r.rating for _, r in recorded) == [0, 0, 1, 1, 2, 2]
+    assert all(len(r.segment.jpegs) == 1 for _, r in recorded)
+    again = bench.rater(bench.serve(), rate_each="transition")
+    assert [r.rating for r in again.rate_batch(make_batch(2, h=4, start=9)).rated] == [1, 2, 0, 1, 2, 0]
+    assert len(bench.mind.requests) == 4 and again.stats()["spent_queries"] == 2
+
+
+def test_an_unclear_step_and_a_failed_request_leave_all_its_transitions_unrated(bench):
+    bench.mind.hook = lambda request: "step 1: Bad" if request.get("response_format") else None
+    rater = bench.rater(bench.serve(), rate_each="transition")
+    batch = rater.rate_batch(make_batch(1, h=3))
+    assert [(r.rating, r.reason) for r in batch.rated] == [(-1, "unreadable")] * 2
+    single = rater.rate_batch(make_batch(1, h=1))
+    assert [(r.rating, r.reason) for r in single.rated] == [(-1, "no_transition")]
+    assert "segment_length" in rater.texts()["segment_error"]
+
+
+def picture(size):
+    return encode_jpeg(np.full((*size, 3), 128, np.uint8))
+
+
+def test_a_strip_is_one_picture_and_frames_of_unequal_size_are_refused_unpaid(bench):
+    rater = bench.rater(bench.serve(), frames="strip", two_stage=False)
+    whole, odd = make_batch(2, h=2).segments
+    whole.jpegs, odd.jpegs = [picture((32, 32))] * 2, [picture((32, 32)), picture((32, 48))]
+    batch = rater.rate_batch(SegmentBatch(0, [whole, odd]))
+    assert [r.reason for r in batch.rated] == ["", "bad_image"]
+    assert "differ in size: 32x32, 48x32" in rater.texts()["segment_error"]
+    (request,) = bench.mind.requests
+    assert [part["type"] for part in request["messages"][0]["content"]] == ["image_url", "text"]
+    assert "side by side" in request["messages"][0]["content"][1]["text"]
+    assert rater.stats()["spent_queries"] == 1
+
+
+def test_measurements_go_into_the_prompt_as_words_or_as_a_plot(bench):
+    server = bench.serve()
+    for form in ("text", "plot"):
+        rater = bench.rater(server, modalities=["gripper"], modality_form=form)
+        assert rater.rate_batch(make_batch(1, h=2)).valid
+    words, plot = (r["messages"][0]["content"] for r in bench.mind.requests[::2])
+    assert "- gripper opening: 0.0, 0.0 cm" in words[-1]["text"] and len(words) == 3
+    assert "The last picture is a chart" in plot[-1]["text"] and len(plot) == 4
+    assert len({r.segment.id for _, r in bench.ledger.rated_segments()}) == 1
+    with pytest.raises(ConfigError, match="modalities"):
+        bench.rater(server, modalities=["smell"])
 
 
 def test_one_stage_by_option(bench):

@@ -127,11 +127,37 @@ def test_of_several_pictures_the_last_one_is_rated(tmp_path):
         for i, (a, b) in enumerate(pairs)
     ]
     with StandinServer(Mind(MindConfig())) as server, Ledger(tmp_path / "l.sqlite") as ledger:
-        for two_stage in (True, False):
-            config = RaterConfig(base_url=server.base_url, n_classes=3, two_stage=two_stage)
+        for options in (
+            {},
+            {"two_stage": False},
+            {"frames": "strip"},
+            {"two_stage": False, "frames": "strip", "modalities": ["gripper"], "modality_form": "plot"},
+        ):
+            config = RaterConfig(base_url=server.base_url, n_classes=3, **options)
             with VlmRater(config, load_task("drawer_open"), ledger) as rater:
                 rated = rater.rate_batch(SegmentBatch(0, segments)).rated
             assert [r.rating for r in rated] == [b for _, b in pairs]
+
+
+def test_each_transition_is_rated_by_where_it_leads(tmp_path):
+    from erl_vlm_ros.data.segment import Segment, SegmentBatch
+    from erl_vlm_ros.feedback.config import RaterConfig
+    from erl_vlm_ros.feedback.ledger import Ledger
+    from erl_vlm_ros.feedback.rater import VlmRater
+    from erl_vlm_ros.sim.standin_server import StandinServer
+    from erl_vlm_ros.tasks import load_task
+
+    frames = frames_of("drawer_open")
+    jpegs = [next(f for f in frames if f.classes[3] == n).jpeg for n in (2, 0, 2, 0)]
+    segment = Segment("e5_t20_h4", jpegs, np.zeros((4, 10)), np.zeros((4, 3)), np.arange(4))
+    with StandinServer(Mind(MindConfig())) as server, Ledger(tmp_path / "l.sqlite") as ledger:
+        for options in ({}, {"two_stage": False, "frames": "strip"}, {"structured_output": "off"}):
+            config = RaterConfig(base_url=server.base_url, n_classes=3, rate_each="transition", **options)
+            with VlmRater(config, load_task("drawer_open"), ledger) as rater:
+                batch = rater.rate_batch(SegmentBatch(0, [segment]))
+            rated = [(r.segment.id, r.rating) for r in batch.rated]
+            assert rated == [("e5_t18_h1", 0), ("e5_t19_h1", 2), ("e5_t20_h1", 0)]
+            assert batch.requested == 3
 
 
 @pytest.mark.parametrize("treatment", ["mirrored", "detail"])

@@ -14,6 +14,7 @@ VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / PACKAGE / "__init__.py").r
 
 NODES = [
     "sim_bridge",
+    "camera",
     "policy_controller",
     "safety_guard",
     "sac_learner",
@@ -82,7 +83,7 @@ setup(
             *(f"ros-{name}-{'interfaces' if name == 'builtin' else 'msgs'}" for name in ROS_MESSAGES),
         ],
         "sim": ["mujoco", "gymnasium"],
-        "real": ["pyrealsense2"],
+        "real": ["pyrealsense2; platform_system == 'Linux'"],
         "dev": ["pytest", "pytest-timeout", "hypothesis", "ruff", "stable-baselines3"],
     },
     entry_points={

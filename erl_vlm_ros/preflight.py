@@ -25,6 +25,8 @@ LIBRARIES = {
     "libglib-2.0.so.0": ("libglib2.0-0", "OpenCV"),
     "libgthread-2.0.so.0": ("libglib2.0-0", "OpenCV"),
 }
+# Needed for a part only: named, and installed on a CI machine, but not asked for.
+OPTIONAL = {"libusb-1.0.so.0": ("libusb-1.0-0", "RealSense cameras; without it their tests are skipped")}
 # Mesa's driver and its EGL half are opened at run time, by name or by path, when nothing else renders.
 MESA_EGL = ("libEGL_mesa.so.0", "libEGL_nvidia.so.0")
 MESA_DRIVERS = (
@@ -57,6 +59,11 @@ def missing_packages(python: tuple[int, int] = sys.version_info[:2], load=loads)
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         missing[f"python{python[0]}.{python[1]}-venv"] = "the virtual environment"
     return missing
+
+
+def useful_packages(load=loads) -> dict[str, str]:
+    """apt packages that are missing and that only a part needs -> which part."""
+    return {package: f"{part} ({library})" for library, (package, part) in OPTIONAL.items() if not load(library)}
 
 
 def free_mb(path: str) -> float:
@@ -100,8 +107,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--need-mb", type=int, default=NEED_DISK_MB, help="disk space for the environment")
     arguments = parser.parse_args(argv)
     if arguments.apt:
-        print(" ".join(sorted(missing_packages())))
+        print(" ".join(sorted({**missing_packages(), **useful_packages()})))
         return 0
+    for package, part in useful_packages().items():
+        print(f"note: {package} is not installed: {part}", file=sys.stderr)
     problems = report(arguments.venv, need_mb=arguments.need_mb)
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -23,6 +23,7 @@ Parameters marked *while running* may be changed with `ros2 param set`; all othe
 """
 _ABOUT = {
     "sim_bridge": "The simulated arm and camera behind the topics of a real arm.",
+    "camera": "Pictures of a RealSense, of anything OpenCV opens, or of another driver: docs/camera.md.",
     "safety_guard": "The only publisher of the arm's command topics. Starts disarmed.",
     "policy_controller": "Observations to commands; runs the episodes and publishes each when it is over.",
     "sac_learner": "Replay buffer, SAC updates, relabelling, choice of what is rated; publishes the actor.",

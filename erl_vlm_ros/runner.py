@@ -20,6 +20,7 @@ from typing import IO
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import Graph, NodeSpec
+from erl_vlm_ros.ros.dds import profile_setting
 
 READY_TIMEOUT_S = 60.0
 LOG_TAIL = 15  # lines of a dead node's log that are shown
@@ -239,11 +240,6 @@ def node_environment(logs: Path, profiles: Path | None, domain: int | None) -> d
             break
     else:
         out["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    if profiles is not None and "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ:
-        old = os.environ.get("ROS_DISTRO") in (
-            "humble",
-            "iron",
-            "jazzy",
-        )  # Fast DDS 2: another name for the same
-        out[f"{'FASTRTPS' if old else 'FASTDDS'}_DEFAULT_PROFILES_FILE"] = str(profiles)
+    if profiles is not None:
+        out |= profile_setting(os.environ, profiles)
     return out

@@ -25,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.ros.dds import use_profile
 from erl_vlm_ros.ros.heartbeat import Heartbeat
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import declare, namespace
@@ -72,6 +73,7 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
     name = getattr(make_node, "NAME", getattr(make_node, "__name__", "node"))
     try:
         try:
+            use_profile()
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         except Exception as error:  # rclpy raises its own type for malformed -p and unreadable YAML
             raise ConfigError(f"arguments not understood: {error}") from error
@@ -128,8 +130,8 @@ def _stop_quietly(node: BaseNode, failure: BaseException) -> None:
 def _mendable(error: BaseException) -> bool:
     """Whether the message alone tells a user what to mend: a wrong configuration, or no room to write."""
     # By name: their modules pull in torch and sqlite, and not every node loads them.
-    storage = type(error).__name__ in ("CheckpointError", "LedgerError")
-    return storage or isinstance(error, ConfigError) or getattr(error, "errno", None) in _NO_ROOM
+    known = type(error).__name__ in ("CheckpointError", "LedgerError", "SourceError")
+    return known or isinstance(error, ConfigError) or getattr(error, "errno", None) in _NO_ROOM
 
 
 def _report(name: str, error: Exception) -> int:

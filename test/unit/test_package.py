@@ -23,7 +23,7 @@ if not (ROOT / "setup.py").is_file():
 NODES = sorted(p.stem for p in (ROOT / "erl_vlm_ros" / "nodes").glob("*.py") if p.stem != "__init__")
 # What may import rclpy; everything else is usable without ROS.
 ROS_FOLDERS = ("nodes", "ros")
-NO_ROS_IN_ROS = ("bundle.py", "names.py", "params.py", "parameters", "actor_source.py")
+NO_ROS_IN_ROS = ("bundle.py", "names.py", "params.py", "parameters", "actor_source.py", "dds.py")
 
 
 def setup_keywords(monkeypatch):

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of camera."""
+
+from __future__ import annotations
+
+from erl_vlm_ros.ros.params import Param
+
+PARAMETERS = (
+    Param(
+        "source",
+        "realsense",
+        "realsense: pyrealsense2; opencv: device, network stream or video file; topic: another driver's topics.",
+        choices=("realsense", "opencv", "topic"),
+    ),
+    Param(
+        "profile",
+        "640x480x30",
+        "WIDTHxHEIGHTxRATE of the colour picture; any other size is refused. Empty: whatever the source gives.",
+    ),
+    Param(
+        "depth",
+        "off",
+        "Depth too: raw as the sensor sees it, or aligned to the colour picture (realsense; topic: aligned only).",
+        choices=("off", "raw", "aligned"),
+    ),
+    Param("realsense.serial", "", "Serial number, in quotes; empty: the only camera connected."),
+    Param("realsense.file", "", "Play this recording (.bag, .db3) in place of a camera."),
+    Param("realsense.depth_profile", "", "WIDTHxHEIGHTxRATE of depth; empty: as profile."),
+    Param("realsense.exposure", -1.0, "Colour exposure in librealsense's unit; -1: automatic.", low=-1.0, high=1e6),
+    Param("realsense.gain", -1.0, "Colour gain; -1: automatic.", low=-1.0, high=1e4),
+    Param("realsense.white_balance", -1.0, "Colour temperature, K; -1: automatic.", low=-1.0, high=1e5),
+    Param("opencv.source", "0", "Device number, /dev/video path, rtsp:// or http:// URL, or a video file."),
+    Param("opencv.fourcc", "", "Pixel format a device is asked for, for instance MJPG; empty: its own choice."),
+    Param("opencv.exposure", -1.0, "Exposure in the driver's unit; -1: left as it is.", low=-1.0, high=1e6),
+    Param(
+        "opencv.latency_s",
+        0.0,
+        "Known delay between light and arrival, taken off the stamps, s.",
+        low=0.0,
+        high=2.0,
+    ),
+    Param("topic.compressed", False, "Subscribe to image_raw/compressed, for a camera on another machine."),
+    Param("warmup_frames", 30, "Frames thrown away after each opening: the first are dark.", low=0, high=1000),
+    Param("loop", False, "Begin a recording anew at its end."),
+    Param(
+        "calibration_file",
+        "",
+        "YAML of ROS's camera_calibration; empty: what the camera knows about itself.",
+    ),
+    Param("require_calibration", False, "Refuse to start without intrinsics."),
+    Param(
+        "crop",
+        [0, 0, 0, 0],
+        "Part of the camera's picture to use: x, y, width, height in px; zeros: all.",
+        low=0,
+        high=10000,
+    ),
+    Param("square", False, "Use the largest centred square of the picture (after crop)."),
+    Param("rotate", 0, "Turn the picture clockwise by so many degrees.", choices=(0, 90, 180, 270)),
+    Param("width", 0, "Resize to this width in px; 0: as it is.", low=0, high=4096),
+    Param("height", 0, "Resize to this height in px; 0: as it is.", low=0, high=4096),
+    Param(
+        "camera_frame",
+        "camera_color_optical_frame",
+        "Optical frame of the colour picture; _rotated_DEGREES is appended when it is turned.",
+    ),
+    Param("depth_frame", "camera_depth_optical_frame", "Optical frame of raw depth."),
+    Param("reliable_sensors", True, "Publish, and for topic subscribe, reliably; false: best effort."),
+    Param(
+        "jpeg_quality",
+        90,
+        "Quality of image_raw/compressed, encoded only while somebody subscribes.",
+        low=1,
+        high=100,
+    ),
+    Param("stall_s", 1.0, "Without a new frame for this long: STALE, and open again, s.", low=0.1, high=30.0),
+    Param("max_age_s", 1.0, "Frames taken longer ago are not published, s.", low=0.02, high=30.0),
+    Param(
+        "frozen_s",
+        0.0,
+        "A picture that stays the same to the last bit this long counts as no picture, s; 0: not looked at.",
+        low=0.0,
+        high=60.0,
+    ),
+    Param("start_timeout_s", 20.0, "How long the camera may be absent at start, s.", low=0.0, high=600.0),
+    Param("reopen_backoff_s", 0.5, "First pause before opening again; it doubles, s.", low=0.01, high=60.0),
+    Param("reopen_backoff_max_s", 5.0, "Longest pause before opening again, s.", low=0.01, high=600.0),
+    Param("reopen_attempts", 60, "So many failures in a row end the node.", low=0, high=100000),
+)

@@ -24,6 +24,7 @@ class Health:
         self._stall_s, self._clock = stall_s, clock
         self._lock = threading.Lock()
         self._begun = self._last = clock()
+        self._waiting = True  # for the first frame after an opening
         self._times: deque[float] = deque()
         self._latencies: deque[float] = deque(maxlen=300)
         self._counts: Counter[str] = Counter()
@@ -36,13 +37,14 @@ class Health:
         with self._lock:
             self._fps, self._problem = fps, ""
             self._times.clear()
-            self._begun = self._clock()
+            self._begun, self._waiting = self._clock(), True
             self._counts["opened"] += 1
 
     def passed(self, latency_s: float, missed: int) -> None:
         """A frame went out, ``latency_s`` after it was taken; ``missed`` were lost before it."""
         with self._lock:
             now = self._last = self._clock()
+            self._waiting = False
             self._times.append(now)
             self._latencies.append(latency_s)
             self._counts["frames"] += 1
@@ -70,12 +72,13 @@ class Health:
     def verdict(self) -> tuple[str, str]:
         """("ok", "warn" or "stale", what to tell a person)."""
         with self._lock:
-            now, count = self._clock(), self._counts["frames"]
-            age = now - max(self._last, self._begun)
+            now = self._clock()
             if self._problem:
                 return "stale", self._problem
-            if age > self._stall_s:
-                return "stale", f"no frame for {age:.1f} s" if count else f"no frame yet, {age:.1f} s after opening"
+            if self._waiting:
+                return "stale", f"no frame yet, {now - self._begun:.1f} s after opening"
+            if now - self._last > self._stall_s:
+                return "stale", f"no frame for {now - self._last:.1f} s"
             rate = self._rate(now)
             if now - self._loss_at < _RECENT_S:
                 return "warn", f"{rate:.1f} Hz; {self._counts['dropped']} frames dropped so far"

@@ -23,8 +23,9 @@ class ClockMapper:
     smallest delay itself. A device clock that jumps, or drifts by more than 2 %, is not believed: arrival is taken.
     """
 
-    def __init__(self, trust_ns: int = _TRUST_NS):
-        self._trust_ns = trust_ns
+    def __init__(self, sure: bool = False):
+        """``sure``: believe the device's clock from the first frame on (a recording's)."""
+        self._sure = sure
         self._seen: deque[tuple[int, int]] = deque()  # arrival, arrival - device time
         self._last_device_ns = 0
 
@@ -40,13 +41,13 @@ class ClockMapper:
         self._seen.append((arrival_ns, offset))
         while arrival_ns - self._seen[0][0] > WINDOW_NS:
             self._seen.popleft()
-        if not self._believable():
+        if not (self._sure or self._believable()):
             return arrival_ns
         return device_ns + min(offset for _, offset in self._seen)
 
     def _believable(self) -> bool:
         begin, end = self._seen[0][0], self._seen[-1][0]
-        if end - begin < self._trust_ns:
+        if end - begin < _TRUST_NS:
             return False
         middle = (begin + end) // 2
         early = min(offset for arrival, offset in self._seen if arrival <= middle)

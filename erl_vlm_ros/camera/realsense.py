@@ -80,7 +80,7 @@ class RealSenseSource:
             if isinstance(error, SourceError):
                 raise
             raise SourceError(f"{self.hardware}: {error}") from error
-        self._clock, self._last = ClockMapper(0 if config.file else NS), (-1, -1.0)
+        self._clock, self._last = ClockMapper(sure=bool(config.file)), (-1, -1.0)
 
     def _find(self) -> Any:
         if self._make_device is not None:

@@ -115,8 +115,12 @@ def set_options(rs: Any, sensor: Any, wanted: Mapping[str, float]) -> None:
         if not sensor.supports(option):
             raise ConfigError(f"{where}: this camera cannot set it; use -1")
         allowed = sensor.get_option_range(option)
-        if not allowed.min <= value <= allowed.max:
-            raise ConfigError(f"{where}: the camera allows {allowed.min:g} to {allowed.max:g}, or -1 for automatic")
+        steps = (value - allowed.min) / (allowed.step or 1.0)
+        if not allowed.min <= value <= allowed.max or abs(steps - round(steps)) > 1e-4:
+            raise ConfigError(
+                f"{where}: the camera allows {allowed.min:g} to {allowed.max:g} in steps of {allowed.step:g}, "
+                "or -1 for automatic"
+            )
         if sensor.supports(automatic):
             sensor.set_option(automatic, 0.0)
         sensor.set_option(option, float(value))

@@ -41,9 +41,11 @@ class SoftwareCamera:
             self._profile.register_extrinsics_to(self._depth_profile, same)
         self.device.create_matcher(rs.matchers.default)
 
-    def allow(self, option: str, low: float, high: float, value: float) -> None:
+    def allow(self, option: str, low: float, high: float, value: float, step: float = 1.0) -> None:
         """Give the colour sensor an option, exposure for instance."""
-        self._color.add_option(getattr(self._rs.option, option), self._rs.option_range(low, high, 1.0, value))
+        allowed = self._rs.option_range()  # by name: its constructor's order is not the documented one
+        allowed.min, allowed.max, allowed.default, allowed.step = low, high, value, step
+        self._color.add_option(getattr(self._rs.option, option), allowed)
 
     def option(self, name: str) -> float:
         """Value of an option of the colour sensor."""

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cropping, turning and resizing keep picture and intrinsics together; calibration files are read strictly."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from erl_vlm_ros.camera.frame import Profile
+from erl_vlm_ros.camera.intrinsics import Intrinsics, load_calibration
+from erl_vlm_ros.camera.picture import Picture, PictureConfig
+from erl_vlm_ros.camera.pipeline import Pipeline, PipelineConfig
+from erl_vlm_ros.errors import ConfigError
+
+PLUMB = Intrinsics(640, 480, 600.0, 590.0, 330.0, 236.0, "plumb_bob", (0.1, -0.05, 0.004, -0.006, 0.01))
+FISHEYE = Intrinsics(640, 480, 300.0, 305.0, 322.0, 241.0, "equidistant", (0.02, -0.01, 0.003, 0.001))
+CHANGES = [
+    PictureConfig(),
+    PictureConfig(crop=(100, 40, 400, 380)),
+    PictureConfig(rotate=90),
+    PictureConfig(rotate=180),
+    PictureConfig(rotate=270),
+    PictureConfig(square=True, width=240, height=240),
+    PictureConfig(crop=(101, 43, 399, 377), rotate=270, width=190, height=200),
+]
+
+
+def turned_points(points, degrees):
+    """The same points seen from the camera's turned frame: x right, y down, picture turned clockwise."""
+    for _ in range(degrees // 90):
+        points = points[:, [1, 0, 2]] * [-1, 1, 1]
+    return points
+
+
+def project(lens, points):
+    matrix = np.array(lens.matrix).reshape(3, 3)
+    d = np.array(lens.coefficients)
+    zero = np.zeros(3)
+    if lens.model == "equidistant":
+        return cv2.fisheye.projectPoints(points[:, None], zero[None, None], zero[None, None], matrix, d)[0][:, 0]
+    return cv2.projectPoints(points, zero, zero, matrix, d)[0][:, 0]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("lens", [PLUMB, FISHEYE], ids=["plumb_bob", "equidistant"])
+def test_a_point_is_where_the_new_intrinsics_say(lens, change):
+    picture = Picture(change, 640, 480)
+    after = picture.intrinsics(lens)
+    assert (after.width, after.height) == picture.size
+    for point in np.array([[0.05, -0.04, 1.0], [-0.1, 0.08, 1.2], [0.12, 0.1, 0.9]]):
+        u, v = project(lens, point[None])[0]
+        grid_v, grid_u = np.mgrid[0:480, 0:640]
+        spot = np.exp(-((grid_u - u) ** 2 + (grid_v - v) ** 2) / (2 * 6.0**2))
+        seen = picture.apply(np.repeat((250 * spot).astype(np.uint8)[:, :, None], 3, 2))[:, :, 0].astype(float)
+        weight = seen / seen.sum()
+        rows, columns = np.mgrid[0 : seen.shape[0], 0 : seen.shape[1]]
+        expected = project(after, turned_points(point[None], change.rotate))[0]
+        assert [(weight * columns).sum(), (weight * rows).sum()] == pytest.approx(expected, abs=0.15)
+
+
+def test_sizes_and_depth_keeps_its_values():
+    picture = Picture(PictureConfig(square=True, rotate=90, width=120, height=120), 640, 480)
+    assert picture.size == (120, 120) and picture.apply(np.zeros((480, 640, 3), np.uint8)).shape == (120, 120, 3)
+    depth = np.where(np.arange(640) < 320, 0, 5000).astype(np.uint16)[None].repeat(480, 0)
+    small = picture.apply_depth(depth)
+    assert small.dtype == np.uint16 and set(np.unique(small)) == {0, 5000}
+    assert Picture(PictureConfig(rotate=90), 640, 480).size == (480, 640)
+    with pytest.raises(ValueError, match="expected a picture of 640x480, got 320x240"):
+        picture.apply(np.zeros((240, 320, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda: PictureConfig(crop=(1, 1, 0, 5)), "'crop'"),
+        (lambda: PictureConfig(width=64), "'width' and 'height'"),
+        (lambda: Picture(PictureConfig(crop=(600, 0, 41, 480)), 640, 480), "'crop'.*640x480"),
+        (lambda: Profile.parse("640:480", "profile"), "'profile'.*640x480x30"),
+        (lambda: Profile.parse("0x480x30", "profile"), "'profile'"),
+        (lambda: Profile(640, 480).check_size(1280, 720, "cam"), "'profile'.*640x480.*cam gives 1280x720"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(make, named):
+    with pytest.raises(ConfigError, match=named):
+        make()
+
+
+CALIBRATION = {
+    "image_width": 640,
+    "image_height": 480,
+    "camera_name": "wrist",
+    "camera_matrix": {"rows": 3, "cols": 3, "data": [600.0, 0, 330.0, 0, 590, 236.0, 0, 0, 1]},
+    "distortion_model": "plumb_bob",
+    "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.1, -0.05, 0.004, -0.006, 0.01]},
+    "rectification_matrix": {"rows": 3, "cols": 3, "data": [1, 0, 0, 0, 1, 0, 0, 0, 1]},
+    "projection_matrix": {"rows": 3, "cols": 4, "data": [600, 0, 330, 0, 0, 590, 236, 0, 0, 0, 1, 0]},
+}
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "calibration.yaml"
+    path.write_text(yaml.safe_dump({**CALIBRATION, **changes}))
+    return str(path)
+
+
+def test_calibration_file_is_read_and_used(tmp_path):
+    path = write(tmp_path)
+    assert load_calibration(path) == PLUMB
+    long = {"data": [*PLUMB.coefficients, 0.2, 0.3, 0.4, *[0.0] * 6]}
+    rational = load_calibration(write(tmp_path, distortion_model="rational_polynomial", distortion_coefficients=long))
+    assert rational.coefficients[5:] == (0.2, 0.3, 0.4)
+    pipeline = Pipeline(PipelineConfig(calibration_file=write(tmp_path), require_calibration=True))
+    pipeline.fit((640, 480), None, "cam")
+    assert pipeline.intrinsics == PLUMB
+    with pytest.raises(ConfigError, match="'calibration_file'.*640x480.*cam gives 1280x720"):
+        pipeline.fit((1280, 720), None, "cam")
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"image_width": "640"}, "image_width"),
+        ({"camera_matrix": {"data": [600.0, 0, 330.0]}}, "camera_matrix"),
+        ({"camera_matrix": {"data": [-600.0, 0, 330.0, 0, 590, 236.0, 0, 0, 1]}}, "camera_matrix"),
+        ({"camera_matrix": {"data": [600.0, 0, 3300.0, 0, 590, 236.0, 0, 0, 1]}}, "principal point"),
+        ({"camera_matrix": {"data": [float("nan"), 0, 330.0, 0, 590, 236.0, 0, 0, 1]}}, "finite"),
+        ({"distortion_model": "magic"}, "distortion_model"),
+        ({"distortion_coefficients": None}, "distortion_coefficients"),
+        ({"distortion_coefficients": {"data": [0.0] * 13 + [1.0]}}, "thin-prism"),
+    ],
+)
+def test_bad_calibration_is_refused(tmp_path, changes, told):
+    with pytest.raises(ConfigError, match=f"calibration_file.*calibration.yaml.*{told}"):
+        load_calibration(write(tmp_path, **changes))
+
+
+def test_unreadable_or_missing_calibration_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="calibration_file.*nowhere.yaml"):
+        load_calibration(str(tmp_path / "nowhere.yaml"))
+    for text in ("a: [", "- 1", "\x00"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ConfigError, match="bad.yaml"):
+            load_calibration(str(tmp_path / "bad.yaml"))
+    with pytest.raises(ConfigError, match="'calibration_file' of camera is empty.*require_calibration"):
+        Pipeline(PipelineConfig(require_calibration=True)).fit((640, 480), None, "cam")
+
+
+def test_an_unknown_camera_says_so():
+    pipeline = Pipeline(PipelineConfig(PictureConfig(width=64, height=48)))
+    pipeline.fit((640, 480), None, "cam")
+    assert pipeline.intrinsics.fx == 0 and (pipeline.intrinsics.width, pipeline.intrinsics.height) == (64, 48)

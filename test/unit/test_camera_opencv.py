@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenCV's sources with real files and a real HTTP server."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from erl_vlm_ros.camera.frame import EndOfRecording, Profile, SourceError
+from erl_vlm_ros.camera.opencv import OpenCvSource, VideoFile, to_rgb, without_password
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.errors import ConfigError
+
+WIDTH, HEIGHT = 160, 120
+
+
+def coloured(red):
+    return np.full((HEIGHT, WIDTH, 3), (red, 60, 30), np.uint8)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """15 frames at 30 Hz, each redder than the one before."""
+    path = str(tmp_path / "video.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 30, (WIDTH, HEIGHT))
+    for i in range(15):
+        writer.write(coloured(15 * i)[:, :, ::-1])
+    writer.release()
+    return path
+
+
+def read_all(source):
+    frames = []
+    while True:
+        try:
+            frame = source.read(0.5)
+        except EndOfRecording:
+            return frames
+        if frame is not None:
+            frames.append((frame, time.time_ns()))
+
+
+def test_video_file_is_played_at_its_own_speed(video):
+    source = VideoFile(video, Profile(WIDTH, HEIGHT, 30))
+    source.open()
+    assert (source.size, source.fps) == ((WIDTH, HEIGHT), 30.0)
+    frames = read_all(source)
+    missed = sum(f.missed for f, _ in frames)
+    assert len(frames) + missed == 15
+    spacing = np.diff([f.stamp_ns for f, _ in frames]) / [1 + f.missed for f, _ in frames[1:]]
+    assert spacing == pytest.approx(1e9 / 30, rel=0.01)
+    for frame, at in frames:
+        assert frame.stamp_ns <= at
+        index = round((frame.stamp_ns - frames[0][0].stamp_ns) * 30e-9)
+        assert frame.rgb[60, 80] == pytest.approx([15 * index, 60, 30], abs=8)  # red first
+    source.close()
+    with pytest.raises(EndOfRecording):
+        source.read(0.1)
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_the_count_of_those_it_missed(video):
+    source = VideoFile(video, Profile())
+    source.open()
+    source.read(0.5)
+    time.sleep(0.2)
+    frame = source.read(0.5)
+    assert 4 <= frame.missed <= 12 and time.time_ns() - frame.stamp_ns < 0.1e9
+
+
+def test_bad_files_are_refused_by_name(video, tmp_path):
+    (tmp_path / "text.avi").write_text("no video")
+    for path, profile, told in (
+        (str(tmp_path / "none.avi"), Profile(), "'opencv.source'.*there is no file"),
+        (str(tmp_path / "text.avi"), Profile(), "'opencv.source'.*no video"),
+        (video, Profile(640, 480, 30), "'profile'.*640x480.*160x120"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            VideoFile(path, profile).open()
+
+
+class Camera(http.server.ThreadingHTTPServer):
+    """A network camera that sends MJPEG; ``pause`` holds frames up, ``hang_up`` ends the connections."""
+
+    def __init__(self, rate):
+        super().__init__(("127.0.0.1", 0), Stream)
+        self.rate, self.frames, self.live, self.ended = rate, 0, threading.Event(), False
+        self.live.set()
+        self.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server_port}/video"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Stream(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+        self.end_headers()
+        camera, due = self.server, time.monotonic()
+        try:
+            while not camera.ended:
+                held = not camera.live.is_set()
+                camera.live.wait(30)
+                due += 1 / camera.rate
+                if not held:
+                    time.sleep(max(0.0, due - time.monotonic()))
+                camera.frames += 1
+                jpeg = encode_jpeg(coloured(camera.frames % 250))
+                head = f"--part\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+        except OSError:
+            pass  # the reader has gone
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def camera():
+    out = Camera(rate=50)
+    yield out
+    out.ended = True
+    out.live.set()
+    out.shutdown()
+    out.server_close()
+
+
+def read(source, count):
+    """``count`` frames, and how many reads gave none."""
+    frames, none = [], 0
+    deadline = time.monotonic() + 30
+    while len(frames) < count and time.monotonic() < deadline:
+        frame = source.read(0.2)
+        none += frame is None
+        frames += [frame] if frame is not None else []
+    return frames, none
+
+
+def test_http_stream_gives_new_frames_with_rising_stamps(camera):
+    source = OpenCvSource(camera.url, Profile(WIDTH, HEIGHT), 1.0)
+    source.open()
+    assert source.size == (WIDTH, HEIGHT)
+    frames, _ = read(source, 40)
+    stamps = [f.stamp_ns for f in frames]
+    assert stamps == sorted(set(stamps)) and 0 <= time.time_ns() - stamps[-1] < 0.2e9
+    reds = [int(f.rgb[60, 80, 0]) for f in frames]
+    assert reds == sorted(reds) and len(set(reds)) >= 15  # JPEG rounds
+    source.close()
+
+
+def test_frames_that_a_network_held_up_are_not_given_as_new(camera):
+    source = OpenCvSource(camera.url, Profile(), 2.0)
+    source.open()
+    read(source, 30)
+    camera.live.clear()
+    timer = threading.Timer(0.6, camera.live.set)
+    timer.start()  # then come the 30 frames of the pause in one burst
+    frames, none = read(source, 3)  # one may have been under way before the pause
+    assert none >= 5 and sum(f.missed for f in frames) == none
+    source.close()
+
+
+def test_a_stream_that_stops_or_hangs_up_is_an_error_and_can_be_opened_again(camera):
+    source = OpenCvSource(camera.url, Profile(), 0.4)
+    source.open()
+    read(source, 5)
+    camera.live.clear()
+    begin = time.monotonic()
+    with pytest.raises(SourceError, match="gives no picture"):
+        read(source, 1000)
+    assert time.monotonic() - begin < 5
+    camera.live.set()
+    source.open()
+    assert read(source, 5)[0]
+    camera.ended = True
+    with pytest.raises(SourceError):
+        read(source, 100000)
+    source.close()
+    source.close()
+
+
+def test_nobody_there():
+    for address in ("http://127.0.0.1:9/video", "63", "/dev/video63"):
+        with pytest.raises(SourceError, match=f"cannot open {address}.*'opencv.source'"):
+            OpenCvSource(address, Profile(), 0.3).open()
+
+
+def test_wrong_size_of_a_stream_is_refused(camera):
+    with pytest.raises(ConfigError, match="'profile'.*640x480.*160x120"):
+        OpenCvSource(camera.url, Profile(640, 480, 30), 1.0).open()
+
+
+def test_passwords_stay_out_of_logs():
+    assert without_password("rtsp://me:secret@cam:554/live?token=x") == "rtsp://cam:554/live"
+    assert without_password("0") == "0" and without_password("video.mp4") == "video.mp4"
+
+
+def test_grey_pictures_become_rgb():
+    assert to_rgb(np.full((4, 5), 9, np.uint8)).shape == (4, 5, 3)

@@ -179,7 +179,10 @@ class CameraNode(BaseNode):
         level, text = self.health.verdict()
         if level != self._said:
             before, self._said = self._said, level
-            (self.get_logger().warning if level == "stale" and before else self.get_logger().info)(f"{level}: {text}")
+            if level == "stale" and before:
+                self.get_logger().warning(f"{level}: {text}")
+            else:
+                self.get_logger().info(f"{level}: {text}")
             self._diagnose()
 
     def _diagnose(self) -> None:

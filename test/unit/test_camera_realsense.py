@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-rs = pytest.importorskip("pyrealsense2", reason="needs pyrealsense2 and libusb-1.0-0", exc_type=ImportError)
+pytest.importorskip("pyrealsense2", reason="needs pyrealsense2 and libusb-1.0-0", exc_type=ImportError)
+
+import pyrealsense2 as rs
 
 from erl_vlm_ros.camera.frame import EndOfRecording, Profile, SourceError
 from erl_vlm_ros.camera.realsense import RealSenseConfig, RealSenseSource
@@ -193,7 +195,8 @@ def test_a_recording_made_here_is_played(tmp_path):
     except RuntimeError:  # before 2.57
         path = tmp_path / "recording.bag"
         recorder = rs.recorder(str(path), camera.device)
-    source = RealSenseSource(RealSenseConfig(profile=SMALL), lambda: recorder)
+    recorders = [recorder]
+    source = RealSenseSource(RealSenseConfig(profile=SMALL), recorders.pop)
     source.open()
     due, recorded = time.monotonic(), {}
     for i in range(12):

@@ -22,6 +22,7 @@ NODES = [
     "reward_trainer",
     "monitor",
     "viewer",
+    "tool_pose",
 ]
 # The message packages that the nodes import, as PyPI names.
 ROS_MESSAGES = [

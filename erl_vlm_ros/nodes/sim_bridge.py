@@ -149,13 +149,17 @@ class SimBridge(BaseNode):
         if not self._paused:
             self.live.observe(self._now())
             self._state = self.core.state()
-            self._publish_state()
+            self._publish_arm()
             self._tell_lost_time()
 
     def _camera_tick(self) -> None:
+        """The camera and the tracker that looks through it have times of their own, as on a real arm."""
         if not self._paused:
             self.live.observe(self._now())
-            self._observe()
+            self._state = self.core.state()
+            self._publish_object()
+            self._image = self.arm.render()
+            self._publish_rest()
 
     def _tell_lost_time(self) -> None:
         lost, self._lost_s = self.live.lost_s - self._lost_s, self.live.lost_s
@@ -210,14 +214,22 @@ class SimBridge(BaseNode):
         self._publish_rest()
 
     def _publish_state(self) -> None:
+        self._publish_arm()
+        self._publish_object()
+
+    def _publish_arm(self) -> None:
         s, base = self._state, self.p.base_frame
         self._pub_joints.publish(self._joint_message() if self.live is None else self._driver_joint_message())
         self._pub_ee.publish(convert.pose_message(s.ee_position, s.ee_quaternion, s.stamp, base))
-        self._pub_object.publish(convert.pose_message(s.object_position, s.object_quaternion, s.stamp, base))
         if self._pub_wrench is not None:
             self._pub_wrench.publish(convert.wrench_message(self.arm.tool_wrench, s.stamp, TOOL_FRAME))
         if self._frames is not None:
             self._frames.publish(self.arm, s.stamp)
+
+    def _publish_object(self) -> None:
+        s = self._state
+        pose = convert.pose_message(s.object_position, s.object_quaternion, s.stamp, self.p.base_frame)
+        self._pub_object.publish(pose)
 
     def _joint_message(self) -> JointState:
         s, finger = self._state, 0.5 * self._state.gripper_width

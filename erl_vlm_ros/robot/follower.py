@@ -9,6 +9,7 @@ import numpy as np
 
 from erl_vlm_ros.robot.ik import IkSettings, JointMotion, twist_to_joint_velocity
 from erl_vlm_ros.robot.kinematics import Kinematics
+from erl_vlm_ros.robot.rotation import rotation_vector
 
 _LIMIT_HORIZON_S = 0.15  # a joint may move towards its limit only as fast as would take it there in this time
 _LARGEST_TILT = 0.3  # rad: beyond it the arm was turned by something else, and the new orientation is held
@@ -76,7 +77,7 @@ class JointFollower:
         """Angular velocity [3] that turns the tool back to the held orientation."""
         _, rotation = self.kinematics.forward(q)
         if self._orientation is not None:
-            tilt = _rotation_vector(self._orientation @ rotation.T)
+            tilt = rotation_vector(self._orientation @ rotation.T)
             if np.linalg.norm(tilt) < _LARGEST_TILT:
                 wanted = self.settings.orientation_gain * tilt
                 return wanted * min(1.0, _LARGEST_CORRECTION / max(float(np.linalg.norm(wanted)), 1e-9))
@@ -100,12 +101,3 @@ class JointFollower:
 def halted(motion: JointMotion) -> bool:
     """Whether next to nothing is left of the wanted motion."""
     return bool(motion.reason) and motion.scale < _STOPPED
-
-
-def _rotation_vector(rotation: np.ndarray) -> np.ndarray:
-    """[3] rad of a rotation matrix, exact enough below half a turn."""
-    axis = 0.5 * np.array(
-        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    )
-    sine, cosine = float(np.linalg.norm(axis)), 0.5 * (float(np.trace(rotation)) - 1.0)
-    return axis if sine < 1e-9 else axis * (np.arctan2(sine, cosine) / sine)

@@ -22,7 +22,7 @@ class Kinematics:
     def __init__(self, urdf: Urdf, base_frame: str, tool_frame: str) -> None:
         """ConfigError: unknown frames, no moving joint between them, a joint of a kind that cannot be commanded
         alone, or one without a velocity limit."""
-        joints = urdf.chain(base_frame, tool_frame)
+        start, joints = urdf.chain(base_frame, tool_frame)
         moving = [joint for joint in joints if joint.kind != "fixed"]
         _check(urdf, moving, base_frame, tool_frame)
         self.base_frame, self.tool_frame = base_frame, tool_frame
@@ -36,7 +36,7 @@ class Kinematics:
         self._skew_squared = [skew @ skew for skew in self._skew]
         # Fixed joints are folded into the origin of the next moving one; what is left behind the last is the tool's.
         self._origins: list[np.ndarray] = []
-        pending = np.eye(4)
+        pending = start
         for joint in joints:
             pending = pending @ joint.origin
             if joint.kind != "fixed":

@@ -42,11 +42,13 @@ class Urdf:
     links: tuple[str, ...]
     joints: tuple[UrdfJoint, ...]
 
-    def chain(self, base: str, tool: str) -> tuple[UrdfJoint, ...]:
-        """The joints from ``base`` to ``tool``, fixed ones too.
+    def chain(self, base: str, tool: str) -> tuple[np.ndarray, tuple[UrdfJoint, ...]]:
+        """The way from ``base`` to ``tool``: a fixed transform [4, 4], then joints (fixed ones too) outwards.
+
+        ``base`` need not lie above ``tool``: it may be fixed beside the way, as UR's frame ``base`` is.
 
         Raises:
-            ConfigError: a frame that the URDF lacks, or ``tool`` does not hang below ``base``.
+            ConfigError: a frame that the URDF lacks, or one that moves against the arm's root.
         """
         for parameter, frame in (("base_frame", base), ("tool_frame", tool)):
             if frame not in self.links:
@@ -54,18 +56,30 @@ class Urdf:
                     f"parameter '{parameter}' is '{frame}', but the URDF of '{self.name}' has no such link; "
                     f"it has {', '.join(self.links)}"
                 )
+        outwards, to_base = self._way_down(tool), self._way_down(base)
+        while outwards and to_base and outwards[0] is to_base[0]:
+            outwards, to_base = outwards[1:], to_base[1:]
+        moving = [joint.name for joint in to_base if joint.kind != "fixed"]
+        if moving:
+            raise ConfigError(
+                f"in the URDF of '{self.name}' the frame '{base}' (parameter 'base_frame') is moved by "
+                f"{', '.join(moving)}, and '{tool}' (parameter 'tool_frame') does not hang below it"
+            )
+        aside = np.eye(4)
+        for joint in to_base:
+            aside = aside @ joint.origin
+        return np.linalg.inv(aside), tuple(outwards)
+
+    def _way_down(self, link: str) -> list[UrdfJoint]:
+        """Joints from the root to ``link``."""
         above = {joint.child: joint for joint in self.joints}
         found: list[UrdfJoint] = []
-        frame = tool
-        while frame != base:
-            if frame not in above or len(found) > len(self.joints):
-                raise ConfigError(
-                    f"in the URDF of '{self.name}' the link '{tool}' (parameter 'tool_frame') does not hang below "
-                    f"'{base}' (parameter 'base_frame')"
-                )
-            found.append(above[frame])
-            frame = above[frame].parent
-        return tuple(reversed(found))
+        while link in above:
+            if len(found) > len(self.joints):
+                raise ConfigError(f"the URDF of '{self.name}' has a loop at link '{link}'")
+            found.append(above[link])
+            link = above[link].parent
+        return found[::-1]
 
 
 def read_urdf(path: str | Path) -> Urdf:

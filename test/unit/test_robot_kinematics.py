@@ -156,6 +156,23 @@ def test_limits_and_order_come_from_the_urdf_by_name():
     assert arm.missing(["b", "a"]) == ["c", "d", "e", "f", "g"]
 
 
+def test_the_base_may_be_fixed_beside_the_chain():
+    # As UR's frame base: hung on the arm's root, turned half about z.
+    text = crooked().replace(
+        "</robot>",
+        '<link name="base"/><joint name="aside" type="fixed"><origin xyz="0.1 0 0.2" rpy="0 0 3.141592653589793"/>'
+        '<parent link="world_link"/><child link="base"/></joint></robot>',
+    )
+    arm, other = ARMS["crooked"], Kinematics.from_text(text, "base", "flange_link")
+    q = joints(arm, 5)
+    position, rotation = arm.forward(q)
+    turned = np.diag([-1.0, -1.0, 1.0])
+    assert np.allclose(other.forward(q)[0], turned @ (position - [0.1, 0, 0.2]))
+    assert np.allclose(other.forward(q)[1], turned @ rotation)
+    assert np.allclose(other.jacobian(q), np.kron(np.eye(2), turned) @ arm.jacobian(q))
+    assert other.joint_names == arm.joint_names
+
+
 @pytest.mark.parametrize(
     "text, base, tool, message",
     [
@@ -164,7 +181,8 @@ def test_limits_and_order_come_from_the_urdf_by_name():
         ('<robot><link name="${prefix}x"/></robot>', "a", "b", "expand it first"),
         (crooked(), "world_link", "tool0", "'tool_frame' is 'tool0', but the URDF of 'crooked' has no such link"),
         (crooked(), "base_link", "flange_link", "'base_frame' is 'base_link'"),
-        (crooked(), "flange_link", "world_link", "does not hang below"),
+        (crooked(), "flange_link", "a_link", "is moved by b, c, d, e, f, g, and 'a_link'.* does not hang below"),
+        (crooked(), "e_link", "bracket_link", "is moved by e"),
         (crooked(), "f_link", "f_link", "no joint moves between"),
         (crooked().replace('velocity="2"', ""), "world_link", "flange_link", "joint 'a'.*no velocity limit"),
         (crooked().replace('lower="-2.5"', 'lower="3"'), "world_link", "flange_link", "'a': lower limit 3 is not"),

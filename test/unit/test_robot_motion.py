@@ -12,6 +12,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.follower import FollowerSettings, JointFollower, halted
 from erl_vlm_ros.robot.homing import Homing, HomingLimits
 from erl_vlm_ros.robot.kinematics import Kinematics
+from erl_vlm_ros.robot.rotation import quaternion, rotation_vector
 from erl_vlm_ros.sim.urdf import arm_urdf
 
 ARM = Kinematics.from_text(arm_urdf(), "base_link", "tool0")
@@ -91,6 +92,24 @@ def test_the_reference_does_not_creep_when_the_arm_sags():
     for _ in range(100):
         now = follower.advance(READY + sag, follower.tool(READY + sag, STILL, STILL).velocity, DT)
     assert np.allclose(now, start)
+
+
+@settings(max_examples=100, deadline=None)
+@given(axis=st.lists(st.floats(-1, 1), min_size=3, max_size=3), angle=st.floats(-np.pi, np.pi))
+def test_rotations_agree_in_every_form(axis, angle):
+    axis = np.array(axis)
+    if np.linalg.norm(axis) < 1e-3:
+        axis = np.array([0.0, 0.0, 1.0])
+    axis /= np.linalg.norm(axis)
+    x, y, z = axis
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix = np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
+    q = quaternion(matrix)
+    assert np.linalg.norm(q) == pytest.approx(1.0) and q[3] >= 0
+    wanted = np.append(axis * np.sin(angle / 2), np.cos(angle / 2))
+    assert min(np.abs(q - wanted).max(), np.abs(q + wanted).max()) < 1e-7
+    if abs(angle) < 3.0:
+        assert np.allclose(rotation_vector(matrix), axis * angle, atol=1e-6)
 
 
 def drive_home(start, target, limits, dt=DT):

@@ -37,7 +37,7 @@ def test_fingers_move_as_in_the_simulation():
     mujoco.mj_kinematics(arm.model, arm.data)
     for name in FINGER_NAMES:
         pose = np.eye(4)
-        for joint in robot.chain("base_link", name):
+        for joint in robot.chain("base_link", name)[1]:
             pose = pose @ joint.origin
             if joint.kind == "prismatic":
                 assert joint.mimics == ("" if name == "finger_left" else "finger_left")
@@ -57,7 +57,7 @@ def test_camera_frames_follow_rep_103(task):
 
     def pose(frame):
         out = np.eye(4)
-        for joint in robot.chain("base_link", frame):
+        for joint in robot.chain("base_link", frame)[1]:
             assert joint.kind == "fixed"
             out = out @ joint.origin
         return out

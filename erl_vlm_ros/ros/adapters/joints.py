@@ -36,7 +36,7 @@ class JointAdapter(ArmAdapter):
     def prepare(self) -> None:
         """Waits for the URDF and checks the joint names against it."""
         super().prepare()
-        self.use(wait_for_kinematics(self.node, self.p))
+        self.use(wait_for_kinematics(self.node, self.p, f"adapter '{self.p.adapter}'"))
 
     def use(self, kinematics: Kinematics) -> None:
         """Take these kinematics. ConfigError when the parameter joint_names does not name exactly its joints."""

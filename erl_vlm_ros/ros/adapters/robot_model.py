@@ -14,8 +14,10 @@ from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.ros import names, qos
 
 
-def wait_for_kinematics(node: Any, p: Any) -> Kinematics:
+def wait_for_kinematics(node: Any, p: Any, who: str) -> Kinematics:
     """Of the file, or of the topic; waits for the topic at most ``p.urdf_wait_s``. The node need not spin.
+
+    ``who`` needs it, for the message.
 
     Raises:
         ConfigError: no URDF came, or it does not fit ``p.base_frame`` and ``p.tool_frame``.
@@ -29,7 +31,7 @@ def wait_for_kinematics(node: Any, p: Any) -> Kinematics:
     )
     if not found:
         raise ConfigError(
-            f"adapter '{p.adapter}' needs the arm's URDF: parameter 'urdf_file' is empty and nothing came on {topic} "
+            f"{who} needs the arm's URDF: parameter 'urdf_file' is empty and nothing came on {topic} "
             f"within {p.urdf_wait_s:g} s (parameter 'urdf_wait_s')"
         )
     return Kinematics.from_text(text.data, p.base_frame, p.tool_frame, topic)

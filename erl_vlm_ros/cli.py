@@ -8,13 +8,22 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from erl_vlm_ros import __version__
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback import ledger_cli
+from erl_vlm_ros.graph import TRAINING
+from erl_vlm_ros.node_graph import RealOptions
 from erl_vlm_ros.session import evaluate, train
 
+_NAMESPACES = {
+    "namespace": "namespace of all nodes of this package",
+    "robot_namespace": "namespace of the arm's driver",
+    "camera_namespace": "namespace of the camera's driver",
+    "reset_service": "service that resets the scene (std_srvs/Trigger)",
+}
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -27,13 +36,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a graph: one process a node", description="Run a graph.")
-    run.add_argument("graph", choices=["train_sim"], help="which graph")
+    run.add_argument("graph", choices=TRAINING, help="which graph")
     run.add_argument("--task", help="a shipped task or a task YAML (default drawer_open)")
     run.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     run.add_argument("--out", metavar="DIR", help="run directory to make (default runs/TASK-seedSEED)")
     run.add_argument("--resume", metavar="DIR", help="continue the run in DIR")
     run.add_argument("--max-steps", type=int, metavar="N", help="environment steps of the whole run")
     run.add_argument("--headless", action="store_true", help="no window with the dashboard")
+    _add_real(run)
     _add_set(run)
 
     check = commands.add_parser(
@@ -50,6 +60,19 @@ def parser() -> argparse.ArgumentParser:
     plot.add_argument("directory", metavar="DIR", help="run directory")
     ledger_cli.add_commands(commands)
     return top
+
+
+def _add_real(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("train_real")
+    group.add_argument(
+        "--use-sim-arm", action="store_true", help="the simulated arm in the driver's place, in real time"
+    )
+    group.add_argument("--camera", default="", metavar="SOURCE", help="realsense[:SERIAL], opencv[:DEVICE] or topic")
+    group.add_argument("--adapter", default="", metavar="NAME", help="what the arm's driver takes (docs/robots.md)")
+    group.add_argument("--auto-arm", action="store_true", help="arm the guard without asking (--use-sim-arm only)")
+    group.add_argument("--standin-vlm", action="store_true", help="let the stand-in rate, not a VLM endpoint")
+    for name, text in _NAMESPACES.items():
+        group.add_argument(f"--{name.replace('_', '-')}", default="", metavar="NAME", help=text)
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
@@ -92,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
         max_steps=arguments.max_steps,
         headless=arguments.headless,
         settings=arguments.overrides,
+        real=RealOptions(**{f.name: getattr(arguments, f.name) for f in fields(RealOptions)}),
     )
     return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)
 

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.graph_real import connect, connections
+from erl_vlm_ros.node_graph import Graph, NodeSpec, RunArguments
 from erl_vlm_ros.overlay import EVERY_NODE, Overrides, check, read_parameter_file
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import resolve
-from erl_vlm_ros.rundir import atomic_write
 from erl_vlm_ros.tasks import Task, load_task, require_scene
 
 # Parameters of the monitor that are those of another node.
@@ -36,101 +33,6 @@ ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
 STANDIN = "standin_vlm"  # a plain process: its parameters become command-line options
 ACTOR_FILE = "actor.safetensors"
 
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One process. ``parameters`` are resolved; ``parameters_file`` is set once they are on disk.
-
-    ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
-    When a ``required`` node dies, the whole graph is stopped. A node with ``after`` starts when the output
-    of the node of that name shows its ``ready_text``.
-    """
-
-    name: str
-    module: str
-    role: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    remappings: tuple[tuple[str, str], ...] = ()
-    required: bool = True
-    ros: bool = True
-    ready_text: str = ""
-    after: str = ""
-    parameters_file: str = ""
-
-    @property
-    def executable(self) -> str:
-        """Name for `ros2 run` and launch files."""
-        return self.module.rpartition(".")[2]
-
-    def options(self) -> list[str]:
-        """Command-line options of a plain process: ``--error-rate 0.2``; a bool is a switch."""
-        out = []
-        for key, value in self.parameters.items():
-            option = f"--{key.replace('_', '-')}"
-            if isinstance(value, bool):
-                out += [option] if value else []
-            else:
-                out += [option, str(value)]
-        return out
-
-    def command(self) -> list[str]:
-        """Arguments for the Python interpreter."""
-        if not self.ros:
-            return ["-m", self.module, *self.options()]
-        arguments = ["-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
-        for source, target in self.remappings:
-            arguments += ["-r", f"{source}:={target}"]
-        return [*arguments, "--params-file", self.parameters_file] if self.parameters_file else arguments
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What to start. The graph is finished when the node ``ends_with`` exits with status 0."""
-
-    name: str
-    nodes: tuple[NodeSpec, ...]
-    ends_with: str
-
-    def node(self, name: str) -> NodeSpec:
-        """The node of that name. Raises KeyError."""
-        return {spec.name: spec for spec in self.nodes}[name]
-
-    def without(self, names: Iterable[str]) -> Graph:
-        """The graph less some nodes."""
-        names = set(names)
-        return replace(self, nodes=tuple(spec for spec in self.nodes if spec.name not in names))
-
-    def write_parameters(self, folder: Path) -> Graph:
-        """Write ``folder/<node>.yaml`` in ROS form for each node; returns the graph that uses them."""
-        nodes = []
-        for spec in self.nodes:
-            path = folder / f"{spec.name}.yaml"
-            content = {spec.name: {"ros__parameters": spec.parameters}}
-            atomic_write(path, yaml.safe_dump(content, sort_keys=True))  # a resumed run reads it
-            nodes.append(replace(spec, parameters_file=str(path)) if spec.ros else spec)
-        return replace(self, nodes=tuple(nodes))
-
-
-@dataclass(frozen=True)
-class RunArguments:
-    """What a run is asked for. ``task`` is a shipped name or a YAML path; ``overrides`` come from --set.
-
-    ``source`` is the run directory whose parameters are taken instead of the shipped ones: of a run that
-    is resumed (``out`` itself) or evaluated. ``anew``: a run that was stopped before anything was saved.
-    """
-
-    task: str
-    out: Path
-    seed: int = 0
-    max_steps: int | None = None
-    source: Path | None = None
-    headless: bool = False
-    overrides: Overrides = field(default_factory=dict)
-    episodes: int = 20
-    vlm_port: int = 0  # of the stand-in; 0: a free one
-    anew: bool = False
-
-
 _ROBOT = (("safety_guard", ROBOT), ("policy_controller", ROBOT))
 _LEARNING = (("sac_learner", WORKSTATION), ("reward_trainer", WORKSTATION), ("vlm_rater", WORKSTATION))
 _MONITOR = (("monitor", WORKSTATION),)
@@ -140,16 +42,40 @@ _OPTIONAL = ("viewer",)  # the run goes on without them
 
 def train_sim(arguments: RunArguments) -> Graph:
     """Train in simulation, rated by the stand-in, or by another endpoint if --set names its base_url."""
-    fixed: dict[str, dict[str, Any]] = {"vlm_rater": {"ledger": str(arguments.out / "ledger.sqlite")}}
-    nodes = (("sim_bridge", SIM), *_ROBOT, *_LEARNING, *_MONITOR)
-    if "base_url" not in arguments.overrides.get("vlm_rater", {}):
+    standin = "base_url" not in arguments.overrides.get("vlm_rater", {})
+    return _training("train_sim", ("sim_bridge", SIM), arguments, {}, standin)
+
+
+def train_real(arguments: RunArguments) -> Graph:
+    """Train on a real arm, or on the simulated one in its driver's place and in real time (``arguments.real``).
+
+    The stand-in rates only when it is asked for.
+    """
+    options = arguments.real
+    if options.standin_vlm and "base_url" in arguments.overrides.get("vlm_rater", {}):
+        raise ConfigError("the stand-in VLM and --set vlm_rater.base_url: only one of them can rate")
+    fixed = connections(options, arguments.out)
+    graph = _training("train_real", _arm(arguments), arguments, fixed, options.standin_vlm)
+    return connect(graph, options)
+
+
+def _arm(arguments: RunArguments) -> tuple[str, str]:
+    return ("sim_bridge", SIM) if arguments.real.use_sim_arm else ("camera", ROBOT)
+
+
+def _training(
+    name: str, first: tuple[str, str], arguments: RunArguments, fixed: dict[str, dict[str, Any]], standin: bool
+) -> Graph:
+    fixed["vlm_rater"] = {"ledger": str(arguments.out / "ledger.sqlite")}
+    nodes = (first, *_ROBOT, *_LEARNING, *_MONITOR)
+    if standin:
         port = arguments.vlm_port or free_port()
         fixed[STANDIN] = {"port": port, "task": ""}
         fixed["vlm_rater"]["base_url"] = f"http://127.0.0.1:{port}/v1"
         nodes = ((STANDIN, SIM), *nodes)
     if not arguments.headless and has_display():
         nodes = (*nodes, *_VIEWER)
-    return _build("train_sim", nodes, arguments, fixed)
+    return _build(name, nodes, arguments, fixed)
 
 
 def evaluate_sim(arguments: RunArguments) -> Graph:
@@ -157,21 +83,35 @@ def evaluate_sim(arguments: RunArguments) -> Graph:
 
     ``arguments.seed`` is the seed of the first evaluation episode.
     """
-    actor = arguments.out / ACTOR_FILE
-    fixed = {
+    return _build("evaluate_sim", (("sim_bridge", SIM), *_ROBOT, *_MONITOR), arguments, _evaluating(arguments))
+
+
+def evaluate_real(arguments: RunArguments) -> Graph:
+    """The same on a real arm, or on the simulated one in its driver's place."""
+    fixed = connections(arguments.real, arguments.source or arguments.out)
+    for node, values in _evaluating(arguments).items():
+        fixed[node] = fixed.get(node, {}) | values
+    graph = _build("evaluate_real", (_arm(arguments), *_ROBOT, *_MONITOR), arguments, fixed)
+    return connect(graph, arguments.real)
+
+
+def _evaluating(arguments: RunArguments) -> dict[str, dict[str, Any]]:
+    return {
         "policy_controller": {
             "mode": "evaluate",
-            "actor_file": str(actor),
+            "actor_file": str(arguments.out / ACTOR_FILE),
             "final_eval_episodes": arguments.episodes,
             "eval_seed": arguments.seed,
             "checkpoint_dir": "",
         },
         "monitor": {"mode": "evaluate"},
     }
-    return _build("evaluate_sim", (("sim_bridge", SIM), *_ROBOT, *_MONITOR), arguments, fixed)
 
 
-GRAPHS = {"train_sim": train_sim, "evaluate_sim": evaluate_sim}
+GRAPHS = {
+    "train_sim": train_sim, "evaluate_sim": evaluate_sim, "train_real": train_real, "evaluate_real": evaluate_real,
+}  # fmt: skip
+TRAINING = ("train_sim", "train_real")  # what `erl-vlm run` starts
 
 
 def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArguments, fixed: Overrides) -> Graph:

@@ -35,7 +35,8 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(
                 f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}"
             )
-        out[str(node)] = flatten(inner)
+        # A namespaced node's file names it in full: /lab/sac_learner.
+        out[EVERY_NODE if node == EVERY_NODE else str(node).rpartition("/")[2]] = flatten(inner)
     return out
 
 

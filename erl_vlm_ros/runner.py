@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import Graph, NodeSpec
+from erl_vlm_ros.node_graph import Graph, NodeSpec
 from erl_vlm_ros.ros.dds import profile_setting
 
 READY_TIMEOUT_S = 60.0
@@ -223,8 +223,9 @@ def _udp_port_free(port: int) -> bool:
     return True
 
 
-def node_environment(logs: Path, profiles: Path | None, domain: int | None) -> dict[str, str]:
-    """Variables for the nodes: one thread each, local discovery, own domain, logs in the run directory."""
+def node_environment(logs: Path, profiles: Path | None, domain: int | None, local: bool = True) -> dict[str, str]:
+    """Variables for the nodes: one thread each, own domain, logs in the run directory; ``local``: discovery stays on
+    this machine, unless the user has said otherwise."""
     out = {
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -236,7 +237,7 @@ def node_environment(logs: Path, profiles: Path | None, domain: int | None) -> d
     if domain is not None:
         out["ROS_DOMAIN_ID"] = str(domain)
     for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"):
-        if name in os.environ:
+        if name in os.environ or not local:
             break
     else:
         out["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"

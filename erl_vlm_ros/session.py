@@ -9,22 +9,25 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import ACTOR_FILE, GRAPHS, Graph, RunArguments
+from erl_vlm_ros.graph import ACTOR_FILE, GRAPHS
+from erl_vlm_ros.graph_real import URDF_FILE
 from erl_vlm_ros.monitoring.line import duration
 from erl_vlm_ros.monitoring.live import LiveLine
+from erl_vlm_ros.node_graph import Graph, RealOptions, RunArguments
 from erl_vlm_ros.overlay import parse_overrides
 from erl_vlm_ros.paths import resource
-from erl_vlm_ros.rundir import RUN_FILE, RunDirectory, load_run, read_json, save_run
+from erl_vlm_ros.rundir import RUN_FILE, RunDirectory, atomic_write, load_run, read_json, save_run
 from erl_vlm_ros.runner import Domain, Outcome, Supervisor, node_environment, supervise
 from erl_vlm_ros.tasks import load_task
 
 TASK_COPY = "config/task.yaml"
 FULL_DISK_BYTES = 1_000_000
+_ARM = "ros2 service call /safety_guard/arm std_srvs/srv/SetBool '{data: true}'"
 _FILES = (
     "summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard",
     "checkpoint",
@@ -39,6 +42,7 @@ class Prepared:
     directory: RunDirectory
     announcement: str
     class_names: list[str]
+    simulated: bool = True  # False: drivers run elsewhere, in the user's ROS domain
 
     @property
     def path(self) -> Path:
@@ -47,7 +51,7 @@ class Prepared:
 
     def environment(self, domain: int | None) -> dict[str, str]:
         """Variables for the nodes."""
-        return node_environment(self.path / "logs", _profiles(), domain)
+        return node_environment(self.path / "logs", _profiles(), domain, local=self.simulated)
 
     def close(self) -> None:
         """Give up the run directory."""
@@ -63,13 +67,16 @@ def prepare_training(
     max_steps: int | None,
     headless: bool,
     settings: Sequence[str],
+    real: RealOptions | None = None,
 ) -> Prepared:
-    """Make or take up the run directory and describe the graph.
+    """Make or take up the run directory and describe the graph. ``real``: of train_real; a resumed run has its own.
 
     Raises:
         ConfigError: anything that a person asked for and that cannot be; nothing is left locked.
     """
-    settings = list(settings)
+    settings, real = list(settings), real or RealOptions()
+    if graph != "train_real" and real != RealOptions():
+        raise ConfigError(f"{', '.join(_chosen(real))}: only train_real knows this")
     if max_steps is not None and max_steps < 1:
         raise ConfigError(f"--max-steps must be at least 1, got {max_steps}")
     if resume is not None:
@@ -84,6 +91,9 @@ def prepare_training(
         task, seed, folder = before["task"], before["seed"], Path(resume)
         max_steps = max_steps or before.get("max_steps")
         settings = [*before.get("set", []), *settings]
+        if graph != before.get("graph", graph):
+            raise ConfigError(f"the run in {resume} is one of {before['graph']}: continue it with that graph")
+        real = RealOptions(**{**before.get("real", {}), **_chosen(real)})
     else:
         task, seed = task or "drawer_open", 0 if seed is None else seed
         folder = Path(out) if out else Path("runs") / f"{Path(task).stem}-seed{seed}"
@@ -97,10 +107,15 @@ def prepare_training(
         source = path if resume is not None else None
         anew = source is not None and _nothing_saved(path)
         described = GRAPHS[graph](
-            RunArguments(str(path / TASK_COPY), path, seed, max_steps, source, headless, overrides, anew=anew)
+            RunArguments(
+                str(path / TASK_COPY), path, seed, max_steps, source, headless, overrides, anew=anew, real=real
+            )
         )
         limit = described.node("policy_controller").parameters["max_steps"]
-        save_run(path, {"graph": graph, "task": task, "seed": seed, "max_steps": limit, "set": settings})
+        if real.use_sim_arm:
+            _write_urdf(path, path / TASK_COPY)
+        kept = {"graph": graph, "task": task, "seed": seed, "max_steps": limit, "set": settings}
+        save_run(path, kept | ({"real": asdict(real)} if graph == "train_real" else {}))
     except BaseException:
         directory.close()
         raise
@@ -108,8 +123,23 @@ def prepare_training(
     announcement = (
         f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
     )
+    if not described.node("policy_controller").parameters["auto_arm"]:
+        announcement += f"; it begins when a person arms the guard: {_ARM}"
     n_classes = described.node("vlm_rater").parameters["n_classes"] or loaded.n_classes
-    return Prepared(described, directory, announcement, loaded.class_names(n_classes))
+    simulated = graph != "train_real" or real.use_sim_arm
+    return Prepared(described, directory, announcement, loaded.class_names(n_classes), simulated)
+
+
+def _chosen(real: RealOptions) -> dict[str, Any]:
+    """The options that are not as they are by default."""
+    return {f.name: getattr(real, f.name) for f in fields(real) if getattr(real, f.name) != f.default}
+
+
+def _write_urdf(path: Path, task: Path) -> None:
+    """The guard's model of the simulated arm."""
+    from erl_vlm_ros.sim.urdf import arm_urdf  # loads MuJoCo
+
+    atomic_write(path / URDF_FILE, arm_urdf(str(task)))
 
 
 def _load_training_run(path: str | Path) -> dict[str, Any]:
@@ -142,6 +172,8 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
     source = Path(run).resolve()
     before = _load_training_run(source)
     overrides = parse_overrides(settings)
+    graph = "evaluate_real" if before.get("graph") == "train_real" else "evaluate_sim"
+    real = RealOptions(**before.get("real", {}))
     name = f"seed{seed}-n{episodes}"
     candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     directory = RunDirectory(
@@ -151,19 +183,19 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
         path = directory.path
         steps = export_actor(source, path / ACTOR_FILE)
         arguments = RunArguments(
-            str(source / TASK_COPY), path, seed, source=source, overrides=overrides, episodes=episodes
+            str(source / TASK_COPY), path, seed, source=source, overrides=overrides, episodes=episodes, real=real
         )
-        described = GRAPHS["evaluate_sim"](arguments)
+        described = GRAPHS[graph](arguments)
         save_run(
             path,
-            {"graph": "evaluate_sim", "of": str(source), "trained_seed": before["seed"], "env_steps": steps},
+            {"graph": graph, "of": str(source), "trained_seed": before["seed"], "env_steps": steps},
         )
     except BaseException:
         directory.close()
         shutil.rmtree(directory.path, ignore_errors=True)  # made a moment ago: nothing of value is in it
         raise
     text = f"evaluating {source} after {steps:,} steps: {episodes} episodes from seed {seed}"
-    return Prepared(described, directory, text, [])
+    return Prepared(described, directory, text, [], graph == "evaluate_sim" or real.use_sim_arm)
 
 
 def train(graph: str, **arguments: Any) -> Outcome:
@@ -216,7 +248,8 @@ def run_graph(prepared: Prepared, stream: TextIO) -> Outcome:
     path = prepared.path
     graph = prepared.graph.write_parameters(path / "config")
     live = LiveLine(path / "progress.json", prepared.class_names, stream)
-    domain = None if os.environ.get("ROS_DOMAIN_ID") else Domain()
+    # Drivers on a real arm are in the user's domain, which is 0 unless the environment says otherwise.
+    domain = Domain() if prepared.simulated and not os.environ.get("ROS_DOMAIN_ID") else None
     try:
         environment = prepared.environment(domain.number if domain else None)
         outcome = supervise(Supervisor(graph, path / "logs", environment), live.tick)
@@ -258,7 +291,7 @@ def _report(outcome: Outcome, prepared: Prepared) -> None:
     reached = 0 if summary is None else summary["env_steps"]
     if any((path / "checkpoint").glob("*.safetensors")):
         further = f" --max-steps {max(2 * max_steps, 1)}" if reached >= max_steps else ""
-        print(f"continue: {_command()} run train_sim --resume {where}{further}")
+        print(f"continue: {_command()} run {prepared.graph.name} --resume {where}{further}")
         if summary is not None and summary["success_rate"] is not None:
             print(f"evaluate: {_command()} evaluate {where} --episodes 20 --seed 1000")
     sys.stdout.flush()

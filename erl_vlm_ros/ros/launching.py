@@ -25,7 +25,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import Graph, NodeSpec
+from erl_vlm_ros.node_graph import Graph, NodeSpec
 from erl_vlm_ros.session import Prepared, prepare_evaluation, prepare_training
 
 # Saving a checkpoint takes longer than launch's 5 s.

@@ -16,7 +16,7 @@ import pytest
 
 from erl_vlm_ros import runner
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import Graph, NodeSpec
+from erl_vlm_ros.node_graph import Graph, NodeSpec
 from erl_vlm_ros.runner import Domain, Supervisor, node_environment, supervise
 
 

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a real arm's graph is connected to: camera, driver, namespaces, or the simulated arm in the driver's place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.node_graph import Graph, NodeSpec, RealOptions
+from erl_vlm_ros.ros import names
+
+URDF_FILE = "config/arm.urdf"  # of the simulated arm, within the run directory
+_SOURCES = ("realsense", "opencv", "topic")
+_CAMERA_TOPICS = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)
+_POLICY_TOPICS = ("camera/policy/image_raw", "camera/policy/image_raw/compressed", "camera/policy/camera_info")
+_DRIVER_TOPICS = (
+    names.JOINT_STATES, names.EE_POSE, names.ARM_TWIST, names.ARM_GRIPPER, names.ARM_JOINT_COMMANDS,
+    names.ARM_TRAJECTORY, names.WRENCH, names.ROBOT_DESCRIPTION, names.SERVO_COMMAND_TYPE,
+)  # fmt: skip
+# Nodes that talk with the driver or look at the camera; the others know neither.
+_NEAR_THE_ARM = ("sim_bridge", "camera", "safety_guard", "policy_controller", "monitor")
+
+
+def camera_parameters(text: str) -> dict[str, Any]:
+    """Parameters of the camera node for ``SOURCE`` or ``SOURCE:DEVICE``. ConfigError for an unknown source."""
+    if not text:
+        return {}
+    source, _, device = text.partition(":")
+    if source not in _SOURCES or (source == "topic" and device):
+        raise ConfigError(f"camera {text}: expected {', '.join(_SOURCES)}, or opencv:DEVICE, or realsense:SERIAL")
+    out = {"source": source}
+    if device and source == "opencv":
+        out["opencv.source"] = device
+    elif device:
+        out["realsense.file" if Path(device).suffix in (".bag", ".db3") else "realsense.serial"] = device
+    return out
+
+
+def connections(options: RealOptions, out: Path) -> dict[str, dict[str, Any]]:
+    """Parameters that follow from the options: node -> parameter -> value.
+
+    Raises:
+        ConfigError: options that do not go together.
+    """
+    fixed: dict[str, dict[str, Any]] = {"safety_guard": {}}
+    if options.adapter:
+        fixed["safety_guard"]["adapter"] = options.adapter
+    if not options.use_sim_arm:
+        if options.auto_arm:
+            raise ConfigError("auto_arm needs use_sim_arm: a real arm is armed by a person, with safety_guard/arm")
+        fixed["camera"] = camera_parameters(options.camera)
+        return fixed
+    if options.camera:
+        raise ConfigError("camera and use_sim_arm: the simulated arm brings its own camera; leave one away")
+    fixed["sim_bridge"] = {"driver": options.adapter} if options.adapter else {}
+    fixed["safety_guard"]["urdf_file"] = str(out / URDF_FILE)
+    # The simulation's own reset puts the scene back; nobody is there to judge.
+    fixed["policy_controller"] = {"reset": "service", "set_episode_seed": True, "auto_arm": options.auto_arm}
+    fixed["policy_controller"] |= {"success_source": "reward", "human.input": "none"}
+    return fixed
+
+
+def connect(graph: Graph, options: RealOptions) -> Graph:
+    """The graph with its nodes' namespaces and remappings.
+
+    Raises:
+        ConfigError: a bad namespace, or a real arm that would be armed by the program.
+    """
+    for name in ("namespace", "robot_namespace", "camera_namespace"):
+        value = getattr(options, name)
+        if value and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", value):
+            raise ConfigError(f"{name} {value!r}: letters, digits and _, parts divided by /, no / at the ends")
+    if not options.use_sim_arm and graph.node("policy_controller").parameters["auto_arm"]:
+        raise ConfigError(
+            "policy_controller.auto_arm is true on a real arm: a person arms it, with safety_guard/arm; set it to false"
+        )
+    specs = [
+        replace(
+            spec,
+            namespace=options.namespace if spec.ros else "",
+            remappings=tuple(_remappings(graph, spec, options)) if spec.name in _NEAR_THE_ARM else spec.remappings,
+        )
+        for spec in graph.nodes
+    ]
+    return replace(graph, nodes=tuple(specs))
+
+
+def _remappings(graph: Graph, spec: NodeSpec, options: RealOptions) -> list[tuple[str, str]]:
+    out = []
+    if options.robot_namespace:
+        out += [(topic, f"/{options.robot_namespace}/{topic}") for topic in _DRIVER_TOPICS]
+    if options.reset_service:
+        out.append((names.RESET, options.reset_service))
+    relayed = not options.use_sim_arm and graph.node("camera").parameters["source"] == "topic"
+    if relayed and spec.name != "camera":
+        out += zip(_CAMERA_TOPICS, _POLICY_TOPICS)
+    elif options.camera_namespace:
+        out += [(topic, f"/{options.camera_namespace}/{topic}") for topic in _CAMERA_TOPICS]
+    return out

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many two-stage ratings a second, what a rating costs us in CPU time, and whether memory grows.
+
+The endpoint is a process of its own on this machine (rater_endpoint.py). Speed and CPU time are measured with the
+latency of a real endpoint; memory is measured over many ratings with a short latency, because only their number
+matters there. CPU time is that of the rater's process alone: HTTP, JSON, base64 and the ledger with its syncs.
+
+    python benchmarks/rater_throughput.py --ratings 10000
+
+Prints a table and one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rater_bench import EndpointProcess, batch, right
+
+from erl_vlm_ros.feedback.config import RaterConfig
+from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.feedback.rater import VlmRater
+from erl_vlm_ros.tasks import load_task
+
+_ROUND = 100  # ratings asked for together
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--latency", type=float, default=1.0, help="of the endpoint, s (default 1)")
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--speed-ratings", type=int, default=320, help="ratings to measure speed with")
+    parser.add_argument("--ratings", type=int, default=10_000, help="ratings to measure memory with; 0: not at all")
+    parser.add_argument("--memory-latency", type=float, default=0.02, help="of the endpoint meanwhile, s")
+    args = parser.parse_args()
+    result = {"benchmark": "rater_throughput", "latency_s": args.latency, "concurrency": args.concurrency}
+    result |= speed(args)
+    if args.ratings:
+        result |= memory(args)
+    print("| | |\n|---|---|")
+    for name, value in result.items():
+        print(f"| {name} | {value} |")
+    print(json.dumps(result))
+
+
+def speed(args: argparse.Namespace) -> dict[str, float]:
+    """Ratings/s and CPU time a rating, all of them asked for at once."""
+    with tempfile.TemporaryDirectory() as folder, EndpointProcess("--latency", str(args.latency)) as endpoint:
+        with Ledger(Path(folder) / "ledger.sqlite") as ledger, rater_for(endpoint, ledger, args) as rater:
+            rater.rate_batch(batch(0, args.concurrency))  # connections and imports
+            work = batch(1000, args.speed_ratings)
+            cpu, wall = time.process_time(), time.monotonic()
+            rated = rater.rate_batch(work).rated
+            cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    assert all(r.rating == right(r.segment) for r in rated)
+    return {
+        "ratings_per_s": round(len(rated) / wall, 2),
+        "ratings_per_s_possible": round(args.concurrency / (2 * args.latency), 2) if args.latency else 0.0,
+        "cpu_ms_per_rating": round(1e3 * cpu / len(rated), 2),
+        "speed_ratings": len(rated),
+    }
+
+
+def memory(args: argparse.Namespace) -> dict[str, float]:
+    """Resident memory after each round of ratings."""
+    option = ("--latency", str(args.memory_latency))
+    counts, sizes = [], []
+    with tempfile.TemporaryDirectory() as folder, EndpointProcess(*option) as endpoint:
+        with Ledger(Path(folder) / "ledger.sqlite") as ledger, rater_for(endpoint, ledger, args) as rater:
+            for start in range(0, args.ratings, _ROUND):
+                count = min(_ROUND, args.ratings - start)
+                assert len(rater.rate_batch(batch(start, count, start // _ROUND)).valid) == count
+                gc.collect()
+                counts.append(start + count)
+                sizes.append(resident_mb())
+            ledger_mb = (Path(folder) / "ledger.sqlite").stat().st_size / 2**20
+    warm = len(sizes) // 5  # caches fill in the first fifth
+    slope = np.polyfit(counts[warm:], sizes[warm:], 1)[0] if len(sizes) > warm + 1 else 0.0
+    return {
+        "memory_ratings": counts[-1],
+        "memory_latency_s": args.memory_latency,
+        "rss_mb_after_warm_up": round(sizes[warm], 1),
+        "rss_mb_at_end": round(sizes[-1], 1),
+        "rss_growth_kb_per_1000_ratings": round(1e3 * 1024 * slope, 1),
+        "ledger_mb": round(ledger_mb, 1),
+    }
+
+
+def rater_for(endpoint: EndpointProcess, ledger: Ledger, args: argparse.Namespace) -> VlmRater:
+    """Two stages, as in a run."""
+    config = RaterConfig(
+        base_url=endpoint.url, model="bench", n_classes=3, concurrency=args.concurrency, max_queries=10**9
+    )
+    return VlmRater(config, load_task("drawer_open"), ledger)
+
+
+def resident_mb() -> float:
+    """Of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+if __name__ == "__main__":
+    main()

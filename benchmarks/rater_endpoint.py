@@ -32,6 +32,7 @@ BROKEN = (
 #: an answer arrives, and is paid, but it is no rating
 USELESS = ("refusal", "empty_choices", "out_of_class", "bad_rating_json")
 UNBILLED = ("rate_limit", "retry_after", "retry_date", "http_500", "http_502_html")
+_USD_IN, _USD_OUT = 1.0, 4.0  # for a million tokens
 _LONG = 10 << 20  # bytes of an answer that is too long
 
 
@@ -77,11 +78,12 @@ class Server:
             usage["completion_tokens"] = int(request.get("max_tokens", 100))
         billed = kind not in UNBILLED
         tokens = sum(usage.values()) if billed else 0
+        usd = (usage["prompt_tokens"] * _USD_IN + usage["completion_tokens"] * _USD_OUT) / 1e6 if billed else 0.0
         text, data = _body(request, kind, text, usage)
         if self.keys and (kind == "ok" or kind in USELESS):
             self._known[key] = data
         if self._log:
-            entry = {"key": key, "kind": kind, "tokens": tokens, "billed": billed, "text": text, "came": came}
+            entry = {"key": key, "kind": kind, "tokens": tokens, "usd": usd, "text": text, "came": came}
             self._log.write(json.dumps(entry) + "\n")
             self._log.flush()
         return await self._deliver(writer, kind, data)

@@ -13,11 +13,13 @@ Prints a table and one JSON line last.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +54,12 @@ def main() -> None:
 
 def speed(args: argparse.Namespace) -> dict[str, float]:
     """Ratings/s and CPU time a rating, all of them asked for at once."""
-    with tempfile.TemporaryDirectory() as folder, EndpointProcess("--latency", str(args.latency)) as endpoint:
-        with Ledger(Path(folder) / "ledger.sqlite") as ledger, rater_for(endpoint, ledger, args) as rater:
-            rater.rate_batch(batch(0, args.concurrency))  # connections and imports
-            work = batch(1000, args.speed_ratings)
-            cpu, wall = time.process_time(), time.monotonic()
-            rated = rater.rate_batch(work).rated
-            cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    with running(args, args.latency) as (rater, _):
+        rater.rate_batch(batch(0, args.concurrency))  # connections and imports
+        work = batch(1000, args.speed_ratings)
+        cpu, wall = time.process_time(), time.monotonic()
+        rated = rater.rate_batch(work).rated
+        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     assert all(r.rating == right(r.segment) for r in rated)
     return {
         "ratings_per_s": round(len(rated) / wall, 2),
@@ -70,17 +71,15 @@ def speed(args: argparse.Namespace) -> dict[str, float]:
 
 def memory(args: argparse.Namespace) -> dict[str, float]:
     """Resident memory after each round of ratings."""
-    option = ("--latency", str(args.memory_latency))
     counts, sizes = [], []
-    with tempfile.TemporaryDirectory() as folder, EndpointProcess(*option) as endpoint:
-        with Ledger(Path(folder) / "ledger.sqlite") as ledger, rater_for(endpoint, ledger, args) as rater:
-            for start in range(0, args.ratings, _ROUND):
-                count = min(_ROUND, args.ratings - start)
-                assert len(rater.rate_batch(batch(start, count, start // _ROUND)).valid) == count
-                gc.collect()
-                counts.append(start + count)
-                sizes.append(resident_mb())
-            ledger_mb = (Path(folder) / "ledger.sqlite").stat().st_size / 2**20
+    with running(args, args.memory_latency) as (rater, path):
+        for start in range(0, args.ratings, _ROUND):
+            count = min(_ROUND, args.ratings - start)
+            assert len(rater.rate_batch(batch(start, count, start // _ROUND)).valid) == count
+            gc.collect()
+            counts.append(start + count)
+            sizes.append(resident_mb())
+        ledger_mb = path.stat().st_size / 2**20
     warm = len(sizes) // 5  # caches fill in the first fifth
     slope = np.polyfit(counts[warm:], sizes[warm:], 1)[0] if len(sizes) > warm + 1 else 0.0
     return {
@@ -93,12 +92,17 @@ def memory(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def rater_for(endpoint: EndpointProcess, ledger: Ledger, args: argparse.Namespace) -> VlmRater:
-    """Two stages, as in a run."""
-    config = RaterConfig(
-        base_url=endpoint.url, model="bench", n_classes=3, concurrency=args.concurrency, max_queries=10**9
-    )
-    return VlmRater(config, load_task("drawer_open"), ledger)
+@contextlib.contextmanager
+def running(args: argparse.Namespace, latency_s: float) -> Iterator[tuple[VlmRater, Path]]:
+    """A two-stage rater with an endpoint of such latency, and its ledger's path."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        endpoint = stack.enter_context(EndpointProcess("--latency", str(latency_s)))
+        ledger = stack.enter_context(Ledger(Path(folder) / "ledger.sqlite"))
+        config = RaterConfig(
+            base_url=endpoint.url, model="bench", n_classes=3, concurrency=args.concurrency, max_queries=10**9
+        )
+        yield stack.enter_context(VlmRater(config, load_task("drawer_open"), ledger)), ledger.path
 
 
 def resident_mb() -> float:

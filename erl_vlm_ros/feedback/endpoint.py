@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import time
@@ -21,6 +22,10 @@ _MAX_ERROR = 1 << 15
 _RETRY_STATUS = {408, 409, 425, 429}  # and all of 5xx
 _NO_ENTRY = {401, 403}
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
+
+# a line a request, and headers with whatever the endpoint puts there, are for nobody's log
+for _noisy in ("httpx2", "httpcore2"):
+    logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
 class Endpoint:

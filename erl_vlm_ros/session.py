@@ -307,11 +307,14 @@ def _command() -> str:
 
 def _result(summary: dict[str, Any]) -> str:
     rate, accuracy = summary["success_rate"], summary["rating_accuracy"]
-    success = (
-        "not evaluated (learning had not begun)"
-        if rate is None
-        else f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
-    )
+    source = summary.get("success_source") or ""
+    if rate is not None:
+        success = f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
+        success += f" ({source})" if source not in ("", "ground truth") else ""
+    elif summary["evaluations"]:
+        success = "evaluated, but nobody told of success (policy_controller.success_source)"
+    else:
+        success = "not evaluated (learning had not begun)"
     rated = f"{summary['ratings_valid']:,} ratings" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
     return f"{success} after {summary['env_steps']:,} steps, {rated}, {duration(summary['wall_s'])}"
 

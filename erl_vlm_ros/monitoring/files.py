@@ -68,7 +68,7 @@ class RunFiles:
 
     def curve(self, record: RunRecord, now: float) -> None:
         """Draw learning_curve.png."""
-        draw_curve(self.folder / CURVE, record.summary(now), record.returns, record.mix_history)
+        draw_curve(self.folder / CURVE, record.summary(now), record.returns, record.mix_history, record.told)
 
     def film(self, clips: Sequence[Clip], fps: float, scale: int) -> Path | None:
         """Write evaluation.mp4 (or .gif)."""
@@ -84,5 +84,5 @@ def redraw(folder: Path) -> Path:
     """Draw the learning curve of a run directory again. Raises ConfigError when it holds no figures."""
     summary = read_json(folder / SUMMARY, f"{folder} has no {SUMMARY}: nothing to plot yet")
     kept = read_json(folder / RECORD, f"{folder} has no {RECORD}: nothing to plot yet")
-    draw_curve(folder / CURVE, summary, kept["returns"], kept["mix_history"])
+    draw_curve(folder / CURVE, summary, kept["returns"], kept["mix_history"], kept.get("told", []))
     return folder / CURVE

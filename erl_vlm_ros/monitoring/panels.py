@@ -151,8 +151,8 @@ def _spending(screen: Screen) -> Iterator[tuple[str, float, float, str]]:
     if "spent_tokens" in spend or "tokens_in" in spend:
         tokens = spend.get("spent_tokens", spend.get("tokens_in", 0.0) + spend.get("tokens_out", 0.0))
         yield "tokens", tokens, spend.get("budget_tokens", 0.0), ""
-    if "spent_money" in spend:
-        yield "cost", spend["spent_money"], spend.get("budget_money", 0.0), screen.teacher.get("currency", "")
+    if spend.get("spent_money") or spend.get("budget_money"):
+        yield "cost", spend.get("spent_money", 0.0), spend.get("budget_money", 0.0), screen.teacher.get("currency", "")
 
 
 def _amount(value: float, unit: str) -> str:

@@ -36,8 +36,7 @@ class RunRecord:
         now: float,
         told_by: str = "",
     ):
-        self._told_by = told_by
-        self.task, self.seed = task, seed
+        self.task, self.seed, self._told_by = task, seed, told_by
         self.class_names = dict(class_names)
         self.max_steps, self.max_ratings = max_steps, max_ratings
         self.env_steps = self.episodes = 0
@@ -61,7 +60,6 @@ class RunRecord:
         self._unjudged: list[tuple[int, int, int]] = []
         self._last_index = math.inf
         self._speed: deque[tuple[float, int]] = deque()
-        self.heard: dict[str, float] = {}  # node -> when its figures last came
 
     def wall_s(self, now: float) -> float:
         """Seconds this run has taken so far, earlier parts of a resumed run included."""
@@ -104,26 +102,17 @@ class RunRecord:
 
     def add_metrics(self, node: str, values: Mapping[str, float], now: float) -> None:
         """Figures that a node published: counters, returns and shares of successes are used here."""
-        self.heard[node] = now
-        steps = values.get("env_steps")
-        if steps is not None and math.isfinite(steps):
+        steps, episodes = _finite(values, "env_steps"), _finite(values, "episodes")
+        if steps is not None:
             self.set_steps(int(steps), now)
-        episodes = values.get("episodes", 0.0)
-        if math.isfinite(episodes):
-            self.episodes = max(self.episodes, int(episodes))
-        earned = values.get("episode_return")
-        if earned is not None and math.isfinite(earned):
-            entry = (self.env_steps, float(earned))
-            if not self.returns or self.returns[-1] != entry:
-                self.returns.append(entry)
-        share = values.get("success_share")
-        if share is not None and math.isfinite(share):
-            told = (self.env_steps, float(share))
-            if not self.told or self.told[-1] != told:
-                self.told.append(told)
-        share = values.get("evaluation_success_share")
-        if share is not None and math.isfinite(share) and self.evaluations:
-            self.evaluations[-1].share = float(share)
+        self.episodes = max(self.episodes, int(episodes or 0))
+        for name, kept in (("episode_return", self.returns), ("success_share", self.told)):
+            value = _finite(values, name)
+            if value is not None and kept[-1:] != [(self.env_steps, value)]:
+                kept.append((self.env_steps, value))
+        share = _finite(values, "evaluation_success_share")
+        if share is not None and self.evaluations:
+            self.evaluations[-1].share = share
 
     def set_steps(self, steps: int, now: float) -> None:
         """Environment steps of the whole run so far; only ``go_back`` makes it less."""
@@ -291,7 +280,7 @@ class RunRecord:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of state_dict. Raises KeyError or TypeError when it is not one."""
         for name in self._KEPT:
-            setattr(self, name, state[name] if name != "told" else state.get("told", []))
+            setattr(self, name, state.get(name, []) if name == "told" else state[name])
         self.mix_history = [(int(s), list(m)) for s, m in state["mix_history"]]
         self.returns = [(int(s), float(r)) for s, r in state["returns"]]
         self.told = [(int(s), float(r)) for s, r in self.told]
@@ -302,3 +291,8 @@ class RunRecord:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _finite(values: Mapping[str, float], name: str) -> float | None:
+    value = values.get(name)
+    return float(value) if value is not None and math.isfinite(value) else None

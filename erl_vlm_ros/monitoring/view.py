@@ -118,7 +118,7 @@ class View:
             reward_note=self._shown,
             last_rating=record.last_rating,
             judged=record.judged(),
-            told=record.told,
+            told=record.told if record.success_source != "ground truth" else (),
             success_source=record.success_source,
             returns=record.returns,
             mix_history=record.mix_history,

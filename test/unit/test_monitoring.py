@@ -304,3 +304,30 @@ def test_line_tells_of_training_success_where_no_evaluation_is_judged():
     r = record()
     r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
     assert "success 25% in training" in format_line(r.progress(2.0))
+
+
+def test_the_last_words_of_a_run_say_who_told_of_success():
+    from erl_vlm_ros.session import _result
+
+    r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, told_by="told by a person")
+    assert "learning had not begun" in _result(r.summary(1.0))
+    r.add_evaluation(evaluation(0, 50), 1.0)
+    assert "nobody told of success" in _result(r.summary(1.0))
+    told = evaluation(1, 150)
+    told.success = True
+    r.add_evaluation(told, 1.0)
+    assert "success rate 100% of 1 episodes (told by a person)" in _result(r.summary(1.0))
+    r.add_truth(50, truth(success=0.0))
+    assert "success rate 50% of 2 episodes after" in _result(r.summary(1.0))
+
+
+def test_curve_of_a_run_without_truth(tmp_path):
+    r = record()
+    r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25, "episode_return": 1.0}, 1.0)
+    r.add_metrics("sac_learner", {"env_steps": 100.0, "success_share": 0.5, "episode_return": 2.0}, 1.0)
+    files = RunFiles(tmp_path)
+    files.summary(r, 1.0)
+    files.close()
+    drawn = cv2.imread(str(redraw(tmp_path)))
+    grey = (abs(drawn.astype(int) - 153) < 3).all(-1)  # the line of the training episodes
+    assert grey[: len(grey) // 3].sum() > 100

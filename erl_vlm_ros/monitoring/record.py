@@ -140,7 +140,7 @@ class RunRecord:
         self._last_index = episode.index
         evaluation = self.evaluations[-1]
         evaluation.episodes += 1
-        told = getattr(episode, "success", None)
+        told = episode.success
         if told is None:
             self._waiting.append((evaluation, int(episode.stamps[-1])))
             self._judge()

@@ -35,6 +35,12 @@ def test_a_kind_of_view_is_misjudged_every_time_alike():
     np.testing.assert_allclose(share, [0.05, 0.05, 0.8, 0.05, 0.05], atol=0.015)
 
 
+def test_views_of_a_misjudged_kind_are_mostly_taken_for_the_same():
+    model = NoiseModel.uniform(5, 0.0, 1.0)
+    alike = np.mean([model.judged(1, kind, 3) == model.judged(2, kind, 3) for kind in KINDS])
+    assert alike > 0.7  # never when 1 is taken for 2, or 2 for 1
+
+
 def test_what_a_misjudged_kind_is_taken_for_follows_its_matrix():
     becomes = np.array([[0, 1, 0], [0, 0, 1], [0.5, 0.5, 0]])
     model = NoiseModel(np.eye(3), 1.0, becomes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``erl-vlm``: run a graph without a ROS installation, evaluate a policy, plot a run."""
+"""``erl-vlm``: run a graph without a ROS installation, evaluate a policy, plot a run, check a rater."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from erl_vlm_ros import __version__
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback import ledger_cli
+from erl_vlm_ros.feedback import check_cli, ledger_cli
 from erl_vlm_ros.graph import TRAINING
 from erl_vlm_ros.node_graph import RealOptions
 from erl_vlm_ros.session import evaluate, train
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
     plot = commands.add_parser("plot", help="draw the learning curve again")
     plot.add_argument("directory", metavar="DIR", help="run directory")
+    check_cli.add_command(commands)
     ledger_cli.add_commands(commands)
     return top
 
@@ -134,7 +135,13 @@ def _plot(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-_COMMANDS = {"run": _run, "evaluate": _evaluate, "plot": _plot, "ledger": ledger_cli.run}
+_COMMANDS = {
+    "run": _run,
+    "evaluate": _evaluate,
+    "plot": _plot,
+    "check-rater": check_cli.run,
+    "ledger": ledger_cli.run,
+}
 
 
 if __name__ == "__main__":

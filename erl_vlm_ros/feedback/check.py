@@ -98,7 +98,7 @@ def ask(
     if wanted > config.max_queries:
         raise ConfigError(
             f"{len(frames)} frames x {repeats} repeats x {len(candidates)} raters x {len(classes)} numbers of classes "
-            f"are {wanted} ratings, more than --max-queries {config.max_queries}; raise it, or lower --count or --repeats"
+            f"are {wanted} ratings, more than --max-queries {config.max_queries}; raise it, or lower --count"
         )
     segments = frames.segments(PROPRIO_DIM, task.action_dim)
     out, first = [], True

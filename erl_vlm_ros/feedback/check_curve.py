@@ -19,7 +19,7 @@ _MOST = 6  # trajectories that are drawn
 def draw_check(path: Path, frames: CheckFrames, answers: Sequence[Answers], task: Task) -> None:
     """One panel a rater and number of classes: mean rating of each frame, its spread over the repeats, and the truth.
 
-    Trajectories follow one another; grey lines part them. Dots are as large as the share of repeats that gave the class.
+    Trajectories follow one another; grey lines part them. Dots are as large as the share of repeats with that class.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

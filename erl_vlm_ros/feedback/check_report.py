@@ -128,12 +128,10 @@ class CheckReport:
         out = {}
         for (name, n), split in self.splits.items():
             row = next(r for r in self.rows if r["rater"] == name and r["n"] == n)
-            measured = [
-                (b["sharing"], b["sharing_from_kinds"])
-                for b in self.between
-                if b["n"] == n and name in b["raters"] and b.get("sharing_from_kinds")
-            ]
-            sharing = float(np.average(*zip(*measured))) if measured else SHARING
+            pairs = [b for b in self.between if b["n"] == n and name in b["raters"]]
+            measured = [b for b in pairs if b.get("sharing_from_kinds")]
+            weights = [b["sharing_from_kinds"] for b in measured]
+            sharing = float(np.average([b["sharing"] for b in measured], weights=weights)) if measured else SHARING
             provenance = {
                 "made_by": "erl-vlm check-rater", "date": datetime.date.today().isoformat(), "rater": name,
                 "model": row["model"], "prompts": row["prompts"], "frames": len(self.frames),

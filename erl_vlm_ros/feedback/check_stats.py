@@ -82,7 +82,7 @@ def progress_correlation(answers: np.ndarray, trajectory: np.ndarray, n: int) ->
     return float(np.mean(out)) if out else float("nan")
 
 
-def kinds_of_view(jpegs: list[bytes], per_kind: int = 5) -> np.ndarray:
+def kinds_of_view(jpegs: list[bytes], per_kind: int = 8) -> np.ndarray:
     """Groups of views that look alike, about ``per_kind`` views each; int64 [N], the group's number.
 
     Views are compared as thumbnails in which every pixel counts by how much it changes; groups are those of Ward's

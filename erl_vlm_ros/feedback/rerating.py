@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asking again, and otherwise, before a high rating is believed.
+
+A policy moves to wherever the teacher rates too high, so a high rating that is wrong costs more than a low one. Each
+high rating is therefore put to the same model in another way (another wording, a mirrored picture, a detail), until
+one class has as many votes as are needed. A kind of view that is misjudged in one way only is found out so; one that
+is misjudged in every way is not. See docs/check_rater.md for what that is worth.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.variations import VARIATIONS
+
+DISAGREE = "rerating_disagrees"
+ABSTAIN, SOFT = "abstain", "soft"
+
+
+@dataclass(frozen=True)
+class ReratingConfig:
+    """Raises ConfigError for a value out of range.
+
+    from_class: ratings of this class and above are asked about again; -1: the upper half of the classes.
+    votes: answers that a class needs, the first one included.
+    undecided: what becomes of a segment on which no class gets so many: ``abstain`` (no rating), or ``soft`` (its
+        most frequent class, the lower one of a tie, with the votes' shares as soft label).
+    """
+
+    from_class: int = -1
+    votes: int = 2
+    undecided: str = ABSTAIN
+
+    def __post_init__(self) -> None:
+        if self.from_class < -1:
+            raise ConfigError(f"rerate.from_class must be -1 or a class from 0, got {self.from_class}")
+        if self.votes < 2:
+            raise ConfigError(f"rerate.votes must be 2 or more, got {self.votes}: the first answer is one of them")
+        if self.undecided not in (ABSTAIN, SOFT):
+            raise ConfigError(f"rerate.undecided '{self.undecided}': choose {ABSTAIN} or {SOFT}")
+
+
+class _Round:
+    """A round under way: the votes for each of its segments."""
+
+    def __init__(self, batch: SegmentBatch) -> None:
+        self.batch = batch
+        self.first: RatingBatch | None = None
+        self.votes: list[list[int]] = [[] for _ in batch.segments]
+        self.future: Future[RatingBatch] = Future()
+        self.future.set_running_or_notify_cancel()
+
+
+class ReratingTeacher:
+    """A teacher whose high ratings are asked about again; offers what every teacher offers.
+
+    Args:
+        teacher: whoever rates first.
+        others: variation's name -> who answers the varied question, asked in this order while votes are missing. They
+            share the first one's budget when they share its ledger. All are closed together.
+    """
+
+    def __init__(self, teacher: Any, others: Mapping[str, Any], config: ReratingConfig | None = None) -> None:
+        self._config = config or ReratingConfig()
+        unknown = [name for name in others if name not in VARIATIONS]
+        if unknown:
+            raise ConfigError(f"rerate.variations: '{unknown[0]}' is unknown; choose from {', '.join(VARIATIONS)}")
+        if len(others) + 1 < self._config.votes:
+            raise ConfigError(
+                f"rerate.votes is {self._config.votes}, but there are only {len(others) + 1} ways to ask; "
+                "name more rerate.variations"
+            )
+        self._teacher, self._others = teacher, dict(others)
+        self.class_names: list[str] = list(teacher.class_names)
+        n = len(self.class_names)
+        if self._config.from_class >= n:
+            raise ConfigError(f"rerate.from_class {self._config.from_class} is beyond the {n} classes")
+        self._from_class = n // 2 if self._config.from_class < 0 else self._config.from_class
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def budget_left(self) -> int:
+        """Ratings that may still be asked for."""
+        return min(t.budget_left for t in (self._teacher, *self._others.values()))
+
+    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
+        """Rate without waiting; the Future ends with the whole round, in the order of its segments."""
+        here = _Round(batch)
+        self._teacher.submit(batch).add_done_callback(lambda done: self._guarded(here, self._on_first, done))
+        return here.future
+
+    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
+        """Rate and wait."""
+        return self.submit(batch).result()
+
+    def stats(self) -> dict[str, float]:
+        """The first teacher's figures, with the outcomes as they were handed over, and what asking again brought.
+
+        rerated: segments asked about again; rerate_queries: answers it took; rerate_disagreed: the second answer was
+        another one; rerate_changed: another class was believed; rerate_undecided: no class had enough votes.
+        """
+        figures = dict(self._teacher.stats())
+        for other in self._others.values():
+            for key, value in other.stats().items():
+                if key in ("tokens_in", "tokens_out") or key.startswith("attempt_"):
+                    figures[key] = figures.get(key, 0.0) + value
+        with self._lock:
+            counts = dict(self._counts)
+        keys = ("rerated", "rerate_queries", "rerate_disagreed", "rerate_changed", "rerate_undecided")
+        figures |= {key: float(counts.get(key, 0)) for key in keys}
+        figures["rerate_disagreement"] = counts.get("rerate_disagreed", 0) / max(counts.get("rerate_answered", 0), 1)
+        figures["budget_left"] = float(self.budget_left)
+        return figures
+
+    def texts(self) -> dict[str, str]:
+        """Facts for diagnostics that are no numbers."""
+        texts = getattr(self._teacher, "texts", dict)()
+        return {**texts, "rerating": ", ".join(self._others)}
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Stop; what is under way gets ``grace_s`` seconds in all."""
+        deadline = time.monotonic() + grace_s
+        for teacher in (self._teacher, *self._others.values()):
+            teacher.close(max(0.0, deadline - time.monotonic()))
+
+    def __getattr__(self, name: str) -> Any:
+        # what only the first teacher offers (a check of its endpoint, for instance)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._teacher, name)
+
+    # -- on the teachers' threads
+
+    def _guarded(self, here: _Round, step: Any, *arguments: Any) -> None:
+        """A step of a round; its failure ends the round, so that nobody waits for ever."""
+        try:
+            step(here, *arguments)
+        except BaseException as error:
+            if not here.future.done():
+                here.future.set_exception(error)
+
+    def _on_first(self, here: _Round, done: Future[RatingBatch]) -> None:
+        here.first = done.result()
+        # a teacher may rate each transition of a segment: then there are more outcomes than segments
+        here.votes = [[r.rating] if r.rating >= self._from_class else [] for r in here.first.rated]
+        with self._lock:
+            self._counts["rerated"] += sum(map(len, here.votes))
+        self._ask(here, list(self._others.items()))
+
+    def _ask(self, here: _Round, left: list[tuple[str, Any]]) -> None:
+        open_ = [i for i, votes in enumerate(here.votes) if votes and self._winner(votes) is None]
+        if not open_ or not left:
+            self._finish(here)
+            return
+        (name, teacher), rest = left[0], left[1:]
+        varied = [VARIATIONS[name].segment(here.first.rated[i].segment) for i in open_]
+        with self._lock:
+            self._counts["rerate_queries"] += len(varied)
+        asked = teacher.submit(SegmentBatch(here.batch.round, varied))
+        asked.add_done_callback(lambda done: self._guarded(here, self._on_again, open_, rest, done))
+
+    def _on_again(self, here: _Round, asked: list[int], left: list, done: Future[RatingBatch]) -> None:
+        for index, rated in zip(asked, done.result().rated):
+            votes = here.votes[index]
+            if rated.rating == NO_RATING:
+                continue
+            if len(votes) == 1:
+                with self._lock:
+                    self._counts["rerate_answered"] += 1
+                    self._counts["rerate_disagreed"] += rated.rating != votes[0]
+            votes.append(rated.rating)
+        self._ask(here, left)
+
+    def _winner(self, votes: Sequence[int]) -> int | None:
+        rating, count = Counter(votes).most_common(1)[0]
+        return rating if count >= self._config.votes else None
+
+    def _finish(self, here: _Round) -> None:
+        rated = [self._outcome(r, votes) for r, votes in zip(here.first.rated, here.votes)]
+        here.future.set_result(replace(here.first, rated=rated))
+
+    def _outcome(self, first: RatedSegment, votes: list[int]) -> RatedSegment:
+        if not votes:
+            return first
+        winner = self._winner(votes)
+        with self._lock:
+            self._counts["rerate_changed"] += winner is not None and winner != first.rating
+            self._counts["rerate_undecided"] += winner is None
+        if winner is not None:
+            return first if winner == first.rating else replace(first, rating=winner, probabilities=None)
+        if self._config.undecided == ABSTAIN:
+            return replace(first, rating=NO_RATING, reason=DISAGREE, probabilities=None)
+        shares = np.bincount(votes, minlength=self.n_classes).astype(np.float32) / len(votes)
+        return replace(first, rating=int(shares.argmax()), probabilities=shares)

@@ -21,7 +21,6 @@ import numpy as np
 
 from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.variations import VARIATIONS
 
 DISAGREE = "rerating_disagrees"
 ABSTAIN, SOFT = "abstain", "soft"
@@ -66,15 +65,12 @@ class ReratingTeacher:
 
     Args:
         teacher: whoever rates first.
-        others: variation's name -> who answers the varied question, asked in this order while votes are missing. They
-            share the first one's budget when they share its ledger. All are closed together.
+        others: name -> who asks in another way (a VariedTeacher, for instance), in this order while votes are
+            missing. They share the first one's budget when they share its ledger. All are closed together.
     """
 
     def __init__(self, teacher: Any, others: Mapping[str, Any], config: ReratingConfig | None = None) -> None:
         self._config = config or ReratingConfig()
-        unknown = [name for name in others if name not in VARIATIONS]
-        if unknown:
-            raise ConfigError(f"rerate.variations: '{unknown[0]}' is unknown; choose from {', '.join(VARIATIONS)}")
         if len(others) + 1 < self._config.votes:
             raise ConfigError(
                 f"rerate.votes is {self._config.votes}, but there are only {len(others) + 1} ways to ask; "
@@ -161,18 +157,18 @@ class ReratingTeacher:
         here.votes = [[r.rating] if r.rating >= self._from_class else [] for r in here.first.rated]
         with self._lock:
             self._counts["rerated"] += sum(map(len, here.votes))
-        self._ask(here, list(self._others.items()))
+        self._ask(here, list(self._others.values()))
 
-    def _ask(self, here: _Round, left: list[tuple[str, Any]]) -> None:
+    def _ask(self, here: _Round, left: list[Any]) -> None:
         open_ = [i for i, votes in enumerate(here.votes) if votes and self._winner(votes) is None]
         if not open_ or not left:
             self._finish(here)
             return
-        (name, teacher), rest = left[0], left[1:]
-        varied = [VARIATIONS[name].segment(here.first.rated[i].segment) for i in open_]
+        teacher, rest = left[0], left[1:]
+        segments = [here.first.rated[i].segment for i in open_]
         with self._lock:
-            self._counts["rerate_queries"] += len(varied)
-        asked = teacher.submit(SegmentBatch(here.batch.round, varied))
+            self._counts["rerate_queries"] += len(segments)
+        asked = teacher.submit(SegmentBatch(here.batch.round, segments))
         asked.add_done_callback(lambda done: self._guarded(here, self._on_again, open_, rest, done))
 
     def _on_again(self, here: _Round, asked: list[int], left: list, done: Future[RatingBatch]) -> None:

@@ -18,6 +18,8 @@ class FrameStore:
         self.capacity, self.image_size, self.prop_dim = capacity, image_size, prop_dim
         self._images = np.zeros((0, image_size, image_size, 3), np.uint8)
         self._proprio = np.zeros((0, prop_dim), np.float32)
+        self._first = np.zeros(0, bool)  # begins an episode
+        self._follows = np.zeros(0, bool)  # came right after the frame stored before it
         self._rng = np.random.default_rng(seed)
         self.size = 0
 
@@ -29,11 +31,15 @@ class FrameStore:
         self._grow(self.size + room)
         self._images[self.size : self.size + room] = images[:room]
         self._proprio[self.size : self.size + room] = proprio[:room]
+        self._follows[self.size : self.size + room] = np.arange(room) > 0
+        self._first[self.size : self.size + room] = (np.arange(room) == 0) & (len(episode.jpegs) == len(images))
         self.size += room
         rest = len(images) - room
         if rest:
             slots = self._rng.choice(self.capacity, rest, replace=False)
             self._images[slots], self._proprio[slots] = images[room:], proprio[room:]
+            self._first[slots] = self._follows[slots] = False
+            self._follows[(slots + 1) % self.capacity] = False
 
     def _grow(self, size: int) -> None:
         if size <= len(self._images):
@@ -45,6 +51,8 @@ class FrameStore:
         self._proprio = np.concatenate(
             [self._proprio, np.zeros((new - len(self._proprio), self.prop_dim), np.float32)]
         )
+        self._first = np.concatenate([self._first, np.zeros(new - len(self._first), bool)])
+        self._follows = np.concatenate([self._follows, np.zeros(new - len(self._follows), bool)])
 
     @property
     def images(self) -> np.ndarray:
@@ -56,11 +64,23 @@ class FrameStore:
         """float32 [N, P]."""
         return self._proprio[: self.size]
 
+    @property
+    def starts(self) -> np.ndarray:
+        """Frames that begin an episode, int64."""
+        return np.flatnonzero(self._first[: self.size])
+
+    @property
+    def followers(self) -> np.ndarray:
+        """Frames i for which frame i - 1 is the one right before it in its episode, int64."""
+        return np.flatnonzero(self._follows[: self.size])
+
     def state_dict(self) -> dict[str, Any]:
         """Frames, proprioception and random state."""
         return {
             "images": self.images.copy(),
             "proprio": self.proprio.copy(),
+            "first": self._first[: self.size].copy(),
+            "follows": self._follows[: self.size].copy(),
             "rng": self._rng.bit_generator.state,
         }
 
@@ -69,4 +89,8 @@ class FrameStore:
         last = slice(-self.capacity, None)  # the run was resumed with a smaller store
         self._images, self._proprio = np.array(state["images"][last]), np.array(state["proprio"][last])
         self.size = len(self._images)
+        nothing = np.zeros(len(state["images"]), bool)  # checkpoints of version 0.1 do not say
+        self._first = np.array(state.get("first", nothing)[last])
+        self._follows = np.array(state.get("follows", nothing)[last])
+        self._follows[:1] = False
         self._rng.bit_generator.state = state["rng"]

@@ -13,10 +13,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
+from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of
+
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """``noise`` is the share of ratings assumed wrong (uniformly over the other classes): forward-corrected loss."""
+    """``noise`` is the share of ratings assumed wrong (uniformly over the other classes): forward-corrected loss.
+
+    Against errors that belong to kinds of view (docs/check_rater.md): ``kind_size`` groups the ratings into kinds of
+    about so many, see ``kinds``; ``jump`` and ``start`` are what unrated frames must keep to, see ``continuity``.
+    """
 
     members: int = 5
     hidden: int = 64
@@ -27,6 +34,16 @@ class HeadConfig:
     input_noise: float = 0.1
     check_every: int = 10
     noise: float = 0.2
+    kind_size: int = 0  # ratings; 0: each rating counts for itself
+    jump: float = 1.0  # classes from frame to frame
+    jump_weight: float = 0.0
+    start_level: float = 0.25  # of the top class
+    start_weight: float = 0.0
+
+    @property
+    def continuity(self) -> bool:
+        """Whether unrated frames are of use."""
+        return self.jump_weight > 0 or self.start_weight > 0
 
 
 class Heads:
@@ -95,11 +112,17 @@ def fit_heads(
     config: HeadConfig,
     seed: int,
     soft: np.ndarray | None = None,
+    unrated: Unrated | None = None,
+    prop_dim: int = 0,
 ) -> tuple[Heads, dict[str, float]]:
     """Fit heads on inputs float32 [M, D] and ratings int64 [M], or the soft labels float32 [M, n] in their place.
 
     Returns the heads and {held-out accuracy, held-out loss}. With fewer than two ratings a member every member
     trains on all of them, and nothing is reported.
+
+    Args:
+        unrated: further frames, for the penalties of the configuration.
+        prop_dim: how many of the inputs' last columns are proprioception.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -110,13 +133,23 @@ def fit_heads(
     mean, scale = x.mean(0), x.std(0, unbiased=False).clamp_min(1e-2)
     x = ((x - mean) / scale).clamp(-10, 10)
     members = config.members
+    weight, fold = torch.ones(len(y)), folds(ratings, members, rng)
+    if config.kind_size:
+        kinds = kinds_of(x.numpy(), prop_dim, max(2 * members, len(y) // config.kind_size), rng)
+        weight, fold = torch.from_numpy(importance(kinds)), kind_folds(kinds, members, rng)
+    penalty = None
+    if unrated is not None and config.continuity:
+        penalty = ContinuityPenalty(
+            unrated, lambda raw: ((torch.from_numpy(raw) - mean) / scale).clamp(-10, 10), n_classes, config.jump,
+            config.jump_weight, config.start_level, config.start_weight, config.batch_size,
+        )  # fmt: skip
     target = y if soft is None else torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))
-    held = torch.from_numpy(folds(ratings, members, rng)[None] == np.arange(members)[:, None])  # [E, M]
+    held = torch.from_numpy(fold[None] == np.arange(members)[:, None])  # [E, M]
     if len(ratings) < 2 * members:
         held = torch.zeros_like(held)
     weights = _initial(x.shape[1], config, n_classes, generator)
     optimiser = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    pick = (~held).float()
+    pick, judge = (~held).float() * weight, held.float() * weight
     best, best_loss = [w.detach().clone() for w in weights], torch.full((members,), torch.inf)
     everything = x.expand(members, -1, -1)
     for step in range(config.iterations):
@@ -124,11 +157,13 @@ def fit_heads(
         batch = x[index]
         batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
         loss = _loss(_forward(batch, weights), target[index], config.noise).mean(1).sum()
+        if penalty is not None:
+            loss = loss + penalty(lambda inputs: _forward(inputs, weights), members, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
-            best, best_loss = _keep_best(everything, target, held, weights, best, best_loss, config.noise)
+            best, best_loss = _keep_best(everything, target, judge, weights, best, best_loss, config.noise)
     heads = Heads(mean, scale, best)
     return heads, _report(everything, y, held, best, best_loss)
 
@@ -158,11 +193,12 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: float) -> torch.Ten
 
 
 @torch.no_grad()
-def _keep_best(everything, y, held, weights, best, best_loss, noise):
-    losses = _loss(_forward(everything, weights), y.expand(len(held), *y.shape), noise)
-    count = held.sum(1)
+def _keep_best(everything, y, judge, weights, best, best_loss, noise):
+    """``judge`` [E, M]: weights of the held-out ratings, 0 for the others."""
+    losses = _loss(_forward(everything, weights), y.expand(len(judge), *y.shape), noise)
+    count = judge.sum(1)
     loss = torch.where(
-        count > 0, (losses * held).sum(1) / count.clamp_min(1), -torch.inf
+        count > 0, (losses * judge).sum(1) / count.clamp_min(1e-6), -torch.inf
     )  # nothing held out: keep the last
     better = (loss < best_loss) | (count == 0)
     best = [torch.where(better.view(-1, 1, 1), w, b) for w, b in zip(weights, best)]

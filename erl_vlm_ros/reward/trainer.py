@@ -14,6 +14,7 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
 from erl_vlm_ros.data.segment import RatingBatch, soft_label
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.reward.continuity import Unrated
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardConfig, ErlRewardEnsemble
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
 from erl_vlm_ros.reward.frames import FrameStore
@@ -23,6 +24,7 @@ from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
 from erl_vlm_ros.ros.bundle import Bundle
 
 RECIPES = ("trunk", "erl")
+_PAIRS, _STARTS = 1500, 500  # most unrated frames that a fit looks at
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,23 @@ class RewardTrainer:
         soft = np.repeat(self.soft, length, axis=0) if self.config.soft_labels else None
         self.version += 1
         heads, report = fit_heads(
-            inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version, soft
-        )
+            inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version, soft, self._unrated(),
+            self.config.prop_dim,
+        )  # fmt: skip
         health |= report | {"skill": skill(report.get("held_out_loss", math.nan), self.counts())}
         return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
+
+    def _unrated(self) -> Unrated | None:
+        """Neighbouring frames and episode starts from the store, when the heads make use of them."""
+        if not self.config.heads.continuity:
+            return None
+        frames = self.frames
+        after = self._generator.permutation(frames.followers)[:_PAIRS]
+        starts = self._generator.permutation(frames.starts)[:_STARTS]
+        index, where = np.unique(np.concatenate([after - 1, after, starts]), return_inverse=True)
+        features = encode(self.trunk.trunk, frames.images[index])
+        inputs = np.concatenate([features, frames.proprio[index]], axis=1)[where]
+        return Unrated(*np.split(inputs, [len(after), 2 * len(after)]))
 
     def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
         soft = self.soft if self.config.soft_labels else None

@@ -74,6 +74,16 @@ PARAMETERS = (
         "heads.check_every", 10, "Gradient steps between looks at the held-out ratings.", low=1, high=100_000
     ),
     Param("heads.noise", 0.2, "Share of ratings that the loss takes to be wrong.", low=0.0, high=0.9),
+    Param(
+        "heads.kind_size", 0,
+        "Group the ratings into kinds of view of about so many; each kind weighs the same and is held out as a whole; "
+        "0: off.",
+        low=0, high=10_000,
+    ),
+    Param("heads.jump", 1.0, "Classes that the expected rating may change by from frame to frame.", low=0.0, high=5.0),
+    Param("heads.jump_weight", 0.0, "Weight of the penalty on larger changes; 0: off.", low=0.0, high=1000.0),
+    Param("heads.start_level", 0.25, "Highest reward, 0 to 1, that an episode may begin with.", low=0.0, high=1.0),
+    Param("heads.start_weight", 0.0, "Weight of the penalty on more; 0: off.", low=0.0, high=1000.0),
     Param("erl.image_size", 84, "Side of the image, pixels (paper: 224).", low=48, high=512),
     Param("erl.loss", "mae", "mae: Eq. 3; ce: Eq. 2 (vanilla RbRL).", choices=("mae", "ce")),
     Param(

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of view among the rated frames: what keeps a kind that is always misjudged from outvoting its neighbours.
+
+A teacher that misjudges a kind of view does so as often as it is asked, and a policy that goes there has it asked
+often. So the ratings of one kind count together, and are held out together: a fit that merely remembers a kind then
+shows on the held-out ratings, where one that agrees with the neighbouring kinds does better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_ROUNDS = 10
+
+
+def kinds_of(inputs: np.ndarray, prop_dim: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means of normalised inputs float32 [M, D] into about ``count`` kinds; int64 [M].
+
+    The last ``prop_dim`` columns (proprioception) weigh as much together as all features of the image.
+    """
+    parts = np.split(inputs.astype(np.float64), [inputs.shape[1] - prop_dim], axis=1)
+    x = np.concatenate([part / np.sqrt(max(part.shape[1], 1)) for part in parts], axis=1)
+    centres = x[[int(rng.integers(len(x)))]]
+    nearest = ((x - centres[0]) ** 2).sum(1)
+    while len(centres) < min(count, len(x)) and nearest.max() > 1e-12:
+        pick = x[int(rng.choice(len(x), p=nearest / nearest.sum()))]
+        centres = np.concatenate([centres, pick[None]])
+        nearest = np.minimum(nearest, ((x - pick) ** 2).sum(1))
+    for _ in range(_ROUNDS):
+        kind = ((x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)).argmin(1)
+        for k in np.unique(kind):
+            centres[k] = x[kind == k].mean(0)
+    return np.unique(kind, return_inverse=True)[1]
+
+
+def importance(kinds: np.ndarray) -> np.ndarray:
+    """Weight of each rating, so that every kind weighs the same; float32 [M] with mean 1."""
+    weight = 1.0 / np.bincount(kinds)[kinds]
+    return (weight / weight.mean()).astype(np.float32)
+
+
+def kind_folds(kinds: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold number of each rating, int64 [M]; a kind lies in one fold."""
+    count = int(kinds.max()) + 1
+    of_kind = np.empty(count, np.int64)
+    of_kind[rng.permutation(count)] = np.arange(count) % folds
+    return of_kind[kinds]

@@ -23,6 +23,7 @@ _NAMESPACES = {
     "robot_namespace": "namespace of the arm's driver",
     "camera_namespace": "namespace of the camera's driver",
     "reset_service": "service that resets the scene (std_srvs/Trigger)",
+    "remap": "other names of the driver's topics: 'OURS:=ITS OURS:=ITS ...' (docs/robots.md)",
 }
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -71,6 +72,7 @@ def _add_real(command: argparse.ArgumentParser) -> None:
     group.add_argument("--camera", default="", metavar="SOURCE", help="realsense[:SERIAL], opencv[:DEVICE] or topic")
     group.add_argument("--adapter", default="", metavar="NAME", help="what the arm's driver takes (docs/robots.md)")
     group.add_argument("--auto-arm", action="store_true", help="arm the guard without asking (--use-sim-arm only)")
+    group.add_argument("--tool-pose", action="store_true", help="compute ee_pose from joint_states and the URDF")
     group.add_argument("--standin-vlm", action="store_true", help="let the stand-in rate, not a VLM endpoint")
     for name, text in _NAMESPACES.items():
         group.add_argument(f"--{name.replace('_', '-')}", default="", metavar="NAME", help=text)

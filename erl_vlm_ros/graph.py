@@ -63,11 +63,15 @@ def _arm(arguments: RunArguments) -> tuple[str, str]:
     return ("sim_bridge", SIM) if arguments.real.use_sim_arm else ("camera", ROBOT)
 
 
+def _pose(arguments: RunArguments) -> tuple[tuple[str, str], ...]:
+    return (("tool_pose", ROBOT),) if arguments.real.tool_pose else ()
+
+
 def _training(
     name: str, first: tuple[str, str], arguments: RunArguments, fixed: dict[str, dict[str, Any]], standin: bool
 ) -> Graph:
     fixed["vlm_rater"] = {"ledger": str(arguments.out / "ledger.sqlite")}
-    nodes = (first, *_ROBOT, *_LEARNING, *_MONITOR)
+    nodes = (first, *_pose(arguments), *_ROBOT, *_LEARNING, *_MONITOR)
     if standin:
         port = arguments.vlm_port or free_port()
         fixed[STANDIN] = {"port": port, "task": ""}
@@ -91,7 +95,8 @@ def evaluate_real(arguments: RunArguments) -> Graph:
     fixed = connections(arguments.real, arguments.source or arguments.out)
     for node, values in _evaluating(arguments).items():
         fixed[node] = fixed.get(node, {}) | values
-    graph = _build("evaluate_real", (_arm(arguments), *_ROBOT, *_MONITOR), arguments, fixed)
+    nodes = (_arm(arguments), *_pose(arguments), *_ROBOT, *_MONITOR)
+    graph = _build("evaluate_real", nodes, arguments, fixed)
     return connect(graph, arguments.real)
 
 

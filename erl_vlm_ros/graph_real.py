@@ -21,7 +21,8 @@ _DRIVER_TOPICS = (
     names.ARM_TRAJECTORY, names.WRENCH, names.ROBOT_DESCRIPTION, names.SERVO_COMMAND_TYPE,
 )  # fmt: skip
 # Nodes that talk with the driver or look at the camera; the others know neither.
-_NEAR_THE_ARM = ("sim_bridge", "camera", "safety_guard", "policy_controller", "monitor")
+_NEAR_THE_ARM = ("sim_bridge", "camera", "safety_guard", "policy_controller", "monitor", "tool_pose")
+_NAME = r"[A-Za-z_~/][\w/]*"
 
 
 def camera_parameters(text: str) -> dict[str, Any]:
@@ -53,6 +54,8 @@ def connections(options: RealOptions, out: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError("auto_arm needs use_sim_arm: a real arm is armed by a person, with safety_guard/arm")
         fixed["camera"] = camera_parameters(options.camera)
         return fixed
+    if options.tool_pose:
+        raise ConfigError("tool_pose and use_sim_arm: the simulated arm publishes ee_pose itself; leave one away")
     if options.camera:
         raise ConfigError("camera and use_sim_arm: the simulated arm brings its own camera; leave one away")
     fixed["sim_bridge"] = {"driver": options.adapter} if options.adapter else {}
@@ -77,6 +80,7 @@ def connect(graph: Graph, options: RealOptions) -> Graph:
         raise ConfigError(
             "policy_controller.auto_arm is true on a real arm: a person arms it, with safety_guard/arm; set it to false"
         )
+    _agree(graph)
     specs = [
         replace(
             spec,
@@ -88,10 +92,34 @@ def connect(graph: Graph, options: RealOptions) -> Graph:
     return replace(graph, nodes=tuple(specs))
 
 
+def _agree(graph: Graph) -> None:
+    """Tell those who stand at the arm's other side what the guard is told about the arm."""
+    nodes = {spec.name: spec.parameters for spec in graph.nodes}
+    guard = nodes["safety_guard"]
+    if "tool_pose" in nodes:
+        nodes["tool_pose"] |= {key: guard[key] for key in ("urdf_file", "urdf_wait_s", "base_frame", "tool_frame")}
+    if "sim_bridge" in nodes:
+        nodes["sim_bridge"]["driver"] = guard["adapter"]
+        if guard["joint_names"] == [""]:
+            guard["joint_names"] = list(nodes["sim_bridge"]["driver_joints"])
+
+
+def remappings(text: str) -> dict[str, str]:
+    """``OURS:=ITS ...`` as a table. ConfigError for what is not of that form."""
+    out = {}
+    for pair in text.split():
+        ours, _, its = pair.partition(":=")
+        if not re.fullmatch(_NAME, ours) or not re.fullmatch(_NAME, its):
+            raise ConfigError(f"remap {pair!r}: expected OURS:=ITS, for instance ee_pose:=/tcp_pose_broadcaster/pose")
+        out[ours] = its
+    return out
+
+
 def _remappings(graph: Graph, spec: NodeSpec, options: RealOptions) -> list[tuple[str, str]]:
-    out = []
+    chosen = remappings(options.remap)
+    out = list(chosen.items())
     if options.robot_namespace:
-        out += [(topic, f"/{options.robot_namespace}/{topic}") for topic in _DRIVER_TOPICS]
+        out += [(topic, f"/{options.robot_namespace}/{topic}") for topic in _DRIVER_TOPICS if topic not in chosen]
     if options.reset_service:
         out.append((names.RESET, options.reset_service))
     relayed = not options.use_sim_arm and graph.node("camera").parameters["source"] == "topic"

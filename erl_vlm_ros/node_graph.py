@@ -99,7 +99,8 @@ class RealOptions:
     ``camera``: realsense, opencv or topic, with the device after a colon (``opencv:/dev/video2``,
     ``opencv:rtsp://...``, ``realsense:SERIAL``); empty: as configured. ``adapter`` of safety_guard; empty: as
     configured. The namespaces of robot and camera are those of their drivers; ``reset_service`` is the name of the
-    service that resets the scene.
+    service that resets the scene. ``remap``: other names that the driver has, ``OURS:=ITS OURS:=ITS ...``.
+    ``tool_pose``: ee_pose is computed from joint_states and the URDF, because the driver publishes none.
     """
 
     use_sim_arm: bool = False
@@ -111,6 +112,8 @@ class RealOptions:
     robot_namespace: str = ""
     camera_namespace: str = ""
     reset_service: str = ""
+    remap: str = ""
+    tool_pose: bool = False
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.ros.sim_driver import DriverTopics
 from erl_vlm_ros.sim.arm import FINGER_NAMES, JOINT_NAMES, SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore, LockStep, State
-from erl_vlm_ros.sim.drivers import DRIVER_JOINTS, make_driver
+from erl_vlm_ros.sim.drivers import make_driver
 from erl_vlm_ros.sim.realtime import TICK_S, RealTime
 from erl_vlm_ros.sim.urdf import TOOL_FRAME, arm_urdf
 from erl_vlm_ros.tasks import load_task
@@ -70,7 +70,7 @@ class SimBridge(BaseNode):
             self._observe()
         else:
             kinematics = Kinematics.from_text(self._urdf, p.base_frame, TOOL_FRAME)
-            driver = make_driver(p.driver, kinematics, TICK_S, p.command_timeout_s)
+            driver = make_driver(p.driver, kinematics, TICK_S, p.driver_joints, p.command_timeout_s)
             self.live = RealTime(self.core, driver, self._now())
             self._driver = DriverTopics(self, self.live, p.driver, p.base_frame, self._now)
             self.wall_timer(1.0 / p.state_rate_hz, self._state_tick)
@@ -244,7 +244,7 @@ class SimBridge(BaseNode):
         s, arm = self._state, self.arm
         fingers = dict(zip(FINGER_NAMES, zip([0.5 * s.gripper_width] * 2, arm.finger_velocities, (0.0, 0.0))))
         rows = dict(zip(JOINT_NAMES, zip(s.joints, s.joint_velocities, arm.joint_efforts))) | fingers
-        order = (FINGER_NAMES[1], *DRIVER_JOINTS, FINGER_NAMES[0])
+        order = (FINGER_NAMES[1], *self.p.driver_joints, FINGER_NAMES[0])
         positions, velocities, efforts = zip(*(rows[name] for name in order))
         joints = convert.joint_message(order, positions, velocities, s.stamp, efforts)
         joints.header.frame_id = self.p.base_frame

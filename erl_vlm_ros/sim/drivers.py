@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.follower import FollowerSettings, JointFollower
 from erl_vlm_ros.robot.kinematics import Kinematics
 
-#: The order of the joints in joint_states and in the controllers' ``joints``: not ours, as with real drivers.
-DRIVER_JOINTS = ("joint3", "joint1", "joint2", "joint5", "joint6", "joint4")
 SERVO_TIMEOUT_S = 0.1  # incoming_command_timeout of MoveIt Servo
 _AS_SERVO = FollowerSettings(speed_fraction=1.0, orientation_gain=0.0, leash=0.1)
 _NS = 1_000_000_000
@@ -28,11 +27,13 @@ class Refused(ValueError):
 
 
 class Driver:
-    """Common part. ``timeout_s``: without a command for this long the arm is halted; 0: never."""
+    """Common part. ``joints``: the controller's order. ``timeout_s``: without a command for this long the arm is
+    halted; 0: never.
+    """
 
-    def __init__(self, kinematics: Kinematics, tick: float, timeout_s: float) -> None:
+    def __init__(self, kinematics: Kinematics, tick: float, joints: Sequence[str], timeout_s: float) -> None:
         self.kinematics, self.tick, self.timeout_s = kinematics, tick, timeout_s
-        self._order = [DRIVER_JOINTS.index(name) for name in kinematics.joint_names]
+        self._order = [list(joints).index(name) for name in kinematics.joint_names]
         self.reset(np.zeros(len(self._order)))
 
     def reset(self, q: np.ndarray) -> None:
@@ -76,9 +77,9 @@ class Driver:
 class ServoDriver(Driver):
     """MoveIt Servo: a tool velocity in the base frame, obeyed while its stamp is younger than the time-out."""
 
-    def __init__(self, kinematics: Kinematics, tick: float, timeout_s: float = SERVO_TIMEOUT_S) -> None:
+    def __init__(self, kinematics: Kinematics, tick: float, joints: Sequence[str], timeout_s: float) -> None:
         self._follower = JointFollower(kinematics, _AS_SERVO)
-        super().__init__(kinematics, tick, timeout_s)
+        super().__init__(kinematics, tick, joints, timeout_s)
 
     def reset(self, q: np.ndarray) -> None:
         super().reset(q)
@@ -172,8 +173,19 @@ DRIVERS = {
 }
 
 
-def make_driver(name: str, kinematics: Kinematics, tick: float, timeout_s: float = -1.0) -> Driver:
-    """``timeout_s`` below 0: what the real driver has."""
+def make_driver(
+    name: str, kinematics: Kinematics, tick: float, joints: Sequence[str], timeout_s: float = -1.0
+) -> Driver:
+    """``timeout_s`` below 0: what the real driver has.
+
+    Raises:
+        ConfigError: ``joints`` are not exactly the arm's.
+    """
+    if sorted(joints) != sorted(kinematics.joint_names):
+        raise ConfigError(
+            f"parameter 'driver_joints' is {', '.join(joints)}; "
+            f"it must name exactly {', '.join(kinematics.joint_names)}, in any order"
+        )
     if timeout_s < 0.0:
         timeout_s = SERVO_TIMEOUT_S if name == "servo_twist" else 0.0
-    return DRIVERS[name](kinematics, tick, timeout_s)
+    return DRIVERS[name](kinematics, tick, joints, timeout_s)

@@ -19,11 +19,12 @@ from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.adapters import make_adapter
 from erl_vlm_ros.ros.adapters.parameters import ADAPTER_PARAMETERS
 from erl_vlm_ros.ros.frames import transforms
+from erl_vlm_ros.ros.parameters.sim_bridge import PARAMETERS
 from erl_vlm_ros.ros.params import namespace, resolve
 from erl_vlm_ros.sim.arm import SimArm
-from erl_vlm_ros.sim.drivers import DRIVER_JOINTS
 from erl_vlm_ros.sim.urdf import arm_urdf
 
+DRIVER_JOINTS = next(p.default for p in PARAMETERS if p.name == "driver_joints")
 SENSOR = qos.sensor(True, 100)
 COMMANDS = {
     "servo_twist": (TwistStamped, names.ARM_TWIST),
@@ -60,7 +61,7 @@ class Driver:
     def adapter(self, name, **changes):
         """The adapter that safety_guard would use with this driver."""
         guard = {"base_frame": "base_link", "rate_hz": 50.0, "lock_step": False}
-        changes = {"adapter": name, "joint_names": list(DRIVER_JOINTS)} | changes
+        changes = {"adapter": name, "joint_names": DRIVER_JOINTS} | changes
         values = resolve("safety_guard", ADAPTER_PARAMETERS, changes)
         adapter = make_adapter(self.ros.node, namespace("safety_guard", guard | values))
         adapter.prepare()  # the URDF comes from the running sim_bridge
@@ -120,7 +121,7 @@ def test_it_publishes_what_a_driver_publishes_on_wall_time(ros):
     stamps = [convert.header_ns(m) for m in driver.joints]
     assert stamps == sorted(stamps) and len(set(stamps)) == len(stamps)
     state = driver.joints[-1]
-    assert [n for n in state.name if n.startswith("joint")] == list(DRIVER_JOINTS)
+    assert [n for n in state.name if n.startswith("joint")] == DRIVER_JOINTS
     assert len(state.velocity) == len(state.effort) == len(state.name) == 8
     ros.until(lambda: wrenches and urdfs, "wrench and URDF")
     assert wrenches[-1].header.frame_id == "tool0"

@@ -6,16 +6,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
+from erl_vlm_ros.ros.parameters.sim_bridge import PARAMETERS
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore
-from erl_vlm_ros.sim.drivers import DRIVER_JOINTS, DRIVERS, Refused, make_driver
+from erl_vlm_ros.sim.drivers import DRIVERS, Refused, make_driver
 from erl_vlm_ros.sim.frames import link_poses
 from erl_vlm_ros.sim.realtime import TICK_S, RealTime
 from erl_vlm_ros.sim.urdf import arm_urdf
 
 ARM = Kinematics.from_text(arm_urdf(), "base_link", "tool0")
 S = 1_000_000_000
+DRIVER_JOINTS = next(p.default for p in PARAMETERS if p.name == "driver_joints")
 START = 1_700_000_000 * S
 STILL = (0.0, 0.0, 0.0)
 
@@ -26,7 +29,9 @@ class Live:
     def __init__(self, driver: str, timeout_s: float = -1.0, task: str = "drawer_open"):
         self.now = START
         self.arm = SimArm(task)
-        self.real = RealTime(BridgeCore(self.arm, 0), make_driver(driver, ARM, TICK_S, timeout_s), self.now)
+        self.real = RealTime(
+            BridgeCore(self.arm, 0), make_driver(driver, ARM, TICK_S, DRIVER_JOINTS, timeout_s), self.now
+        )
         self.driver = self.real.driver
 
     def run(self, seconds, command=None, period=0.02):
@@ -49,7 +54,9 @@ def in_order(values):
 
 
 def test_the_drivers_joint_order_is_not_ours():
-    assert sorted(DRIVER_JOINTS) == sorted(ARM.joint_names) and ARM.joint_names != DRIVER_JOINTS
+    assert sorted(DRIVER_JOINTS) == sorted(ARM.joint_names) and list(ARM.joint_names) != DRIVER_JOINTS
+    with pytest.raises(ConfigError, match="'driver_joints' is joint1, joint2; it must name exactly joint1, joint2, "):
+        make_driver("joint_velocity", ARM, TICK_S, ["joint1", "joint2"])
 
 
 def test_servo_moves_the_tool_as_told_and_halts_when_commands_cease():

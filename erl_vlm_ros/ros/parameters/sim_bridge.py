@@ -50,6 +50,11 @@ PARAMETERS = (
         choices=tuple(DRIVERS),
     ),
     Param(
+        "driver_joints",
+        ["joint3", "joint1", "joint2", "joint5", "joint6", "joint4"],
+        "Real time: order of the joints in joint_states and in the controller's array; not the URDF's, as usual.",
+    ),
+    Param(
         "command_timeout_s",
         -1.0,
         "Real time: without a command for this long the arm halts, s; 0: never. Below 0: as the real driver does "

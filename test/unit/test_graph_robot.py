@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the graph of a real arm tells the nodes about the arm's driver."""
+
+from __future__ import annotations
+
+import pytest
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.graph import train_real
+from erl_vlm_ros.graph_real import remappings
+from erl_vlm_ros.node_graph import RealOptions, RunArguments
+
+_READ = "ee_pose:=/tcp_pose_broadcaster/pose"
+_SENT = "forward_command_controller/commands:=/forward_velocity_controller/commands"
+
+
+def graph(tmp_path, overrides=None, **options):
+    real = RealOptions(**options)
+    return train_real(RunArguments("drawer_open", tmp_path, headless=True, overrides=overrides or {}, real=real))
+
+
+def test_a_driver_may_have_other_names(tmp_path):
+    found = graph(tmp_path, remap=f"{_READ} {_SENT}", robot_namespace="left")
+    guard = found.node("safety_guard")
+    assert ("ee_pose", "/tcp_pose_broadcaster/pose") in guard.remappings
+    assert ("forward_command_controller/commands", "/forward_velocity_controller/commands") in guard.remappings
+    assert ("joint_states", "/left/joint_states") in guard.remappings
+    sources = [source for source, _ in guard.remappings]
+    assert len(sources) == len(set(sources))
+    command = guard.command()
+    assert "ee_pose:=/tcp_pose_broadcaster/pose" in command
+    assert ("ee_pose", "/tcp_pose_broadcaster/pose") in found.node("policy_controller").remappings
+    assert not found.node("sac_learner").remappings
+
+
+@pytest.mark.parametrize("text", ["ee_pose", "ee_pose:=", ":=x", "ee_pose:=/a b", "ee pose:=/a", "ee_pose:=$(rm)"])
+def test_a_remap_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match="expected OURS:=ITS"):
+        remappings(text)
+
+
+def test_tool_pose_is_about_the_guards_arm(tmp_path):
+    guard = {"base_frame": "base", "tool_frame": "flange", "urdf_file": "/arm.urdf"}
+    found = graph(tmp_path, {"safety_guard": guard}, tool_pose=True)
+    assert guard.items() <= found.node("tool_pose").parameters.items()
+    assert "tool_pose" in found.node("monitor").parameters["nodes"]
+    assert "tool_pose" not in [spec.name for spec in graph(tmp_path).nodes]
+    with pytest.raises(ConfigError, match="tool_pose and use_sim_arm"):
+        graph(tmp_path, tool_pose=True, use_sim_arm=True)
+
+
+def test_the_simulated_driver_is_the_adapters_counterpart(tmp_path):
+    for found in (
+        graph(tmp_path, use_sim_arm=True, adapter="joint_velocity"),
+        graph(tmp_path, {"safety_guard": {"adapter": "joint_velocity"}}, use_sim_arm=True),
+    ):
+        guard, sim = found.node("safety_guard").parameters, found.node("sim_bridge").parameters
+        assert guard["adapter"] == sim["driver"] == "joint_velocity"
+        assert guard["joint_names"] == sim["driver_joints"] != sorted(sim["driver_joints"])
+    wrong = graph(tmp_path, {"safety_guard": {"joint_names": ["a", "b"]}}, use_sim_arm=True)
+    assert wrong.node("safety_guard").parameters["joint_names"] == ["a", "b"]  # for the guard to refuse

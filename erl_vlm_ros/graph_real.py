@@ -11,6 +11,7 @@ from typing import Any
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.node_graph import Graph, NodeSpec, RealOptions
 from erl_vlm_ros.ros import names
+from erl_vlm_ros.ros.parameters import PARAMETERS
 
 URDF_FILE = "config/arm.urdf"  # of the simulated arm, within the run directory
 _SOURCES = ("realsense", "opencv", "topic")
@@ -48,7 +49,8 @@ def connections(options: RealOptions, out: Path) -> dict[str, dict[str, Any]]:
     """
     fixed: dict[str, dict[str, Any]] = {"safety_guard": {}}
     if options.adapter:
-        fixed["safety_guard"]["adapter"] = options.adapter
+        known = next(param for param in PARAMETERS["safety_guard"] if param.name == "adapter")
+        fixed["safety_guard"]["adapter"] = known.check(options.adapter, "safety_guard")
     if not options.use_sim_arm:
         if options.auto_arm:
             raise ConfigError("auto_arm needs use_sim_arm: a real arm is armed by a person, with safety_guard/arm")

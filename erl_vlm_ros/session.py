@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,22 +15,17 @@ from typing import Any, TextIO
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import ACTOR_FILE, GRAPHS
 from erl_vlm_ros.graph_real import URDF_FILE
-from erl_vlm_ros.monitoring.line import duration
 from erl_vlm_ros.monitoring.live import LiveLine
 from erl_vlm_ros.node_graph import Graph, RealOptions, RunArguments
 from erl_vlm_ros.overlay import parse_overrides
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.rundir import RUN_FILE, RunDirectory, atomic_write, load_run, read_json, save_run
 from erl_vlm_ros.runner import Domain, Outcome, Supervisor, node_environment, supervise
+from erl_vlm_ros.session_report import explain, report
 from erl_vlm_ros.tasks import load_task
 
 TASK_COPY = "config/task.yaml"
-FULL_DISK_BYTES = 1_000_000
 _ARM = "ros2 service call /safety_guard/arm std_srvs/srv/SetBool '{data: true}'"
-_FILES = (
-    "summary.json", "learning_curve.png", "evaluation.mp4", "evaluation.gif", "metrics.csv", "tensorboard",
-    "checkpoint",
-)  # fmt: skip
 
 
 @dataclass
@@ -52,6 +46,13 @@ class Prepared:
     def environment(self, domain: int | None) -> dict[str, str]:
         """Variables for the nodes."""
         return node_environment(self.path / "logs", _profiles(), domain, local=self.simulated)
+
+    def write_urdf(self) -> None:
+        """Describe the simulated arm in the run directory: for the guard, and for rviz."""
+        from erl_vlm_ros.sim.urdf import arm_urdf  # loads MuJoCo
+
+        task = self.graph.node("policy_controller").parameters["task"]
+        atomic_write(self.path / URDF_FILE, arm_urdf(task))
 
     def close(self) -> None:
         """Give up the run directory."""
@@ -112,8 +113,6 @@ def prepare_training(
             )
         )
         limit = described.node("policy_controller").parameters["max_steps"]
-        if real.use_sim_arm:
-            _write_urdf(path, path / TASK_COPY)
         kept = {"graph": graph, "task": task, "seed": seed, "max_steps": limit, "set": settings}
         save_run(path, kept | ({"real": asdict(real)} if graph == "train_real" else {}))
     except BaseException:
@@ -127,19 +126,15 @@ def prepare_training(
         announcement += f"; it begins when a person arms the guard: {_ARM}"
     n_classes = described.node("vlm_rater").parameters["n_classes"] or loaded.n_classes
     simulated = graph != "train_real" or real.use_sim_arm
-    return Prepared(described, directory, announcement, loaded.class_names(n_classes), simulated)
+    prepared = Prepared(described, directory, announcement, loaded.class_names(n_classes), simulated)
+    if real.use_sim_arm:
+        prepared.write_urdf()
+    return prepared
 
 
 def _chosen(real: RealOptions) -> dict[str, Any]:
     """The options that are not as they are by default."""
     return {f.name: getattr(real, f.name) for f in fields(real) if getattr(real, f.name) != f.default}
-
-
-def _write_urdf(path: Path, task: Path) -> None:
-    """The guard's model of the simulated arm."""
-    from erl_vlm_ros.sim.urdf import arm_urdf  # loads MuJoCo
-
-    atomic_write(path / URDF_FILE, arm_urdf(str(task)))
 
 
 def _load_training_run(path: str | Path) -> dict[str, Any]:
@@ -204,7 +199,7 @@ def train(graph: str, **arguments: Any) -> Outcome:
     try:
         print(prepared.announcement, flush=True)
         outcome = run_graph(prepared, sys.stdout)
-        _report(outcome, prepared)
+        report(outcome, prepared.path, prepared.graph)
         return outcome
     finally:
         prepared.close()
@@ -219,7 +214,7 @@ def evaluate(
         print(prepared.announcement, file=sys.stderr, flush=True)
         outcome = run_graph(prepared, sys.stderr)
         if outcome.reason != "finished":
-            _explain(outcome, prepared.path)
+            explain(outcome, prepared.path)
             return outcome, None
         summary = read_json(prepared.path / "summary.json")
         trained = load_run(prepared.path)
@@ -265,63 +260,3 @@ def _profiles() -> Path | None:
         return resource("config/fastdds.xml")
     except ConfigError:
         return None
-
-
-def _explain(outcome: Outcome, path: Path) -> None:
-    if outcome.reason == "failed":
-        print(f"{outcome.failed} ended with status {outcome.status}; its last lines:", file=sys.stderr)
-        print("\n".join(f"    {line}" for line in outcome.tail.splitlines()), file=sys.stderr)
-        print(f"all logs: {path / 'logs'}", file=sys.stderr, flush=True)
-        if shutil.disk_usage(path).free < FULL_DISK_BYTES:  # then the logs may end early, too
-            print(f"the disk that holds {path} is full: make room there, then continue", file=sys.stderr, flush=True)
-
-
-def _report(outcome: Outcome, prepared: Prepared) -> None:
-    """Print what came of a training run and how to go on."""
-    path, max_steps = prepared.path, prepared.graph.node("policy_controller").parameters["max_steps"]
-    _explain(outcome, path)
-    where = shlex.quote(str(_short(path)))
-    try:
-        summary = read_json(path / "summary.json")
-    except ConfigError:
-        summary = None
-    if summary is not None and outcome.reason != "failed":
-        print(_result(summary))
-        print("files in " + where + ": " + ", ".join(name for name in _FILES if (path / name).exists()))
-    reached = 0 if summary is None else summary["env_steps"]
-    if any((path / "checkpoint").glob("*.safetensors")):
-        further = f" --max-steps {max(2 * max_steps, 1)}" if reached >= max_steps else ""
-        print(f"continue: {_command()} run {prepared.graph.name} --resume {where}{further}")
-        if summary is not None and summary["success_rate"] is not None:
-            print(f"evaluate: {_command()} evaluate {where} --episodes 20 --seed 1000")
-    sys.stdout.flush()
-
-
-def _command() -> str:
-    """How to call this program again from here."""
-    if shutil.which("erl-vlm"):
-        return "erl-vlm"
-    script = Path(sys.argv[0])
-    return str(_short(script.resolve())) if script.name == "erl-vlm" else f"{sys.executable} -m erl_vlm_ros.cli"
-
-
-def _result(summary: dict[str, Any]) -> str:
-    rate, accuracy = summary["success_rate"], summary["rating_accuracy"]
-    source = summary.get("success_source") or ""
-    if rate is not None:
-        success = f"success rate {rate:.0%} of {summary['eval_episodes']} episodes"
-        success += f" ({source})" if source not in ("", "ground truth") else ""
-    elif summary["evaluations"]:
-        success = "evaluated, but nobody told of success (policy_controller.success_source)"
-    else:
-        success = "not evaluated (learning had not begun)"
-    rated = f"{summary['ratings_valid']:,} ratings" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
-    return f"{success} after {summary['env_steps']:,} steps, {rated}, {duration(summary['wall_s'])}"
-
-
-def _short(path: Path) -> Path:
-    """Relative to the working directory where that is shorter."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path

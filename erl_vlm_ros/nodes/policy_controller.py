@@ -77,9 +77,9 @@ class PolicyController(BaseNode):
         self.out = ControllerOutputs(self, self.task)
         self.source = ObservationSource(self, np.array(self.task.goal), self._on_set)
         self.recorder = EpisodeRecorder(PROPRIO_DIM, self.source.extra_names)
-        self.resets = ResetSequence(self)
         person = HumanInput(self, self).intervention
         self.driving = PersonDriving(self, self.task, self.source, self.out, person)
+        self.resets = ResetSequence(self, held=lambda: self.driving.active(time.monotonic()))
         self._subscribe()
         self.armer = GuardArmer(self) if p.auto_arm else None
         self.wall_timer(0.2, self._housekeeping)

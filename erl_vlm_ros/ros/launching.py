@@ -5,6 +5,7 @@ installation."""
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -23,11 +24,17 @@ from launch.events import Shutdown
 from launch.events.process import ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
+from erl_vlm_ros.companions import Companion, companions, needs_urdf
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.node_graph import Graph, NodeSpec
+from erl_vlm_ros.node_graph import Graph, NodeSpec, RealOptions
+from erl_vlm_ros.paths import resource
+from erl_vlm_ros.ros import names
 from erl_vlm_ros.session import Prepared, prepare_evaluation, prepare_training
+from erl_vlm_ros.tasks import load_task
 
+_VIEWS = (names.MONITOR_IMAGE, names.MONITOR_IMAGE_COMPRESSED, names.MONITOR_MARKERS)
 # Saving a checkpoint takes longer than launch's 5 s.
 _PATIENCE = {"sigterm_timeout": "45", "sigkill_timeout": "10"}
 _TRAIN = (
@@ -39,19 +46,41 @@ _TRAIN = (
     ("headless", "true", "false: a window with the dashboard."),
     ("set", "", "Parameters to replace: 'node.parameter=value node.parameter=value'."),
 )
+_SCREENS = (
+    ("rviz", "false", "true: rviz2 with the layout of config/."),
+    ("record", "false", "true: an MCAP bag of the run in its directory."),
+)
+_REAL = (
+    ("camera", "", "realsense, opencv or topic; opencv:DEVICE or URL, realsense:SERIAL; empty: as configured."),
+    ("adapter", "", "What the arm's driver takes (docs/robots.md); empty: as configured."),
+    ("use_sim_arm", "false", "true: the simulated arm in the driver's place, in real time."),
+    ("auto_arm", "false", "true: arm the guard without asking; with use_sim_arm only."),
+    ("standin_vlm", "false", "true: the stand-in rates, not a VLM endpoint."),
+    ("namespace", "", "Namespace of all nodes of this package."),
+    ("robot_namespace", "", "Namespace of the arm's driver."),
+    ("camera_namespace", "", "Namespace of the camera's driver."),
+    ("reset_service", "", "Service that resets the scene (std_srvs/Trigger); empty: sim_bridge/reset."),
+)
 _EVALUATE = (
     ("run", "", "Run directory with the policy."),
     ("episodes", "20", "Episodes."),
     ("seed", "1000", "Seed of the first episode."),
     ("set", "", "Parameters to replace: 'node.parameter=value node.parameter=value'."),
 )
+_MONITOR = (
+    ("task", "drawer_open", "A shipped task or the path of a task YAML."),
+    ("namespace", "", "Namespace of the run's nodes."),
+    ("rviz", "false", "true: rviz2 with the layout of config/."),
+)
 
 
 def training(graph: str) -> LaunchDescription:
     """Launch description of a training graph."""
+    arguments = (*_TRAIN, *_SCREENS, *(_REAL if graph == "train_real" else ()))
 
     def start(context: LaunchContext) -> list[Action]:
-        read = _reader(context, _TRAIN)
+        read = _reader(context, arguments)
+        screens = _switch(read, "rviz"), _switch(read, "record")  # looked at before anything is made
         prepared = prepare_training(
             graph,
             task=None if read("resume") else read("task"),
@@ -59,25 +88,56 @@ def training(graph: str) -> LaunchDescription:
             out=read("out") or None,
             resume=read("resume") or None,
             max_steps=_number(read("max_steps"), "max_steps") if read("max_steps") else None,
-            headless=read("headless").lower() in ("true", "1"),
+            headless=_switch(read, "headless"),
             settings=read("set").split(),
+            real=_real_options(read) if graph == "train_real" else None,
         )
-        return _actions(prepared)
+        return _actions(prepared, *screens)
 
-    return _describe(_TRAIN, start)
+    return _describe(arguments, start)
+
+
+def _real_options(read) -> RealOptions:
+    switches = [f.name for f in fields(RealOptions) if isinstance(f.default, bool)]
+    values = {name: _switch(read, name) if name in switches else read(name) for name, *_ in _REAL}
+    return RealOptions(**values)
 
 
 def evaluation() -> LaunchDescription:
-    """Launch description of the evaluation of a run."""
+    """Launch description of the evaluation of a run, on what it was trained on."""
+    arguments = (*_EVALUATE, *_SCREENS)
 
     def start(context: LaunchContext) -> list[Action]:
-        read = _reader(context, _EVALUATE)
+        read = _reader(context, arguments)
         if not read("run"):
             raise ConfigError("launch argument run is empty: name the run directory, run:=DIR")
+        screens = _switch(read, "rviz"), _switch(read, "record")
         episodes, seed = _number(read("episodes"), "episodes"), _number(read("seed"), "seed")
-        return _actions(prepare_evaluation(read("run"), episodes, seed, read("set").split()))
+        prepared = prepare_evaluation(read("run"), episodes, seed, read("set").split())
+        return _actions(prepared, *screens)
 
-    return _describe(_EVALUATE, start)
+    return _describe(arguments, start)
+
+
+def watching() -> LaunchDescription:
+    """Launch description of a second monitor, which writes nothing, on any machine that sees the graph."""
+
+    def start(context: LaunchContext) -> list[Action]:
+        read = _reader(context, _MONITOR)
+        task, namespace = load_task(read("task")).path, read("namespace")
+        moved = [(topic, topic.replace("monitor/", "monitor_view/", 1)) for topic in _VIEWS]
+        out: list[Action] = [
+            Node(
+                package="erl_vlm_ros", executable="monitor", name="monitor_view", namespace=namespace,
+                parameters=[{"task": task}], remappings=moved, output="screen",
+            )
+        ]  # fmt: skip
+        if _switch(read, "rviz"):
+            layout = str(resource("config/train_real.rviz"))
+            out.append(Node(package="rviz2", executable="rviz2", namespace=namespace, arguments=["-d", layout]))
+        return out
+
+    return _describe(_MONITOR, start)
 
 
 def _describe(arguments: tuple[tuple[str, str, str], ...], start) -> LaunchDescription:
@@ -97,7 +157,17 @@ def _number(text: str, name: str) -> int:
         raise ConfigError(f"launch argument {name}:={text}: expected a whole number") from None
 
 
-def _actions(prepared: Prepared) -> list[Action]:
+def _switch(read, name: str) -> bool:
+    text = read(name).lower()
+    if text not in ("true", "1", "false", "0"):
+        raise ConfigError(f"launch argument {name}:={read(name)}: expected true or false")
+    return text in ("true", "1")
+
+
+def _actions(prepared: Prepared, rviz: bool, record: bool) -> list[Action]:
+    if needs_urdf(prepared.graph, rviz):
+        prepared.write_urdf()
+    beside = [_companion(c) for c in companions(prepared.graph, prepared.path, rviz, record)]
     graph = prepared.graph.write_parameters(prepared.path / "config")
     actions = {spec.name: _action(spec) for spec in graph.nodes}
     out: list[Action] = [SetEnvironmentVariable(k, v) for k, v in prepared.environment(None).items()]
@@ -107,7 +177,23 @@ def _actions(prepared: Prepared) -> list[Action]:
             needed = graph.node(spec.after)
             out.append(_start_after(actions[needed.name], needed.ready_text, actions[spec.name]))
     out += [actions[spec.name] for spec in graph.nodes if not spec.after]
-    return [LogInfo(msg=prepared.announcement), *out]
+    return [LogInfo(msg=prepared.announcement), *out, *beside]
+
+
+def _companion(companion: Companion) -> Action:
+    if companion.command:
+        return ExecuteProcess(cmd=list(companion.command), name=companion.name, output="log", **_PATIENCE)
+    return Node(
+        package=companion.package,
+        executable=companion.executable,
+        name=companion.name,
+        namespace=companion.namespace,
+        # ParameterValue: a URDF must not be read as YAML.
+        parameters=[{k: ParameterValue(v, value_type=str) for k, v in companion.parameters.items()}],
+        remappings=list(companion.remappings),
+        arguments=list(companion.arguments),
+        output="log",
+    )
 
 
 def _action(spec: NodeSpec) -> Action:
@@ -119,6 +205,7 @@ def _action(spec: NodeSpec) -> Action:
         package="erl_vlm_ros",
         executable=spec.executable,
         name=spec.name,
+        namespace=spec.namespace,
         parameters=[spec.parameters_file],
         remappings=list(spec.remappings),
         output="both",

@@ -7,7 +7,7 @@ Each step has ``ready``, ``start``, ``tick``, ``cancel`` and ``waiting`` (what i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Duration
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
 
 SERVICE, HOME, PERSON = "service", "home", "person"
-_AGAIN_S = 2.0  # the home pose is asked for again: the guard may have been disarmed or restarted
+_AGAIN_S = 0.1  # the guard stops a motion home when nobody asks for it any more
 _ATTEMPTS = 3
 
 
@@ -32,7 +32,8 @@ class ServiceStep:
 
     waiting = "the reset service"
 
-    def __init__(self, node: BaseNode):
+    def __init__(self, node: BaseNode, held: Callable[[], bool]):
+        del held  # a service is asked for once
         self._call = Resetter(node, node.p.set_episode_seed, node.p.reset_timeout_s)
 
     def ready(self) -> bool:
@@ -54,7 +55,8 @@ class HomeStep:
 
     waiting = "the arm to reach its home pose"
 
-    def __init__(self, node: BaseNode):
+    def __init__(self, node: BaseNode, held: Callable[[], bool]):
+        """``held``: whether somebody else, a person, drives the arm just now."""
         p = node.p
         if len(p.home_positions) != len(p.joint_names):
             raise ConfigError(
@@ -66,10 +68,10 @@ class HomeStep:
             dict(zip(p.joint_names, p.home_positions)), p.home_tolerance, 0.3, p.home_timeout_s
         )
         self._answer: Answer | None = None
-        self._asked = 0.0
-        self._attempt = 0
+        self._attempt, self._held = 0, held
         self._publisher = node.create_publisher(JointTrajectory, names.POLICY_HOME, qos.command())
         node.create_subscription(JointState, names.JOINT_STATES, self._on_joints, qos.sensor(p.reliable_sensors))
+        node.wall_timer(_AGAIN_S, self._ask)
 
     def ready(self) -> bool:
         return self._answer is None and self._publisher.get_subscription_count() > 0
@@ -81,7 +83,8 @@ class HomeStep:
         self._watch.begin(time.monotonic())
 
     def _ask(self) -> None:
-        self._asked = time.monotonic()
+        if self._answer is None or self._held():
+            return
         message = JointTrajectory(joint_names=list(self._watch.target))
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.header.frame_id = self._node.p.base_frame
@@ -107,10 +110,7 @@ class HomeStep:
         elif late:
             self._log.warning(f"{late}; trying again")
             self._attempt += 1
-            self._ask()
             self._watch.begin(now)
-        elif now - self._asked > _AGAIN_S:
-            self._ask()
         return False
 
     def _finish(self, done: bool, message: str) -> None:
@@ -124,7 +124,8 @@ class HomeStep:
 class PersonStep:
     """Waits until a person says that the scene is ready."""
 
-    def __init__(self, node: BaseNode):
+    def __init__(self, node: BaseNode, held: Callable[[], bool]):
+        del held
         button = node.values["human.continue_button"]
         self.waiting = f"a person to reset the scene, then to call {names.HUMAN_CONTINUE}" + (
             f" or press Joy button {button}" if button >= 0 else ""
@@ -161,7 +162,8 @@ _KINDS = {SERVICE: ServiceStep, HOME: HomeStep, PERSON: PersonStep}
 class ResetSequence:
     """The steps of the parameter ``reset``, for instance ``home_then_person``, one after the other."""
 
-    def __init__(self, node: BaseNode):
+    def __init__(self, node: BaseNode, held: Callable[[], bool]):
+        """``held``: whether a person drives just now; the arm is not asked for anything meanwhile."""
         p = node.p
         wanted = p.reset.split("_then_")
         if p.lock_step and wanted[-1] != SERVICE:
@@ -169,7 +171,7 @@ class ResetSequence:
                 f"parameter 'reset' of policy_controller is '{p.reset}': in lock-step only the service can reset; "
                 "set lock_step to false"
             )
-        self._steps: Sequence[Any] = [_KINDS[kind](node) for kind in wanted]
+        self._steps: Sequence[Any] = [_KINDS[kind](node, held) for kind in wanted]
         self._current: int | None = None
 
     @property

@@ -15,7 +15,9 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch_ros.actions import Node  # noqa: E402
 
 from erl_vlm_ros.errors import ConfigError  # noqa: E402
-from erl_vlm_ros.graph import RunArguments, train_sim  # noqa: E402
+from erl_vlm_ros.graph import train_real, train_sim  # noqa: E402
+from erl_vlm_ros.graph_real import URDF_FILE  # noqa: E402
+from erl_vlm_ros.node_graph import RealOptions, RunArguments  # noqa: E402
 from erl_vlm_ros.paths import resource  # noqa: E402
 
 FILES = sorted(p.name for p in resource("launch").glob("*.launch.py"))
@@ -64,7 +66,65 @@ def test_train_sim_starts_the_graph(tmp_path):
     assert (out / "config" / "sac_learner.yaml").is_file()
 
 
+def executables(found):
+    return sorted(a._Node__node_executable for a in found if isinstance(a, Node))
+
+
+def test_train_real_starts_the_graph(tmp_path):
+    found = start("train_real.launch.py", out=tmp_path / "run", camera="opencv:0", adapter="joint_velocity")
+    described = train_real(RunArguments("drawer_open", tmp_path / "other", headless=True))
+    assert executables(found) == sorted(spec.executable for spec in described.nodes)
+    assert len(found) == len(described.nodes)  # a real arm's driver describes the arm itself
+    text = (tmp_path / "run" / "config" / "safety_guard.yaml").read_text()
+    assert "adapter: joint_velocity" in text
+
+
+def test_train_real_with_the_simulated_arm_its_recorder_and_namespaces(tmp_path):
+    out = tmp_path / "run"
+    found = start(
+        "train_real.launch.py", out=out, use_sim_arm="true", standin_vlm="true", auto_arm="true", record="true",
+        namespace="lab", adapter="joint_velocity",
+    )  # fmt: skip
+    options = RealOptions(use_sim_arm=True, standin_vlm=True)
+    described = train_real(RunArguments("drawer_open", tmp_path / "other", headless=True, real=options))
+    nodes = [spec.executable for spec in described.nodes if spec.ros]
+    assert executables(found) == sorted([*nodes, "robot_state_publisher"])
+    assert len(found) == len(described.nodes) + 2  # and the recorder
+    assert "<robot" in (out / URDF_FILE).read_text()
+    assert (out / "config" / "sac_learner.yaml").read_text().startswith("/lab/sac_learner:")
+    recorder = [a for a in found if not isinstance(a, Node) and "bag" in str(words(a))]
+    assert len(recorder) == 1 and "mcap" in words(recorder[0])
+
+
+def words(action):
+    """The command of an action that is not a node."""
+    context = launch.LaunchContext()
+    return [launch.utilities.perform_substitutions(context, part) for part in action.cmd]
+
+
+def test_evaluation_is_of_the_same_arm(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    start("train_real.launch.py", out=out, use_sim_arm="true")
+    monkeypatch.setattr("erl_vlm_ros.actor_export.export_actor", lambda run, path: 500)
+    found = start("evaluate.launch.py", run=out, episodes=2)
+    assert executables(found) == sorted(
+        ["sim_bridge", "safety_guard", "policy_controller", "monitor", "robot_state_publisher"]
+    )
+
+
+def test_rviz_comes_with_its_layout(tmp_path):
+    for file, arguments in (("train_sim.launch.py", {"out": tmp_path / "a"}), ("monitor.launch.py", {})):
+        assert "rviz2" in executables(start(file, rviz="true", **arguments))
+        assert "rviz2" not in executables(start(file, **{**arguments, "out": tmp_path / f"b-{file}"}))
+
+
 def test_bad_arguments_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="rviz"):
+        start("train_real.launch.py", out=tmp_path / "run", rviz="perhaps")
+    with pytest.raises(ConfigError, match="adapter"):
+        start("train_real.launch.py", out=tmp_path / "run", adapter="telepathy")
+    with pytest.raises(ConfigError, match="use_sim_arm"):
+        start("train_real.launch.py", out=tmp_path / "run", auto_arm="true")
     with pytest.raises(ConfigError, match="seed"):
         start("train_sim.launch.py", out=tmp_path / "run", seed="many")
     with pytest.raises(ConfigError, match="nope"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from erl_vlm_ros import session
+from erl_vlm_ros import session, session_report
 from erl_vlm_ros.cli import main
 from erl_vlm_ros.runner import Outcome
 
@@ -101,7 +101,7 @@ def test_a_disk_that_fills_up_while_starting(capsys, tmp_path, started, monkeypa
 
 
 def test_what_a_run_prints(capsys, tmp_path, started, monkeypatch):
-    monkeypatch.setattr(session.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(session_report.shutil, "which", lambda name: f"/usr/bin/{name}")
     out = tmp_path / "run"
     assert main([*RUN, "--out", str(out), "--max-steps", "100"]) == 0
     text = capsys.readouterr().out
@@ -112,12 +112,12 @@ def test_what_a_run_prints(capsys, tmp_path, started, monkeypatch):
 
 
 def test_the_printed_command_works_without_an_active_environment(monkeypatch, tmp_path):
-    monkeypatch.setattr(session.shutil, "which", lambda name: None)
+    monkeypatch.setattr(session_report.shutil, "which", lambda name: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv" / "bin" / "erl-vlm")])
-    assert session._command() == ".venv/bin/erl-vlm"
+    assert session_report._command() == ".venv/bin/erl-vlm"
     monkeypatch.setattr(sys, "argv", ["/somewhere/cli.py"])
-    assert session._command() == f"{sys.executable} -m erl_vlm_ros.cli"
+    assert session_report._command() == f"{sys.executable} -m erl_vlm_ros.cli"
 
 
 def test_resume_keeps_task_seed_and_settings(tmp_path, started):

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import GRAPHS, STANDIN, RunArguments, evaluate_sim, train_sim
+from erl_vlm_ros.graph import GRAPHS, STANDIN, evaluate_sim, train_sim
+from erl_vlm_ros.node_graph import RunArguments
 from erl_vlm_ros.overlay import check, flatten, parse_overrides, read_parameter_file
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros.parameters import PARAMETERS

@@ -29,7 +29,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.robot.kinematics import Kinematics
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros import convert, names, qos, realtime
 from erl_vlm_ros.ros.frames import FramePublisher
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.ros.sim_driver import DriverTopics
@@ -73,6 +73,7 @@ class SimBridge(BaseNode):
             driver = make_driver(p.driver, kinematics, TICK_S, p.driver_joints, p.command_timeout_s)
             self.live = RealTime(self.core, driver, self._now())
             self._driver = DriverTopics(self, self.live, p.driver, p.base_frame, self._now)
+            self.get_logger().info(realtime.prefer(p.realtime_priority))
             self.wall_timer(1.0 / p.state_rate_hz, self._state_tick)
             self.wall_timer(1.0 / p.camera_rate_hz, self._camera_tick)
         manner = "lock-step" if p.lock_step else f"real time as {p.driver}"

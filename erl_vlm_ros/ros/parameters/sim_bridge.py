@@ -64,6 +64,14 @@ PARAMETERS = (
     ),
     Param("state_rate_hz", 50.0, "Real time: rate of joint_states and poses.", low=5.0, high=100.0),
     Param("camera_rate_hz", 30.0, "Real time: rate of the camera.", low=1.0, high=60.0),
+    Param(
+        "realtime_priority",
+        5,
+        "Real time: priority of the process (SCHED_FIFO) where it is permitted, else it is made less nice; 0: off. "
+        "An arm's driver has a computer of its own.",
+        low=0,
+        high=90,
+    ),
     Param("publish_wrench", False, "Real time: publish what the gripper feels on wrench, at state_rate_hz."),
     Param("publish_tf", False, "Publish the arm's frames on /tf (needs tf2_msgs); else robot_state_publisher does."),
     Param("base_frame", "base_link", "Frame of the poses and of the commanded velocity."),

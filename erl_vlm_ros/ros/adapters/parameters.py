@@ -49,7 +49,7 @@ ADAPTER_PARAMETERS = (
     ),
     Param(
         "trajectory_time_s",
-        0.1,
+        0.06,
         "Adapter joint_trajectory: time_from_start of the one point that is sent. The arm stops by itself after it.",
         low=0.02,
         high=1.0,

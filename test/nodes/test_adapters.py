@@ -17,6 +17,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.ros import names, qos
 from erl_vlm_ros.ros.adapters import ADAPTERS, GRIPPERS, joints, make_adapter
+from erl_vlm_ros.ros.adapters.gripper_action import GripperCommandAction, ParallelGripperCommandAction
 from erl_vlm_ros.ros.adapters.gripper_goals import GripperGoals
 from erl_vlm_ros.ros.adapters.packages import message
 from erl_vlm_ros.ros.adapters.parameters import ADAPTER_PARAMETERS
@@ -221,6 +222,22 @@ def test_a_stream_of_widths_becomes_few_goals():
     assert goals.due(0.08, 7.25)
     goals.lost()
     assert goals.due(0.08, 8.0)
+
+
+def test_goals_hold_what_the_actions_ask_for():
+    # control_msgs may be absent: only the filling of a goal is looked at, with anything that takes fields.
+    def goal_of(kind):
+        gripper = object.__new__(kind)
+        gripper._action = SimpleNamespace(Goal=lambda: SimpleNamespace(command=SimpleNamespace()))
+        gripper._p = parameters(gripper_max_effort=12.0, gripper_joint="knuckle")
+        return vars(gripper._goal(0.4).command)
+
+    assert goal_of(GripperCommandAction) == {"position": 0.4, "max_effort": 12.0}
+    assert goal_of(ParallelGripperCommandAction) == {"name": ["knuckle"], "position": [0.4], "effort": [12.0]}
+    nameless = object.__new__(ParallelGripperCommandAction)
+    nameless._p = parameters()
+    with pytest.raises(ConfigError, match="'gripper_joint' is empty"):
+        nameless.prepare()
 
 
 def test_servo_is_asked_until_it_agrees_and_again_when_it_has_gone(ros):

@@ -8,6 +8,7 @@ import pytest
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
+from erl_vlm_ros.ros.adapters import ADAPTERS
 from erl_vlm_ros.ros.parameters.sim_bridge import PARAMETERS
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore
@@ -57,6 +58,11 @@ def test_the_drivers_joint_order_is_not_ours():
     assert sorted(DRIVER_JOINTS) == sorted(ARM.joint_names) and list(ARM.joint_names) != DRIVER_JOINTS
     with pytest.raises(ConfigError, match="'driver_joints' is joint1, joint2; it must name exactly joint1, joint2, "):
         make_driver("joint_velocity", ARM, TICK_S, ["joint1", "joint2"])
+
+
+def test_there_is_a_driver_for_every_adapter():
+    choices = next(p.choices for p in PARAMETERS if p.name == "driver")
+    assert set(choices) == set(DRIVERS) == set(ADAPTERS)
 
 
 def test_servo_moves_the_tool_as_told_and_halts_when_commands_cease():

@@ -28,6 +28,7 @@ from std_msgs.msg import Bool, Float32, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.ros import convert, names, qos, realtime
 from erl_vlm_ros.ros.frames import FramePublisher
@@ -52,7 +53,13 @@ class SimBridge(BaseNode):
     def __init__(self) -> None:
         super().__init__(self.NAME)
         p = self.p
-        self.arm = SimArm(load_task(p.task).name, (p.image_width, p.image_height))
+        task = load_task(p.task)
+        self.arm = SimArm(task.name, (p.image_width, p.image_height))
+        if p.lock_step and abs(task.control_hz * self.arm.control_period - 1.0) > 1e-9:
+            raise ConfigError(
+                f"{task.path}: control_hz is {task.control_hz:g}; in lock-step the simulated arm makes "
+                f"{1.0 / self.arm.control_period:g} steps a second (other rates: parameter 'lock_step' false)"
+            )
         self.core = BridgeCore(self.arm, p.seed)
         self.live: RealTime | None = None
         self._lock = LockStep(self.arm.config.use_gripper)

@@ -2,6 +2,7 @@
 """sim_bridge as a process, over real DDS."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from erl_vlm_ros.data.images import decode_jpeg
 from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore
+from erl_vlm_ros.tasks import load_task
 
 SENSOR = qos.sensor(True, 100)
 
@@ -176,6 +178,14 @@ def test_wrong_parameters_are_refused_with_one_line(ros, parameters, message):
     lines = [line for line in ros.log("sim_bridge").splitlines() if line.startswith("erl_vlm_ros: ")]
     assert len(lines) == 1 and lines[0].startswith("erl_vlm_ros: sim_bridge: ") and message in lines[0]
     assert "Traceback" not in ros.log("sim_bridge")
+
+
+def test_another_control_rate_is_refused_in_lock_step(ros):
+    task = ros.folder / "faster.yaml"
+    task.write_text(Path(load_task("drawer_open").path).read_text() + "\ncontrol_hz: 20\n")
+    process = ros.start("sim_bridge", task=str(task))
+    ros.until(lambda: process.poll() is not None, "the node to refuse")
+    assert process.returncode == 2 and "control_hz is 20; in lock-step" in ros.log("sim_bridge")
 
 
 def test_a_runtime_parameter_out_of_range_is_refused(ros):

@@ -59,7 +59,6 @@ class LatestSync:
                 return f"{part} is from before the reset"
         return ""
 
-    def take(self) -> tuple[int, dict[str, Any]]:
-        """(newest stamp, part -> value)."""
-        newest = max(entry[0] for entry in self._latest.values())
-        return newest, {part: entry[1] for part, entry in self._latest.items()}
+    def take(self, stamped_as: str) -> tuple[int, dict[str, Any]]:
+        """(stamp of the part ``stamped_as``, part -> value)."""
+        return self._latest[stamped_as][0], {part: entry[1] for part, entry in self._latest.items()}

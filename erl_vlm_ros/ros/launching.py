@@ -4,10 +4,12 @@ installation."""
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 
+from ament_index_python.packages import get_packages_with_prefixes
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
@@ -60,6 +62,8 @@ _REAL = (
     ("robot_namespace", "", "Namespace of the arm's driver."),
     ("camera_namespace", "", "Namespace of the camera's driver."),
     ("reset_service", "", "Service that resets the scene (std_srvs/Trigger); empty: sim_bridge/reset."),
+    ("remap", "", "Other names of the driver's topics: 'OURS:=ITS OURS:=ITS' (docs/robots.md)."),
+    ("tool_pose", "false", "true: compute ee_pose from joint_states and the URDF."),
 )
 _EVALUATE = (
     ("run", "", "Run directory with the policy."),
@@ -167,7 +171,13 @@ def _switch(read, name: str) -> bool:
 def _actions(prepared: Prepared, rviz: bool, record: bool) -> list[Action]:
     if needs_urdf(prepared.graph, rviz):
         prepared.write_urdf()
-    beside = [_companion(c) for c in companions(prepared.graph, prepared.path, rviz, record)]
+    wanted = companions(prepared.graph, prepared.path, rviz, record)
+    lacking = [c for c in wanted if c.package and c.package not in get_packages_with_prefixes()]
+    if rviz and lacking:
+        prepared.close()
+        raise ConfigError(f"rviz:=true needs the package {lacking[0].package}: sudo apt install {_apt(lacking[0])}")
+    beside = [_companion(c) for c in wanted if c not in lacking]
+    beside += [LogInfo(msg=f"no {c.name}: sudo apt install {_apt(c)}") for c in lacking]
     graph = prepared.graph.write_parameters(prepared.path / "config")
     actions = {spec.name: _action(spec) for spec in graph.nodes}
     out: list[Action] = [SetEnvironmentVariable(k, v) for k, v in prepared.environment(None).items()]
@@ -178,6 +188,10 @@ def _actions(prepared: Prepared, rviz: bool, record: bool) -> list[Action]:
             out.append(_start_after(actions[needed.name], needed.ready_text, actions[spec.name]))
     out += [actions[spec.name] for spec in graph.nodes if not spec.after]
     return [LogInfo(msg=prepared.announcement), *out, *beside]
+
+
+def _apt(companion: Companion) -> str:
+    return f"ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-{companion.package.replace('_', '-')}"
 
 
 def _companion(companion: Companion) -> Action:

@@ -125,8 +125,8 @@ class ObservationSource:
         return self._latest.problem(time.monotonic(), not_before)
 
     def take(self) -> tuple[int, dict[str, Any]]:
-        """Real time: (newest stamp, part -> message)."""
-        return self._latest.take()
+        """Real time: (stamp of the picture, because that is what is rated; part -> message)."""
+        return self._latest.take(IMAGE)
 
     def unpack(self, found: dict[str, Any]) -> Observed:
         """Numbers and picture of one set. Raises ValueError when a part cannot be used."""

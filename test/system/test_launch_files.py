@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,16 @@ def test_train_sim_starts_the_graph(tmp_path):
     assert (out / "config" / "sac_learner.yaml").is_file()
 
 
+@pytest.fixture
+def installed(monkeypatch):
+    """rviz2 and robot_state_publisher as if their packages were installed."""
+    from erl_vlm_ros.ros import launching
+
+    packages = dict.fromkeys(("rviz2", "robot_state_publisher"), "/opt/ros")
+    monkeypatch.setattr(launching, "get_packages_with_prefixes", lambda: packages)
+    return packages
+
+
 def executables(found):
     return sorted(a._Node__node_executable for a in found if isinstance(a, Node))
 
@@ -79,7 +90,7 @@ def test_train_real_starts_the_graph(tmp_path):
     assert "adapter: joint_velocity" in text
 
 
-def test_train_real_with_the_simulated_arm_its_recorder_and_namespaces(tmp_path):
+def test_train_real_with_the_simulated_arm_its_recorder_and_namespaces(tmp_path, installed):
     out = tmp_path / "run"
     found = start(
         "train_real.launch.py", out=out, use_sim_arm="true", standin_vlm="true", auto_arm="true", record="true",
@@ -102,7 +113,7 @@ def words(action):
     return [launch.utilities.perform_substitutions(context, part) for part in action.cmd]
 
 
-def test_evaluation_is_of_the_same_arm(tmp_path, monkeypatch):
+def test_evaluation_is_of_the_same_arm(tmp_path, monkeypatch, installed):
     out = tmp_path / "run"
     start("train_real.launch.py", out=out, use_sim_arm="true")
     monkeypatch.setattr("erl_vlm_ros.actor_export.export_actor", lambda run, path: 500)
@@ -112,10 +123,21 @@ def test_evaluation_is_of_the_same_arm(tmp_path, monkeypatch):
     )
 
 
-def test_rviz_comes_with_its_layout(tmp_path):
+def test_rviz_comes_with_its_layout_or_says_what_is_missing(tmp_path, installed):
     for file, arguments in (("train_sim.launch.py", {"out": tmp_path / "a"}), ("monitor.launch.py", {})):
         assert "rviz2" in executables(start(file, rviz="true", **arguments))
         assert "rviz2" not in executables(start(file, **{**arguments, "out": tmp_path / f"b-{file}"}))
+    installed.clear()
+    with pytest.raises(ConfigError, match="apt install ros-.*-robot-state-publisher"):
+        start("train_sim.launch.py", rviz="true", out=tmp_path / "c")
+    assert "robot_state_publisher" not in executables(
+        start("train_real.launch.py", use_sim_arm="true", out=tmp_path / "d")
+    )  # nobody looks: the run goes on without
+
+
+def test_every_option_of_a_real_arm_is_an_argument():
+    declared = {e.name for e in describe("train_real.launch.py").entities if isinstance(e, DeclareLaunchArgument)}
+    assert {f.name for f in fields(RealOptions)} <= declared
 
 
 def test_bad_arguments_are_named(tmp_path):

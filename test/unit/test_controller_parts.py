@@ -78,7 +78,7 @@ def test_latest_sync_judges_age_by_reception_of_new_stamps():
     sync.add("image", 1_000, "i1", 0.0)
     sync.add("pose", 1_100, "p1", 0.0)
     assert sync.problem(0.2) == ""
-    assert sync.take() == (1_100, {"image": "i1", "pose": "p1"})
+    assert sync.take("image") == (1_000, {"image": "i1", "pose": "p1"})
     assert "image is 0.40 s old" in sync.problem(0.4)
     sync.add("image", 1_000, "i1 again", 0.4)  # a driver that repeats an old frame
     assert "image is" in sync.problem(0.4)
@@ -87,7 +87,7 @@ def test_latest_sync_judges_age_by_reception_of_new_stamps():
     assert sync.problem(0.4, not_before=1_500) == "pose is from before the reset"
     sync.add("image", 10**10, "i3", 0.5)
     sync.add("image", 5, "restarted driver", 0.5)
-    assert sync.take()[1]["image"] == "restarted driver"
+    assert sync.take("pose")[1]["image"] == "restarted driver"
 
 
 def test_commands_scale_clip_and_map_the_gripper():

@@ -100,7 +100,7 @@ class Health:
         heard = self._seen.get(node) if beat is None else beat
         if heard is None:
             if now - self._began < self._start_s:
-                return NodeHealth(WARN, "not heard yet", None, figures_age)
+                return NodeHealth(WARN, "starting", None, figures_age)
             return NodeHealth(STALE, "never heard", None, figures_age)
         age = now - heard
         if age > self._stale_s:

@@ -366,7 +366,8 @@ class PolicyController(BaseNode):
         awaited = self.resets.waiting if self.machine.state == RESETTING else ""
         if self._judging is not None:
             awaited = f"a person's verdict: call {names.HUMAN_SUCCESS} or {names.HUMAN_FAILURE}"
-        self.out.state(self.machine.summary(self._failure, awaited))
+        driven = {"intervention": self.driving.active(time.monotonic())}
+        self.out.state(self.machine.summary(self._failure, awaited) | driven)
 
     # -- checkpoint
 

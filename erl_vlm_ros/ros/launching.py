@@ -133,7 +133,7 @@ def watching() -> LaunchDescription:
         out: list[Action] = [
             Node(
                 package="erl_vlm_ros", executable="monitor", name="monitor_view", namespace=namespace,
-                parameters=[{"task": task}], remappings=moved, output="screen",
+                parameters=[{"task": task, "lock_step": False}], remappings=moved, output="screen",  # shows it live
             )
         ]  # fmt: skip
         if _switch(read, "rviz"):

@@ -164,6 +164,7 @@ def test_what_the_guard_let_through_is_the_action_and_the_tools_frame_is_turned(
     ros.until(
         lambda: arm.wished and np.allclose(convert.linear_of(arm.wished[-1]), (0, 0.1, 0), atol=1e-6), "the command"
     )
+    arm.state(intervention=True)
     episode = arm.episodes(2)[1]
     assert episode.intervention.all()
     assert np.allclose(episode.actions, (0.0, 0.05 / TASK.linear_speed, 0.0), atol=1e-6)

@@ -133,11 +133,15 @@ def _facts(screen: Screen) -> Iterator[tuple[str, str, Colour]]:
     accuracy = screen.progress.get("rating_accuracy")
     if accuracy is not None:
         yield "right, by ground truth", f"{accuracy:.0%}", INK
-    for key, label in (("held_out_accuracy", "ratings foretold, held out"), ("agreement", "ratings foretold, new")):
+    for key, label in (("fresh_agreement", "new ratings foretold"), ("held_out_accuracy", "held-out ratings foretold")):
         if key in health:
             yield label, f"{health[key]:.0%}", INK
-    if "drift" in health:
-        yield "drift of the rewards", f"{health['drift']:.2g}", INK
+    again = spend.get("rerate_answered", 0.0)
+    if again:
+        other = spend.get("rerate_disagreed", 0.0) / again
+        yield "asked again, another answer", f"{other:.0%} of {again:,.0f}", INK if other < 0.5 else ORANGE
+    if "reward_drift" in health:
+        yield "rewards moved by the last model", f"{health['reward_drift']:.2g}", INK
 
 
 def _spending(screen: Screen) -> Iterator[tuple[str, float, float, str]]:

@@ -36,7 +36,7 @@ class Screen:
         reward: learned reward 0..1 of that image; rewards: of each step of the episode; ``reward_note``: of which.
         judged, told: (env_steps, success rate) of evaluations, and running of training episodes.
         spend: figures of vlm_rater; teacher: its values in words.
-        reward_health: figures of reward_trainer.
+        reward_health: figures of sac_learner and reward_trainer.
         clock: time of day: a screen that stands still can be told from one that lives.
     """
 

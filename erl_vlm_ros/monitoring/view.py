@@ -127,7 +127,7 @@ class View:
             guard=self.guard,
             spend=rater,
             teacher=self._texts.get("vlm_rater", {}),
-            reward_health=self._figures.get("reward_trainer", {}),
+            reward_health=learner | self._figures.get("reward_trainer", {}),
             clock=time.strftime("%H:%M:%S"),
         )
 

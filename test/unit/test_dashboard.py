@@ -100,9 +100,10 @@ EXTREME = screen(
     spend={
         "spent_queries": 1e9, "budget_queries": 1e9, "spent_tokens": 1e12, "spent_money": 1e6, "budget_money": 1e6,
         "valid": 1e9, "no_rating": 1e9, "latency_s": 1e4, "in_flight": 1e6, "breaker_open": 1.0,
+        "rerate_answered": 1e6, "rerate_disagreed": 9e5,
     },
     teacher={"teacher": "vlm", "model": LONG, "currency": "EUR"},
-    reward_health={"held_out_accuracy": 1.0, "agreement": 1.0, "drift": 1e6},
+    reward_health={"held_out_accuracy": 1.0, "fresh_agreement": 1.0, "reward_drift": 1e6},
 )  # fmt: skip
 
 

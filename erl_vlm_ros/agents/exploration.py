@@ -27,7 +27,7 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class ExplorationConfig:
-    """Shares are probabilities per episode (prefix, burst) or per waypoint (near the object)."""
+    """Shares are probabilities per episode (prefix, burst) or per waypoint (near the object, straight)."""
 
     object_share: float = 0.5
     object_radius: float = 0.10
@@ -36,6 +36,7 @@ class ExplorationConfig:
     burst_share: float = 0.25
     burst_steps: tuple[int, int] = (6, 15)
     burst_start: tuple[int, int] = (8, 40)
+    straight_share: float = 0.0  # of a burst's waypoints: straight along one axis, so that what is held is pulled on
     speed: tuple[float, float] = (0.4, 1.0)
     gripper_switch: float = 0.1
     reached: float = 0.03
@@ -70,6 +71,7 @@ class RolloutPolicy:
         self._waypoint: np.ndarray | None = None
         self._gripper = 1.0
         self._windows: list[tuple[int, int]] = []
+        self._burst = (0, 0)
         if evaluation:
             return
         if explore:
@@ -79,16 +81,20 @@ class RolloutPolicy:
                 self._windows.append((0, int(rng.integers(*config.prefix_steps, endpoint=True))))
             if rng.random() < config.burst_share:
                 start = int(rng.integers(*config.burst_start, endpoint=True))
-                self._windows.append((start, start + int(rng.integers(*config.burst_steps, endpoint=True))))
+                self._burst = (start, start + int(rng.integers(*config.burst_steps, endpoint=True)))
+                self._windows.append(self._burst)
 
     def act(self, observation: np.ndarray, actor: Actor | None) -> np.ndarray:
         """Next action float32 [A]; without an actor the hand follows waypoints."""
         step, self._step = self._step, self._step + 1
         if actor is None or any(a <= step < b for a, b in self._windows):
-            return self._towards_waypoint(observation)
+            if step == self._burst[0]:
+                self._waypoint = None  # a burst sets out from where the actor has come to
+            in_burst = self._burst[0] <= step < self._burst[1]
+            return self._towards_waypoint(observation, self.config.straight_share if in_burst else 0.0)
         return actor.act(observation, self._evaluation, self._rng).astype(np.float32)
 
-    def _towards_waypoint(self, observation: np.ndarray) -> np.ndarray:
+    def _towards_waypoint(self, observation: np.ndarray, straight_share: float) -> np.ndarray:
         rng, config = self._rng, self.config
         hand = observation[EE_SLICE]
         if (
@@ -96,7 +102,7 @@ class RolloutPolicy:
             or np.linalg.norm(self._waypoint - hand) < config.reached
             or rng.random() < 0.05
         ):
-            self._waypoint = self._next_waypoint(observation)
+            self._waypoint = self._next_waypoint(observation, straight_share)
             self._speed = rng.uniform(*config.speed)
         step = self.task.linear_speed / self.task.control_hz
         offset = self._waypoint - hand
@@ -108,8 +114,11 @@ class RolloutPolicy:
             action = np.append(action, self._gripper * rng.uniform(0.3, 1.0))
         return action.astype(np.float32)
 
-    def _next_waypoint(self, observation: np.ndarray) -> np.ndarray:
+    def _next_waypoint(self, observation: np.ndarray, straight_share: float) -> np.ndarray:
         rng = self._rng
+        if straight_share > 0 and rng.random() < straight_share:
+            axis, end = rng.integers(3), (self._low, self._high)[rng.integers(2)]
+            return np.where(np.arange(3) == axis, end, observation[EE_SLICE])
         if rng.random() < self.config.object_share:
             near = observation[OBJECT_SLICE] + rng.normal(0, self.config.object_radius, 3)
             return np.clip(near, self._low, self._high)

@@ -16,10 +16,14 @@ from torch.nn import functional as F
 from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
 from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of
 
+_ENOUGH_RATINGS = 100  # below, their noise cannot be told
+
 
 @dataclass(frozen=True)
 class HeadConfig:
     """``noise`` is the share of ratings assumed wrong (uniformly over the other classes): forward-corrected loss.
+
+    How many ratings are far off, two classes or more, tells it, see ``rating_noise``.
 
     Against errors that belong to kinds of view (docs/check_rater.md): ``kind_size`` groups the ratings into kinds of
     about so many, see ``kinds``; ``jump`` and ``start`` are what unrated frames must keep to, see ``continuity``.
@@ -34,6 +38,7 @@ class HeadConfig:
     input_noise: float = 0.1
     check_every: int = 10
     noise: float = 0.2
+    adapt_noise: bool = True  # noise is only the first guess; later rounds take what the held-out ratings show
     kind_size: int = 0  # ratings; 0: each rating counts for itself
     jump: float = 1.0  # classes from frame to frame
     jump_weight: float = 0.0
@@ -114,16 +119,19 @@ def fit_heads(
     soft: np.ndarray | None = None,
     unrated: Unrated | None = None,
     prop_dim: int = 0,
+    noise: float | None = None,
 ) -> tuple[Heads, dict[str, float]]:
     """Fit heads on inputs float32 [M, D] and ratings int64 [M], or the soft labels float32 [M, n] in their place.
 
-    Returns the heads and {held-out accuracy, held-out loss}. With fewer than two ratings a member every member
-    trains on all of them, and nothing is reported.
+    Returns the heads and {held-out accuracy, held-out loss, noise that the held-out ratings show}. With fewer than
+    two ratings a member every member trains on all of them, and nothing is reported.
 
     Args:
         unrated: further frames, for the penalties of the configuration.
         prop_dim: how many of the inputs' last columns are proprioception.
+        noise: in place of the configuration's.
     """
+    noise = config.noise if noise is None else noise
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     x, y = (
@@ -156,14 +164,14 @@ def fit_heads(
         index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
         batch = x[index]
         batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
-        loss = _loss(_forward(batch, weights), target[index], config.noise).mean(1).sum()
+        loss = _loss(_forward(batch, weights), target[index], noise).mean(1).sum()
         if penalty is not None:
             loss = loss + penalty(lambda inputs: _forward(inputs, weights), members, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
-            best, best_loss = _keep_best(everything, target, judge, weights, best, best_loss, config.noise)
+            best, best_loss = _keep_best(everything, target, judge, weights, best, best_loss, noise)
     heads = Heads(mean, scale, best)
     return heads, _report(everything, y, held, best, best_loss)
 
@@ -209,8 +217,26 @@ def _keep_best(everything, y, judge, weights, best, best_loss, noise):
 def _report(everything, y, held, weights, best_loss) -> dict[str, float]:
     if not held.any():
         return {}
-    right = (_forward(everything, weights).argmax(-1) == y).float()
-    return {
+    logits = _forward(everything, weights)
+    said = logits.argmax(-1)
+    right = (said == y).float()
+    out = {
         "held_out_accuracy": float((right * held).sum() / held.sum()),
         "held_out_loss": float(best_loss.mean()),
     }
+    shown = rating_noise(said[held].numpy(), y.expand_as(said)[held].numpy(), logits.shape[-1])
+    return out if shown is None else out | {"rating_noise": shown}
+
+
+def rating_noise(said: np.ndarray, ratings: np.ndarray, n_classes: int) -> float | None:
+    """Share of wrong ratings, were errors uniform over the wrong classes, from predictions on held-out ratings.
+
+    Only ratings two or more classes off count: a neighbouring class may be the model's error, or a matter of taste.
+    None when there are too few ratings, or (n = 2) no class is that far. Clipped to 0.05..0.5.
+    """
+    classes = np.arange(n_classes)
+    far = (np.abs(classes[:, None] - classes) >= 2).sum(1)[said].sum()  # chances for a rating to be far off
+    if len(ratings) < _ENOUGH_RATINGS or far == 0:
+        return None
+    share = (n_classes - 1) * float((np.abs(said - ratings) >= 2).sum()) / float(far)
+    return float(np.clip(share, 0.05, 0.5))

@@ -148,12 +148,22 @@ class RewardTrainer:
         labels = np.repeat(self.ratings, length)  # a segment's rating speaks for each of its frames
         soft = np.repeat(self.soft, length, axis=0) if self.config.soft_labels else None
         self.version += 1
+        noise = self._noise()
         heads, report = fit_heads(
             inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version, soft, self._unrated(),
-            self.config.prop_dim,
+            self.config.prop_dim, noise,
         )  # fmt: skip
+        health["assumed_noise"] = noise
         health |= report | {"skill": skill(report.get("held_out_loss", math.nan), self.counts())}
         return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
+
+    def _noise(self) -> float:
+        """Share of wrong ratings to reckon with: half of what was shown before, half of what the last heads show."""
+        heads = self.config.heads
+        if not heads.adapt_noise or self.model is None:
+            return heads.noise
+        before = self.model.health.get("assumed_noise", heads.noise)
+        return 0.5 * (before + self.model.health.get("rating_noise", before))
 
     def _unrated(self) -> Unrated | None:
         """Neighbouring frames and episode starts from the store, when the heads make use of them."""

@@ -99,3 +99,28 @@ def test_gripper_tasks_get_a_fourth_action():
     policy = RolloutPolicy(ExplorationConfig(), task, 0)
     policy.begin_episode(True, False)
     assert policy.act(observation(np.array([0.4, 0, 0.2])), None).shape == (4,)
+
+
+def test_a_straight_burst_goes_on_along_one_axis_from_where_the_actor_came_to():
+    config = ExplorationConfig(
+        prefix_share=0.0, burst_share=1.0, burst_start=(10, 10), burst_steps=(8, 8), straight_share=1.0, speed=(1, 1)
+    )
+    policy, axes = RolloutPolicy(config, TASK, 0), set()
+    for _ in range(20):
+        policy.begin_episode(explore=False, evaluation=False)
+        path = follow(policy, 18, Still())
+        assert np.ptp(path[:10], axis=0).max() == 0
+        way = path[11] - path[9]
+        axis = int(np.abs(way).argmax())
+        axes.add((axis, np.sign(way[axis])))
+        assert np.abs(np.delete(way, axis)).max() < 0.04  # the rest is the hand's jitter
+    assert len(axes) >= 4
+
+
+def test_without_straight_bursts_nothing_is_drawn_for_them():
+    paths = []
+    for config in (ExplorationConfig(), ExplorationConfig(straight_share=0.0)):
+        policy = RolloutPolicy(config, TASK, 3)
+        policy.begin_episode(explore=True, evaluation=False)
+        paths.append(follow(policy))
+    np.testing.assert_array_equal(*paths)

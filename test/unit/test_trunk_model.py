@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.reward.heads import HeadConfig, fit_heads, folds
+from erl_vlm_ros.reward.heads import HeadConfig, fit_heads, folds, rating_noise
 from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
 
 SMALL = TrunkConfig(
@@ -40,6 +40,32 @@ def test_heads_survive_wrong_ratings():
     value = heads.probabilities(fresh).mean(0) @ np.arange(5)
     assert np.corrcoef(value, np.digitize(fresh[:, 0], [-0.8, -0.2, 0.3, 0.9]))[0, 1] > 0.9
     assert 0.4 < report["held_out_accuracy"] < 0.9  # it may not claim more than the noise allows
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.35, 0.45])
+def test_far_off_ratings_tell_how_many_are_wrong(noise):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 5, 4000)
+    ratings = np.where(rng.random(4000) < noise, (truth + rng.integers(1, 5, 4000)) % 5, truth)
+    blurred = np.clip(truth + rng.integers(-1, 2, 4000) * (rng.random(4000) < 0.1), 0, 4)  # a model a little off
+    assert rating_noise(truth, ratings, 5) == pytest.approx(noise, abs=0.03)
+    assert rating_noise(blurred, ratings, 5) == pytest.approx(noise, abs=0.06)
+
+
+def test_noise_that_cannot_be_told_is_not_told():
+    assert rating_noise(np.zeros(500, int), np.ones(500, int), 2) is None  # no class is two classes off
+    assert rating_noise(np.zeros(50, int), np.zeros(50, int), 5) is None
+    assert rating_noise(np.full(500, 1), np.zeros(500, int), 3) is None
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.4])
+def test_heads_report_the_noise_of_their_ratings(noise):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(600, 6)).astype(np.float32)
+    y = np.digitize(x[:, 0], [-0.8, -0.2, 0.3, 0.9])
+    noisy = np.where(rng.random(600) < noise, (y + rng.integers(1, 5, 600)) % 5, y)
+    _, report = fit_heads(x, noisy, 5, HeadConfig(), seed=1)
+    assert report["rating_noise"] == pytest.approx(noise, abs=0.1)
 
 
 @pytest.mark.parametrize("count,classes", [(1, 5), (3, 2), (12, 3)])

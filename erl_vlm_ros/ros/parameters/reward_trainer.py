@@ -74,6 +74,7 @@ PARAMETERS = (
         "heads.check_every", 10, "Gradient steps between looks at the held-out ratings.", low=1, high=100_000
     ),
     Param("heads.noise", 0.2, "Share of ratings that the loss takes to be wrong.", low=0.0, high=0.9),
+    Param("heads.adapt_noise", True, "After the first round take the share that the held-out ratings show."),
     Param(
         "heads.kind_size", 0,
         "Group the ratings into kinds of view of about so many; each kind weighs the same and is held out as a whole; "

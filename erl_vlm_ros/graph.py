@@ -37,6 +37,7 @@ _ROBOT = (("safety_guard", ROBOT), ("policy_controller", ROBOT))
 _LEARNING = (("sac_learner", WORKSTATION), ("reward_trainer", WORKSTATION), ("vlm_rater", WORKSTATION))
 _MONITOR = (("monitor", WORKSTATION),)
 _VIEWER = (("viewer", WORKSTATION),)
+_KEPT_ALIVE = ("train_real",)  # hours at an arm are not given up for one crash; a simulation shows its crash at once
 _OPTIONAL = ("viewer",)  # the run goes on without them
 
 
@@ -158,7 +159,7 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         specs.append(
             NodeSpec(
                 node, module, role, resolved, required=node not in _OPTIONAL, ros=not plain,
-                ready_text="base_url" if plain else "", after=after,
+                ready_text="base_url" if plain else "", after=after, respawn=name in _KEPT_ALIVE and not plain,
             )
         )  # fmt: skip
     return _with_told(Graph(name, tuple(specs), ends_with="monitor"))

@@ -13,13 +13,34 @@ import yaml
 from erl_vlm_ros.overlay import Overrides
 from erl_vlm_ros.rundir import atomic_write
 
+CONFIG_STATUS = 2  # a node's exit status for what only a person can mend
+
+
+class Respawns:
+    """Whether a node that ended may be started again: not for a wrong configuration, not over and over."""
+
+    MOST, WITHIN_S = 5, 60.0
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[float]] = {}
+
+    def allowed(self, spec: NodeSpec, status: int, now: float) -> bool:
+        """Counts a restart of ``spec`` at ``now``, s, when it is allowed; ``status`` is how the process ended."""
+        if not spec.respawn or status in (0, CONFIG_STATUS):
+            return False
+        recent = [t for t in self._times.get(spec.name, []) if now - t < self.WITHIN_S]
+        if len(recent) >= self.MOST:
+            return False
+        self._times[spec.name] = [*recent, now]
+        return True
+
 
 @dataclass(frozen=True)
 class NodeSpec:
     """One process. ``parameters`` are resolved; ``parameters_file`` is set once they are on disk.
 
     ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
-    When a ``required`` node dies, the whole graph is stopped. A node with ``after`` starts when the output
+    When a ``required`` node dies, the whole graph is stopped; one with ``respawn`` is started again first. A node with ``after`` starts when the output
     of the node of that name shows its ``ready_text``.
     """
 
@@ -29,6 +50,7 @@ class NodeSpec:
     parameters: dict[str, Any] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
     required: bool = True
+    respawn: bool = False
     ros: bool = True
     ready_text: str = ""
     after: str = ""

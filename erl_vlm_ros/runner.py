@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.node_graph import Graph, NodeSpec
+from erl_vlm_ros.node_graph import Graph, NodeSpec, Respawns
 from erl_vlm_ros.ros.dds import profile_setting
 
 READY_TIMEOUT_S = 60.0
@@ -56,6 +56,8 @@ class Supervisor:
         self._files: list[IO] = []
         self._begin: dict[str, int] = {}  # where this run's lines start in each log
         self._specs = {spec.name: spec for spec in graph.nodes}
+        self._respawns = Respawns()
+        self.restarted: list[str] = []  # names, in order
 
     def start(self) -> None:
         """Start all processes. Raises ConfigError when one cannot be started; the others are stopped."""
@@ -71,7 +73,7 @@ class Supervisor:
 
     def _start(self, spec: NodeSpec) -> None:
         log = self._log(spec.name).open("ab")
-        self._begin[spec.name] = log.tell()
+        self._begin.setdefault(spec.name, log.tell())
         self._files.append(log)
         self._processes[spec.name] = subprocess.Popen(
             [sys.executable, "-u", *spec.command()],
@@ -97,13 +99,22 @@ class Supervisor:
         return self.logs / f"{name}.log"
 
     def ended(self) -> Outcome | None:
-        """None while the graph runs, else why it is over. It is finished when ``ends_with`` ends well."""
+        """None while the graph runs, else why it is over. It is finished when ``ends_with`` ends well.
+
+        A node that died is started again here if it may be.
+        """
         over = {n: p.returncode for n, p in self._processes.items() if p.poll() is not None}
         if over.get(self.graph.ends_with) == 0:
             return Outcome("finished")
         # Those with a failure first: the others may have left because of it.
         for name, status in sorted(over.items(), key=lambda entry: entry[1] == 0):
-            if self._specs[name].required:
+            spec = self._specs[name]
+            if self._respawns.allowed(spec, status, time.monotonic()):
+                self.restarted.append(name)
+                text = f"{name} died (status {status}): started again, see {self._log(name)}"
+                print(text, file=sys.stderr, flush=True)
+                self._start(spec)
+            elif spec.required:
                 return Outcome("failed", name, status, self.tail(name) or "ended before the run was finished")
         return None
 

@@ -376,10 +376,12 @@ class PolicyController(BaseNode):
             controller_checkpoint.save(self.p.checkpoint_dir, self.machine, self.rollout, self.evaluator)
 
     def _restore(self) -> None:
-        if not (self.p.resume and self.p.checkpoint_dir):
+        if not (self.machine.schedule.train and self.p.checkpoint_dir):
             return
         path = controller_checkpoint.path_in(self.p.checkpoint_dir)
         if not path.exists():
+            if not self.p.resume:
+                return  # a new run; a process that stands in for one that died finds a checkpoint
             self.get_logger().warning(
                 f"{path} does not exist: counters come from the learner, random state starts anew"
             )

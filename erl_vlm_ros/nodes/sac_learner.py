@@ -41,7 +41,7 @@ class SacLearnerNode(BaseNode):
         )
         self._metrics: dict[str, float] = {}
         self._judge = Judge(self.p.success_reward)
-        if self.p.resume:
+        if self.p.resume or self._restarted():
             self._resume()
         self._stop_if_hopeless()
         self._next_checkpoint = self.learner.env_steps + self.p.checkpoint_every
@@ -148,6 +148,10 @@ class SacLearnerNode(BaseNode):
                 f"max_ratings ({self.learner.config.max_ratings}) are spent and not one is valid: there is nothing to "
                 "learn from. See the log of vlm_rater, then go on with a larger max_ratings"
             )
+
+    def _restarted(self) -> bool:
+        """Whether this process stands in for one that died: the folder of a new run holds no checkpoint."""
+        return self._path is not None and self._path.exists()
 
     def _resume(self) -> None:
         if self._path is None:

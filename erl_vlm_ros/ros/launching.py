@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from erl_vlm_ros.companions import Companion, companions, needs_urdf
 from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.node_graph import Graph, NodeSpec, RealOptions
+from erl_vlm_ros.node_graph import Graph, NodeSpec, RealOptions, Respawns
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros import names
 from erl_vlm_ros.session import Prepared, prepare_evaluation, prepare_training
@@ -223,12 +224,15 @@ def _action(spec: NodeSpec) -> Action:
         parameters=[spec.parameters_file],
         remappings=list(spec.remappings),
         output="both",
+        respawn=spec.respawn,
+        respawn_delay=1.0,
         **_PATIENCE,
     )
 
 
 def _watch(spec: NodeSpec, action: Action, graph: Graph, prepared: Prepared) -> RegisterEventHandler:
-    """Shut down when the graph is finished or a required node died."""
+    """Shut down when the graph is finished or a required node died that is not to be started again."""
+    respawns = Respawns()
 
     def ended(event, _context) -> list[Action] | None:
         if spec.name == graph.ends_with and event.returncode == 0:
@@ -237,6 +241,8 @@ def _watch(spec: NodeSpec, action: Action, graph: Graph, prepared: Prepared) -> 
                 LogInfo(msg=f"finished: {prepared.path}"),
                 EmitEvent(event=Shutdown(reason="the run is finished")),
             ]
+        if respawns.allowed(spec, event.returncode, time.monotonic()):
+            return [LogInfo(msg=f"{spec.name} died (status {event.returncode}): started again")]
         if spec.required and event.returncode:
             prepared.close()
             reason = f"{spec.name} ended with status {event.returncode}"

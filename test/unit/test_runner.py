@@ -173,3 +173,25 @@ def test_environment_of_the_nodes(tmp_path, monkeypatch):
     assert out["OMP_NUM_THREADS"] == "1" and out["FASTDDS_DEFAULT_PROFILES_FILE"].endswith("fastdds.xml")
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in node_environment(tmp_path, None, None)
+
+
+def test_a_node_that_is_kept_alive_is_started_again(tmp_path):
+    dies_once = f"""
+        import os, signal, time
+        path = {str(tmp_path / "mark")!r}
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        open(path + "2", "w").close()
+        time.sleep(60)
+    """
+    ends = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'mark2')!r}): time.sleep(.05)"
+    outcome, supervisor = run(tmp_path, script("a", dies_once, respawn=True), script("monitor", ends))
+    assert outcome.reason == "finished" and supervisor.restarted == ["a"]
+
+
+@pytest.mark.parametrize("code,restarts", [("raise SystemExit(2)", 0), ("raise SystemExit(1)", 5)])
+def test_what_a_restart_does_not_mend_stops_all(tmp_path, code, restarts):
+    outcome, supervisor = run(tmp_path, script("a", code, respawn=True), script("monitor", WAIT))
+    assert (outcome.reason, outcome.failed) == ("failed", "a")
+    assert len(supervisor.restarted) == restarts

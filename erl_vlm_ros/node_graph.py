@@ -40,8 +40,8 @@ class NodeSpec:
     """One process. ``parameters`` are resolved; ``parameters_file`` is set once they are on disk.
 
     ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
-    When a ``required`` node dies, the whole graph is stopped; one with ``respawn`` is started again first. A node with ``after`` starts when the output
-    of the node of that name shows its ``ready_text``.
+    When a ``required`` node dies, the whole graph is stopped; one with ``respawn`` is started again first. A node
+    with ``after`` starts when the output of the node of that name shows its ``ready_text``.
     """
 
     name: str

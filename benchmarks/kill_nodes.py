@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kill -9 of nodes at random moments: does the arm stand still in time, and does training go on?
+
+    python benchmarks/kill_nodes.py --kills 100
+
+Starts `erl-vlm run train_real --use-sim-arm` (real time, the simulated arm in its driver's place) and kills one node
+after the other, each time another one of a random order, while the arm moves. The arm's driver itself is not killed.
+Where the commands cease (policy_controller, safety_guard), `still_ms` is the time from the kill until the tool moves
+slower than 1 cm/s for good. Every command that reaches the arm is held against the envelope, every pose against the
+box. A kill is over when training has gone on by an episode. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+QUICK = {"warmup_steps": 300, "max_warmup_steps": 400, "first_ratings": 60, "checkpoint_every": 250}
+VICTIMS = ("policy_controller", "safety_guard", "sac_learner", "reward_trainer", "vlm_rater", "monitor")
+SILENCING = ("policy_controller", "safety_guard")  # without them no command reaches the arm
+STILL, TELEPORT = 0.01, 3.0  # m/s
+SPEED_LIMIT, OUTSIDE_M = 0.9, 0.005  # the guard's default; what the arm may overshoot the box by
+STILL_TARGET_MS = 150.0
+
+
+def main() -> int:
+    """Kill, measure, print; exit status 1 when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--task", default="drawer_open")
+    parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=VICTIMS)
+    parser.add_argument("--patience", type=float, default=90.0, help="seconds until training must have gone on")
+    args = parser.parse_args()
+    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    with tempfile.TemporaryDirectory(prefix="kill_nodes_") as folder:
+        result = measure(args, Path(folder))
+    print(json.dumps({"benchmark": "kill_nodes"} | result))
+    return 0 if result["ok"] else 1
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict:
+    """The whole series of kills."""
+    command = [
+        sys.executable, "-m", "erl_vlm_ros.cli", "run", "train_real", "--use-sim-arm", "--auto-arm", "--standin-vlm",
+        "--headless", "--task", args.task, "--out", str(folder / "run"), "--max-steps", "1000000",
+        "--set", "policy_controller.eval_every=0", "--set", "sac_learner.max_ratings=100000",
+    ]  # fmt: skip
+    for key, value in QUICK.items():
+        command += ["--set", f"sac_learner.{key}={value}"]
+    with (folder / "log").open("wb") as log:
+        graph = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    rng, rows = random.Random(args.seed), []
+    order = [args.victims[i % len(args.victims)] for i in range(args.kills)]
+    rng.shuffle(order)
+    try:
+        watch = Watch(args.task)
+        watch.until(lambda: watch.episodes >= 1, 240.0, graph, folder)
+        for i, victim in enumerate(order):
+            rows.append(kill(victim, watch, graph, rng, args.patience, folder))
+            print(f"{i + 1}/{len(order)} {rows[-1]}", file=sys.stderr, flush=True)
+    finally:
+        graph.send_signal(signal.SIGINT)
+        try:
+            graph.wait(90)
+        except subprocess.TimeoutExpired:
+            graph.kill()
+    return verdict(rows, watch)
+
+
+def kill(victim: str, watch: Watch, graph: subprocess.Popen, rng: random.Random, patience: float, folder: Path) -> dict:
+    """One kill while the arm moves; waits until training has gone on."""
+    watch.until(lambda: watch.speed > 0.05, 60.0, graph, folder)
+    pause = time.monotonic() + rng.uniform(0.0, 1.0)
+    watch.until(lambda: time.monotonic() >= pause, 5.0, graph, folder)
+    before, pid = watch.episodes, process_of(victim, graph.pid)
+    watch.moved_at = killed_at = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    row = {"victim": victim}
+    if victim in SILENCING:
+        # the time in which nobody can take the dead node's place yet
+        watch.until(lambda: time.monotonic() - killed_at > 0.5, 2.0, graph, folder)
+        row["still_ms"] = round(1e3 * (watch.moved_at - killed_at), 1)
+    began = watch.episodes
+    watch.until(lambda: watch.episodes >= max(before, began) + 2, patience, graph, folder)
+    return row | {"went_on_after_s": round(time.monotonic() - killed_at, 1)}
+
+
+def process_of(node: str, supervisor: int) -> int:
+    """Process id of a node among the supervisor's children."""
+    for children in Path(f"/proc/{supervisor}/task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if f"__node:={node}".encode() in line:
+                return pid
+    raise SystemExit(f"no process of {node}")
+
+
+class Watch:
+    """Listens to the arm and to what it is told."""
+
+    def __init__(self, task: str) -> None:
+        import rclpy
+        from geometry_msgs.msg import PoseStamped, TwistStamped
+        from std_msgs.msg import String
+
+        from erl_vlm_ros.ros import names, qos
+        from erl_vlm_ros.tasks import load_task
+
+        self.rclpy, self.task = rclpy, load_task(task)
+        rclpy.init()
+        self.node = rclpy.create_node("kill_nodes_watch")
+        self.speed, self.moved_at, self.episodes = 0.0, 0.0, 0
+        self.commands = self.outside = self.poses = self.out_of_box = 0
+        self.worst_m = 0.0
+        self._last: tuple[float, tuple[float, float, float]] | None = None
+        self.node.create_subscription(PoseStamped, names.EE_POSE, self._on_pose, qos.sensor(False, 50))
+        self.node.create_subscription(TwistStamped, names.ARM_TWIST, self._on_command, qos.metrics())
+        self.node.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
+
+    def until(self, done, seconds: float, graph: subprocess.Popen, folder: Path) -> None:
+        """Listen until ``done``; ends the benchmark when it takes too long or the graph is over."""
+        end = time.monotonic() + seconds
+        while not done():
+            self.rclpy.spin_once(self.node, timeout_sec=0.01)
+            if time.monotonic() > end or graph.poll() is not None:
+                raise SystemExit((folder / "log").read_text(errors="replace")[-3000:] + "\ntraining did not go on")
+
+    def _on_pose(self, message) -> None:
+        now = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+        p = message.pose.position
+        here = (p.x, p.y, p.z)
+        if self._last is not None and now > self._last[0]:
+            self.speed = math.dist(here, self._last[1]) / (now - self._last[0])
+            if STILL < self.speed < TELEPORT:  # a reset puts the simulated arm elsewhere at once
+                self.moved_at = time.monotonic() - max(0.0, time.time() - now)  # when it was so, not when it was heard
+        self._last = (now, here)
+        box = zip(here, self.task.workspace_min, self.task.workspace_max, strict=True)
+        beyond = max(max(low - x, x - high) for x, low, high in box)
+        self.poses += 1
+        self.worst_m = max(self.worst_m, beyond)
+        self.out_of_box += beyond > OUTSIDE_M
+
+    def _on_command(self, message) -> None:
+        v, w = message.twist.linear, message.twist.angular
+        numbers = (v.x, v.y, v.z, w.x, w.y, w.z)
+        self.commands += 1
+        good = all(map(math.isfinite, numbers)) and math.hypot(v.x, v.y, v.z) <= SPEED_LIMIT + 1e-9
+        self.outside += not (good and math.hypot(w.x, w.y, w.z) == 0.0)
+
+    def _on_state(self, message) -> None:
+        self.episodes = max(self.episodes, int(json.loads(message.data)["episodes"]))
+
+
+def verdict(rows: list[dict], watch: Watch) -> dict:
+    """All figures."""
+    still = sorted(row["still_ms"] for row in rows if "still_ms" in row)
+    again = sorted(row["went_on_after_s"] for row in rows)
+    late = sum(t > STILL_TARGET_MS for t in still)
+    return {
+        "kills": len(rows), "silencing_kills": len(still), "still_ms_max": still[-1] if still else None,
+        "still_ms_median": still[len(still) // 2] if still else None, "later_than_150_ms": late,
+        "commands": watch.commands, "commands_outside_envelope": watch.outside, "poses": watch.poses,
+        "poses_out_of_box": watch.out_of_box, "farthest_out_mm": round(1e3 * watch.worst_m, 2),
+        "went_on_after_s_median": again[len(again) // 2], "went_on_after_s_max": again[-1],
+        "ok": late == 0 and watch.outside == 0 and watch.out_of_box == 0,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ from erl_vlm_ros.ros import names
 from erl_vlm_ros.ros.parameters import PARAMETERS
 
 URDF_FILE = "config/arm.urdf"  # of the simulated arm, within the run directory
+SERVO_TIMEOUT_S = 0.06  # what docs/robots.md tells people to give MoveIt Servo: three periods of the guard
 _SOURCES = ("realsense", "opencv", "topic")
 _CAMERA_TOPICS = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)
 _POLICY_TOPICS = ("camera/policy/image_raw", "camera/policy/image_raw/compressed", "camera/policy/camera_info")
@@ -101,9 +102,12 @@ def _agree(graph: Graph) -> None:
     if "tool_pose" in nodes:
         nodes["tool_pose"] |= {key: guard[key] for key in ("urdf_file", "urdf_wait_s", "base_frame", "tool_frame")}
     if "sim_bridge" in nodes:
-        nodes["sim_bridge"]["driver"] = guard["adapter"]
+        sim = nodes["sim_bridge"]
+        sim["driver"] = guard["adapter"]
+        if sim["driver"] == "servo_twist" and sim["command_timeout_s"] < 0.0:
+            sim["command_timeout_s"] = SERVO_TIMEOUT_S
         if guard["joint_names"] == [""]:
-            guard["joint_names"] = list(nodes["sim_bridge"]["driver_joints"])
+            guard["joint_names"] = list(sim["driver_joints"])
 
 
 def remappings(text: str) -> dict[str, str]:

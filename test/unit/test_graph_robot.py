@@ -57,5 +57,9 @@ def test_the_simulated_driver_is_the_adapters_counterpart(tmp_path):
         guard, sim = found.node("safety_guard").parameters, found.node("sim_bridge").parameters
         assert guard["adapter"] == sim["driver"] == "joint_velocity"
         assert guard["joint_names"] == sim["driver_joints"] != sorted(sim["driver_joints"])
+        assert sim["command_timeout_s"] == -1.0  # for ever, as such a controller
+    for chosen, timeout in ((None, 0.06), ({"sim_bridge": {"command_timeout_s": 0.1}}, 0.1)):
+        sim = graph(tmp_path, chosen, use_sim_arm=True).node("sim_bridge").parameters
+        assert (sim["driver"], sim["command_timeout_s"]) == ("servo_twist", timeout)
     wrong = graph(tmp_path, {"safety_guard": {"joint_names": ["a", "b"]}}, use_sim_arm=True)
     assert wrong.node("safety_guard").parameters["joint_names"] == ["a", "b"]  # for the guard to refuse

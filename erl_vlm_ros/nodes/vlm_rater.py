@@ -1,54 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vlm_rater: has segments rated by a vision-language model, off the control path, and publishes the ratings."""
+"""vlm_rater: has segments rated by its teacher, off the control path, and publishes the ratings."""
 
 from __future__ import annotations
 
 import queue
 import sys
 from concurrent.futures import Future
-from dataclasses import fields
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from sensor_msgs.msg import Joy
 from std_msgs.msg import UInt8MultiArray
 
-from erl_vlm_ros.data.segment import RatingBatch, SegmentBatch
-from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.rater import VlmRater
+from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
+from erl_vlm_ros.feedback.teachers import make_teacher
+from erl_vlm_ros.feedback.teachers.human import HumanTeacher
+from erl_vlm_ros.feedback.teachers.joy import JoyPresses
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.ros import names, qos
 from erl_vlm_ros.ros.bundle import BundleError, decode, encode
-from erl_vlm_ros.ros.convert import bytes_message, bytes_of, metrics_message
+from erl_vlm_ros.ros.convert import bytes_message, bytes_of, header_ns, metrics_message, metrics_of
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.tasks import load_task
 
+HUMAN_URL = "human_page.url"  # beside the ledger
+
 
 class VlmRaterNode(BaseNode):
-    """Wires topics to a VlmRater; answers come back on its thread and are published from the executor's."""
+    """Wires topics to a teacher; answers come back on its threads and are published from the executor's."""
 
     NAME = "vlm_rater"
 
     def __init__(self) -> None:
         super().__init__(self.NAME)
-        config = RaterConfig(**{f.name: self.values[f.name] for f in fields(RaterConfig)})
         self._ledger = Ledger(self.p.ledger)
-        self.rater = VlmRater(config, load_task(self.p.task), self._ledger)
-        if self.p.check_endpoint:
-            self.rater.check_endpoint()
+        self.teacher = make_teacher(self.p.teacher, self.values, load_task(self.p.task), self._ledger)
+        check = getattr(self.teacher, "check_endpoint", None)
+        if check is not None and self.p.check_endpoint:
+            check()
         if self._ledger.lost:
             self.get_logger().warning(
                 f"{self._ledger.lost} requests were cut off when their process died: perhaps billed, and counted so"
             )
-        self.get_logger().info(
-            f"{self.p.ledger} holds {self.rater.stats()['valid']:.0f} ratings of this task; "
-            f"{self.rater.budget_left} more may be asked for"
-        )
-        self._done: queue.SimpleQueue[Future[RatingBatch]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[SegmentBatch, Future[RatingBatch]]] = queue.SimpleQueue()
         self._answered = self.create_guard_condition(self._publish)
         self._ratings = self.create_publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
         self._log = self.create_publisher(DiagnosticArray, names.RATING_LOG, qos.metrics())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self._introduce()
         self.create_subscription(UInt8MultiArray, names.SEGMENTS, self._on_segments, qos.bulk())
         self.wall_timer(2.0, self._report)
+
+    def _introduce(self) -> None:
+        """What is special about this teacher: its inputs, and what a person has to know."""
+        teacher, log = self.teacher, self.get_logger()
+        if isinstance(teacher, HumanTeacher):
+            teacher.page.write_url(Path(self.p.ledger).parent / HUMAN_URL)
+            log.info(f"rate at {teacher.page.url}")
+            self._joy = JoyPresses(teacher, self.p.human_joy_buttons, self.p.human_joy_skip, self.p.human_joy_undo)
+            if self._joy.used:
+                self.create_subscription(Joy, names.JOY, lambda m: self._joy.buttons(m.buttons), qos.sensor(False))
+        elif isinstance(teacher, ScriptedTeacher):
+            log.warning("ratings are made from the simulation's ground truth (teacher: scripted): for benchmarks only")
+            self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.sensor(True, 2000))
+        else:
+            log.info(
+                f"{self.p.ledger} holds {teacher.stats()['valid']:.0f} ratings of this task; "
+                f"{teacher.budget_left} more may be asked for"
+            )
+
+    def _on_truth(self, message: DiagnosticArray) -> None:
+        truth = metrics_of(message).get("ground_truth")
+        if truth is not None:
+            self.teacher.add_truth(header_ns(message), truth)
 
     def _on_segments(self, message: UInt8MultiArray) -> None:
         try:
@@ -56,22 +81,43 @@ class VlmRaterNode(BaseNode):
         except BundleError as error:
             self.get_logger().error(f"segments dropped: {error}")
             return
-        self.rater.submit(batch).add_done_callback(self._on_done)
+        try:
+            future = self.teacher.submit(batch)
+        except ValueError as error:  # segments that this teacher cannot rate
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(lambda done: self._on_done(batch, done))
 
-    def _on_done(self, future: Future[RatingBatch]) -> None:
-        """On the rater's thread."""
-        self._done.put(future)
+    def _on_done(self, batch: SegmentBatch, future: Future[RatingBatch]) -> None:
+        """On the teacher's thread."""
+        self._done.put((batch, future))
         self._answered.trigger()
 
     def _publish(self) -> None:
         while not self._done.empty():
-            future = self._done.get()
+            asked, future = self._done.get()
             if future.cancelled():
                 continue
-            batch = future.result()  # a ledger that cannot record ends the node: no rating without its record
+            batch = self._result(asked, future)
             self._ratings.publish(bytes_message(encode(batch.to_bundle())))
             self._log.publish(self._log_message(batch))
         self._report()
+
+    def _result(self, asked: SegmentBatch, future: Future[RatingBatch]) -> RatingBatch:
+        """The round's ratings; none at all when the teacher failed, so that the learner does not wait for them.
+
+        Raises:
+            LedgerError: ends the node. There is no rating without its record.
+        """
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, LedgerError):
+            raise error
+        self.get_logger().error(f"round {asked.round}: no ratings: {error}")
+        rated = [RatedSegment(segment, NO_RATING, "teacher_failed") for segment in asked.segments]
+        name = self.teacher.texts()["teacher"]
+        return RatingBatch(asked.round, len(self.teacher.class_names), len(rated), rated, name)
 
     def _log_message(self, batch: RatingBatch) -> DiagnosticArray:
         """A line per rating, for `ros2 topic echo`."""
@@ -82,21 +128,23 @@ class VlmRaterNode(BaseNode):
             status = DiagnosticStatus(
                 level=DiagnosticStatus.OK if valid else DiagnosticStatus.WARN, name=rated.segment.id
             )
-            status.message = self.rater.class_names[rated.rating] if valid else f"no rating: {rated.reason}"
-            status.values = [
-                KeyValue(key="rating", value=str(rated.rating)),
-                KeyValue(key="round", value=str(batch.round)),
-            ]
+            status.message = self.teacher.class_names[rated.rating] if valid else f"no rating: {rated.reason}"
+            pairs = {"rating": rated.rating, "round": batch.round, "teacher": batch.teacher}
+            if rated.probabilities is not None:
+                pairs["probabilities"] = " ".join(f"{p:.2f}" for p in rated.probabilities)
+            status.values = [KeyValue(key=key, value=str(value)) for key, value in pairs.items()]
             message.status.append(status)
         return message
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds
-        self._figures.publish(metrics_message(self.NAME, self.rater.stats(), stamp))
+        self._figures.publish(
+            metrics_message(self.NAME, self.teacher.stats(), stamp, texts=self.teacher.texts())
+        )
 
     def on_stop(self) -> None:
         """Let queries on their way be answered and recorded."""
-        self.rater.close(grace_s=3.0)
+        self.teacher.close(grace_s=3.0)
         self._ledger.close()
 
 

@@ -121,14 +121,12 @@ class EnsembleTeacher:
         """Outcomes; ``disagreement``: mean share of outvoted votes; ``agree_MEMBER``: how often it votes with the most;
         the sums of the members' spending."""
         figures: dict[str, float] = {}
-        for name, teacher in self._members.items():
+        for teacher in self._members.values():
             for key, value in teacher.stats().items():
                 if key.startswith(("spent", "tokens", "attempt_", "from_ledger")):
                     figures[key] = max(figures.get(key, 0.0), value) if _shared(key) else figures.get(key, 0.0) + value
                 elif key in ("latency_s", "budget_queries", "budget_tokens", "budget_money", "breaker"):
                     figures[key] = max(figures.get(key, 0.0), value)
-                elif key in ("valid", "no_rating"):
-                    figures[f"{key}_{name}"] = value
         with self._lock:
             figures |= {key: float(self._counts[key]) for key in ("requested", "valid", "no_rating")}
             figures |= {f"rated_class_{i}": float(self._counts[f"class_{i}"]) for i in range(self.n_classes)}
@@ -153,6 +151,11 @@ class EnsembleTeacher:
                 elif key != "teacher":
                     out[f"{key}_{name}"] = value
         return out | {"teacher": "ensemble", "members": ", ".join(self._members)}
+
+    def check_endpoint(self) -> list[str]:
+        """Names of the models that the members' endpoints list. ConfigError when one of them cannot be used."""
+        checks = [check for m in self._members.values() if (check := getattr(m, "check_endpoint", None))]
+        return [name for check in checks for name in check()]
 
     def close(self, grace_s: float = 0.0) -> None:
         """Close the members one after the other within ``grace_s``."""

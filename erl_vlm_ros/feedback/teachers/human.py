@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erl_vlm_ros.data.segment import NO_RATING, Segment
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.teachers.base import Round, SegmentwiseTeacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 from erl_vlm_ros.tasks import Task
+
+if TYPE_CHECKING:
+    from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 
 SKIPPED = "skipped"
 AHEAD = 3  # segments whose pictures the page may load in advance
@@ -52,8 +55,16 @@ class HumanTeacher(SegmentwiseTeacher):
         self._descriptions = [c.description for c in task.classes[n_classes]]
         self._given: list[tuple[Round, int]] = []  # in the order given, newest last
         self._kept_open: dict[int, threading.Timer] = {}  # id of a complete round -> hands it over after undo_s
+        self.page: HumanPage | None = None
         self._serial = 0  # changes with everything that happens
         self._last = ""
+
+    def serve(self) -> str:
+        """Open the page; its address. ConfigError when the port cannot be had."""
+        from erl_vlm_ros.feedback.teachers.human_page import HumanPage
+
+        self.page = HumanPage(self)
+        return self.page.url
 
     # -- what the page shows
 
@@ -180,6 +191,9 @@ class HumanTeacher(SegmentwiseTeacher):
         for here in complete:
             self._finish(here)
         super().close()
+        if self.page is not None:
+            self.page.close()
+            self.page = None
 
 
 def _notes(segment: Segment) -> list[str]:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From vlm_rater's parameters to a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.config import RaterConfig
+from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.feedback.rater import VlmRater
+from erl_vlm_ros.feedback.teachers.base import Teacher
+from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
+from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
+from erl_vlm_ros.feedback.teachers.record import Record
+from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
+from erl_vlm_ros.feedback.variations import VARIATIONS
+from erl_vlm_ros.tasks import Task
+
+Values = Mapping[str, Any]  # parameter of vlm_rater -> value
+
+
+def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teacher:
+    """The teacher of that name.
+
+    Args:
+        values: vlm_rater's parameters by name, all of them.
+        ledger: where ratings are recorded; stays open when the teacher is closed.
+
+    Raises:
+        ConfigError: unknown name, or parameters that make no sense; names the parameter.
+    """
+    if name not in TEACHERS:
+        raise ConfigError(f"teacher '{name}' is unknown; choose one of {', '.join(TEACHERS)}")
+    return TEACHERS[name](values, task, ledger)
+
+
+def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
+    return VlmRater(rater_config(values), task, ledger)
+
+
+def _human(values: Values, task: Task, ledger: Ledger) -> Teacher:
+    names = _class_names(values, task)
+    config = HumanConfig(**_group(values, "human.", HumanConfig))
+    record = Record(ledger, task.name, names, "human")
+    teacher = HumanTeacher(config, task, len(names), record, values["rate_each"])
+    teacher.serve()
+    return teacher
+
+
+def _ledger(values: Values, task: Task, ledger: Ledger) -> Teacher:
+    path, model = values["replay.ledger"], values["replay.model"]
+    return ReplayedTeacher(path, ledger, task, len(_class_names(values, task)), model, values["rate_each"])
+
+
+def _scripted(values: Values, task: Task, ledger: Ledger) -> Teacher:
+    names, group = _class_names(values, task), _group(values, "scripted.", ScriptedConfig)
+    confusion = () if list(group["confusion"]) == [0.0] else group["confusion"]
+    config = ScriptedConfig(**{**group, "confusion": confusion, "seed": values["seed"]})
+    return ScriptedTeacher(config, task.name, names, Record(ledger, task.name, names, "scripted"), values["rate_each"])
+
+
+def _ensemble(values: Values, task: Task, ledger: Ledger) -> Teacher:
+    config = VoteConfig(**_group(values, "ensemble.", VoteConfig))
+    members: dict[str, Teacher] = {}
+    try:
+        for name, cfg, repeat in ensemble_members(values):
+            rater: Teacher = VlmRater(cfg, task, ledger, repeat)
+            members[name] = VariedTeacher(rater, VARIATIONS[cfg.prompts]) if cfg.prompts in VARIATIONS else rater
+        record = Record(ledger, task.name, _class_names(values, task), "ensemble", " + ".join(members))
+        return EnsembleTeacher(members, config, record)
+    except BaseException:
+        for member in members.values():
+            member.close()
+        raise
+
+
+TEACHERS: dict[str, Callable[[Values, Task, Ledger], Teacher]] = {
+    "vlm": _vlm,
+    "human": _human,
+    "ledger": _ledger,
+    "scripted": _scripted,
+    "ensemble": _ensemble,
+}
+
+
+def rater_config(values: Values) -> RaterConfig:
+    """RaterConfig from vlm_rater's parameters."""
+    return RaterConfig(**{f.name: values[f.name] for f in fields(RaterConfig)})
+
+
+def ensemble_members(values: Values) -> list[tuple[str, RaterConfig, int]]:
+    """(name, configuration, number of the vote) of each member; lists of one entry hold for all.
+
+    Raises:
+        ConfigError: lists of ``ensemble.*`` that differ in length, or two members that are the same.
+    """
+    base, votes = rater_config(values), values["ensemble.votes"]
+    lists = {key: list(values[f"ensemble.{key}"]) for key in ("models", "base_urls", "api_key_envs", "prompts")}
+    count = max(map(len, lists.values()))
+    for key, entries in lists.items():
+        if len(entries) not in (1, count):
+            raise ConfigError(f"ensemble.{key} has {len(entries)} entries; give one for all, or {count}")
+        lists[key] = entries * count if len(entries) == 1 else entries
+    members = []
+    for i in range(count):
+        given = {name: lists[key][i] for name, key in _FIELDS.items() if lists[key][i]}
+        if votes > 1:
+            given["temperature"] = values["ensemble.temperature"]
+        cfg = replace(base, **given)
+        label = cfg.model if cfg.prompts == base.prompts else f"{cfg.model} {cfg.prompts}"
+        members += [(f"{label} #{k + 1}" if votes > 1 else label, cfg, k) for k in range(votes)]
+    names = [name for name, _, _ in members]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"two members of the ensemble are '{twice[0]}' and would answer alike: give them different models or"
+            " prompts, or ask one several times with ensemble.votes"
+        )
+    return members
+
+
+_FIELDS = {"model": "models", "base_url": "base_urls", "api_key_env": "api_key_envs", "prompts": "prompts"}
+
+
+def _class_names(values: Values, task: Task) -> list[str]:
+    return task.class_names(values["n_classes"] or task.n_classes)
+
+
+def _group(values: Values, prefix: str, kind: type) -> dict[str, Any]:
+    """The fields of a dataclass that are parameters under ``prefix``."""
+    return {f.name: values[prefix + f.name] for f in fields(kind) if prefix + f.name in values}

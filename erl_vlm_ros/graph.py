@@ -16,6 +16,7 @@ from typing import Any
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph_real import connect, connections
+from erl_vlm_ros.graph_teacher import asks_standin, check_teacher
 from erl_vlm_ros.node_graph import Graph, NodeSpec, RunArguments
 from erl_vlm_ros.overlay import EVERY_NODE, Overrides, check, read_parameter_file
 from erl_vlm_ros.paths import resource
@@ -42,9 +43,8 @@ _OPTIONAL = ("viewer",)  # the run goes on without them
 
 
 def train_sim(arguments: RunArguments) -> Graph:
-    """Train in simulation, rated by the stand-in, or by another endpoint if --set names its base_url."""
-    standin = "base_url" not in arguments.overrides.get("vlm_rater", {})
-    return _training("train_sim", ("sim_bridge", SIM), arguments, {}, standin)
+    """Train in simulation, rated by the stand-in, or by whom --set names: another base_url, another teacher."""
+    return _training("train_sim", ("sim_bridge", SIM), arguments, {}, True)
 
 
 def train_real(arguments: RunArguments) -> Graph:
@@ -73,7 +73,8 @@ def _training(
 ) -> Graph:
     fixed["vlm_rater"] = {"ledger": str(arguments.out / "ledger.sqlite")}
     nodes = (first, *_pose(arguments), *_ROBOT, *_LEARNING, *_MONITOR)
-    if standin:
+    layers = [layer for _, layer in _stored(name, arguments, load_task(arguments.task))]
+    if standin and asks_standin(layers, arguments.overrides):
         port = arguments.vlm_port or free_port()
         fixed[STANDIN] = {"port": port, "task": ""}
         fixed["vlm_rater"]["base_url"] = f"http://127.0.0.1:{port}/v1"
@@ -162,6 +163,7 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
                 ready_text="base_url" if plain else "", after=after, respawn=name in _KEPT_ALIVE and not plain,
             )
         )  # fmt: skip
+    check_teacher(name, {spec.name: spec.parameters for spec in specs})
     return _with_told(Graph(name, tuple(specs), ends_with="monitor"))
 
 

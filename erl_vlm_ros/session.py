@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import ACTOR_FILE, GRAPHS
 from erl_vlm_ros.graph_real import URDF_FILE
+from erl_vlm_ros.graph_teacher import RATER, announce_teacher
 from erl_vlm_ros.monitoring.live import LiveLine
 from erl_vlm_ros.node_graph import Graph, RealOptions, RunArguments
 from erl_vlm_ros.overlay import parse_overrides
@@ -124,7 +125,9 @@ def prepare_training(
     )
     if not described.node("policy_controller").parameters["auto_arm"]:
         announcement += f"; it begins when a person arms the guard: {_ARM}"
-    n_classes = described.node("vlm_rater").parameters["n_classes"] or loaded.n_classes
+    rater = described.node(RATER).parameters
+    announcement += announce_teacher(rater["teacher"], path)
+    n_classes = rater["n_classes"] or loaded.n_classes
     simulated = graph != "train_real" or real.use_sim_arm
     prepared = Prepared(described, directory, announcement, loaded.class_names(n_classes), simulated)
     if real.use_sim_arm:

@@ -71,7 +71,8 @@ def _result(summary: dict[str, Any]) -> str:
         success = "evaluated, but nobody told of success (policy_controller.success_source)"
     else:
         success = "not evaluated (learning had not begun)"
-    rated = f"{summary['ratings_valid']:,} ratings" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
+    kind = "ratings SCRIPTED from ground truth" if "scripted" in (summary.get("teacher") or "") else "ratings"
+    rated = f"{summary['ratings_valid']:,} {kind}" + ("" if accuracy is None else f" ({accuracy:.0%} right)")
     return f"{success} after {summary['env_steps']:,} steps, {rated}, {duration(summary['wall_s'])}"
 
 

@@ -12,7 +12,8 @@ def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) ->
     parts = [f"{progress['env_steps']:,}/{progress['max_steps']:,} steps"]
     earned = progress.get("episode_return")
     parts.append("return -" if earned is None else f"return {earned:.1f}")
-    ratings = f"ratings {progress['ratings_valid']:,}/{progress['max_ratings']:,}"
+    kind = "scripted ratings" if "scripted" in (progress.get("teacher") or "") else "ratings"
+    ratings = f"{kind} {progress['ratings_valid']:,}/{progress['max_ratings']:,}"
     mix = format_mix(progress.get("rating_mix") or [], class_names)
     parts.append(f"{ratings} ({mix})" if mix else ratings)
     rate, told = progress.get("success_rate"), progress.get("training_success")

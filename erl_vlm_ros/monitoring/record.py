@@ -42,6 +42,7 @@ class RunRecord:
         self.env_steps = self.episodes = 0
         self.ratings_requested = self.ratings_valid = self.ratings_judged = self.ratings_right = 0
         self.n_classes = 0
+        self.teachers: list[str] = []  # who rated, in the order heard of
         self.rounds: list[int] = []
         self.mix: list[int] = []  # valid ratings a class
         self.mix_history: list[tuple[int, list[int]]] = []  # (env_steps, ratings a class of that round)
@@ -81,6 +82,8 @@ class RunRecord:
             return  # history that a latched topic replays
         self.rounds.append(batch.round)
         self.n_classes = batch.n_classes
+        if batch.teacher and batch.teacher not in self.teachers:
+            self.teachers.append(batch.teacher)
         self.ratings_requested += batch.requested
         self.mix += [0] * (batch.n_classes - len(self.mix))
         here = [0] * batch.n_classes
@@ -154,6 +157,11 @@ class RunRecord:
         return None if truth is None else truth["success"] > 0.5
 
     @property
+    def teacher(self) -> str | None:
+        """Who rated: ``vlm``, ``human``, ``scripted`` (made from the simulation's truth), ...; None before any did."""
+        return ", ".join(self.teachers) or None
+
+    @property
     def settled(self) -> bool:
         """Whether every evaluation episode heard of is judged."""
         return not self._waiting
@@ -222,6 +230,7 @@ class RunRecord:
             "ratings_valid": self.ratings_valid,
             "rating_accuracy": _rounded(self.rating_accuracy),
             "rating_classes": self.class_names.get(self.n_classes, []),
+            "teacher": self.teacher,
             "rating_mix": self.mix,
             "success_rate": None if last is None else last.success_rate,
             "eval_episodes": 0 if last is None else last.judged,
@@ -255,6 +264,7 @@ class RunRecord:
             "ratings_requested": self.ratings_requested,
             "ratings_valid": self.ratings_valid,
             "max_ratings": self.max_ratings,
+            "teacher": self.teacher,
             "rating_mix": self.mix,
             "rating_accuracy": _rounded(self.rating_accuracy),
             "success_rate": None if last is None else last.success_rate,
@@ -269,7 +279,7 @@ class RunRecord:
 
     _KEPT = (
         "env_steps", "episodes", "ratings_requested", "ratings_valid", "ratings_judged", "ratings_right",
-        "n_classes", "rounds", "mix", "mix_history", "returns", "told",
+        "n_classes", "rounds", "mix", "mix_history", "returns", "told", "teachers",
     )  # fmt: skip
 
     def state_dict(self, now: float) -> dict[str, Any]:
@@ -280,7 +290,7 @@ class RunRecord:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of state_dict. Raises KeyError or TypeError when it is not one."""
         for name in self._KEPT:
-            setattr(self, name, state.get(name, []) if name == "told" else state[name])
+            setattr(self, name, state.get(name, []) if name in ("told", "teachers") else state[name])
         self.mix_history = [(int(s), list(m)) for s, m in state["mix_history"]]
         self.returns = [(int(s), float(r)) for s, r in state["returns"]]
         self.told = [(int(s), float(r)) for s, r in self.told]

@@ -18,13 +18,12 @@ from erl_vlm_ros.feedback.teachers import make_teacher
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.teachers.joy import JoyPresses
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
+from erl_vlm_ros.graph_teacher import HUMAN_URL
 from erl_vlm_ros.ros import names, qos
 from erl_vlm_ros.ros.bundle import BundleError, decode, encode
 from erl_vlm_ros.ros.convert import bytes_message, bytes_of, header_ns, metrics_message, metrics_of
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.tasks import load_task
-
-HUMAN_URL = "human_page.url"  # beside the ledger
 
 
 class VlmRaterNode(BaseNode):

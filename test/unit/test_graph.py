@@ -12,6 +12,7 @@ import yaml
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import GRAPHS, STANDIN, evaluate_sim, train_sim
+from erl_vlm_ros.graph_teacher import check_teacher
 from erl_vlm_ros.node_graph import RunArguments
 from erl_vlm_ros.overlay import check, flatten, parse_overrides, read_parameter_file
 from erl_vlm_ros.paths import resource
@@ -88,6 +89,37 @@ def test_another_endpoint_takes_the_stand_ins_place(arguments):
     rater = graph.node("vlm_rater")
     assert rater.parameters["base_url"] == "https://vlm.example/v1" and rater.after == ""
     assert STANDIN not in [spec.name for spec in graph.nodes]
+
+
+@pytest.mark.parametrize("teacher", ["human", "scripted", "ledger"])
+def test_the_stand_in_is_there_only_for_teachers_that_ask_an_endpoint(arguments, teacher):
+    def names(*settings, **values):
+        return [spec.name for spec in train_sim(arguments(overrides=parse_overrides(settings), **values)).nodes]
+
+    assert STANDIN not in names(f"vlm_rater.teacher={teacher}")
+    ensemble = "vlm_rater.teacher=ensemble"
+    assert STANDIN in names(ensemble, "vlm_rater.ensemble.models=[a, b]")
+    assert STANDIN in names(ensemble, "vlm_rater.ensemble.base_urls=['', 'http://other/v1']")
+    assert STANDIN not in names(ensemble, "vlm_rater.ensemble.base_urls=['http://x/v1', 'http://y/v1']")
+
+
+def test_a_teacher_in_the_task_file_counts_as_well(arguments, tmp_path):
+    task = yaml.safe_load(Path(load_task("drawer_open").path).read_text())
+    task["parameters"] = {"vlm_rater": {"teacher": "scripted"}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(task))
+    graph = train_sim(arguments(task=str(file)))
+    assert graph.node("vlm_rater").parameters["teacher"] == "scripted" and graph.node("vlm_rater").after == ""
+    assert STANDIN not in [spec.name for spec in graph.nodes]
+
+
+def test_a_teacher_that_the_graph_cannot_feed_is_refused(arguments):
+    settings = ["vlm_rater.rate_each=transition", "sac_learner.segment_length=1"]
+    with pytest.raises(ConfigError, match="segment_length to 2 or more"):
+        train_sim(arguments(overrides=parse_overrides(settings)))
+    assert train_sim(arguments(overrides=parse_overrides([settings[0], "sac_learner.segment_length=4"])))
+    with pytest.raises(ConfigError, match="train_real has none"):
+        check_teacher("train_real", {"vlm_rater": {"teacher": "scripted", "rate_each": "segment"}})
 
 
 def test_a_window_only_where_there_is_a_display(arguments, monkeypatch):

@@ -331,3 +331,23 @@ def test_curve_of_a_run_without_truth(tmp_path):
     drawn = cv2.imread(str(redraw(tmp_path)))
     grey = (abs(drawn.astype(int) - 153) < 3).all(-1)  # the line of the training episodes
     assert grey[: len(grey) // 3].sum() > 100
+
+
+def test_scripted_ratings_are_called_so_in_every_figure():
+    figures = record()
+    assert figures.summary(1.0)["teacher"] is None
+    made = batch(0, [0, 1, 2])
+    made.teacher = "scripted"
+    figures.add_ratings(made)
+    assert figures.summary(1.0)["teacher"] == figures.progress(1.0)["teacher"] == "scripted"
+    assert "scripted ratings 3/100" in format_line(figures.progress(1.0))
+    again = record()
+    again.load_state_dict(figures.state_dict(2.0))
+    other = batch(1, [0])
+    other.teacher = "vlm"
+    again.add_ratings(other)
+    assert again.teacher == "scripted, vlm"  # a resumed run does not forget what it learned from
+    old = figures.state_dict(2.0)
+    del old["teachers"]
+    again.load_state_dict(old)
+    assert again.teacher is None

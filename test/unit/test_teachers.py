@@ -97,7 +97,7 @@ def test_independent_errors_come_at_their_rate_and_the_same_frame_keeps_its_rati
 def test_systematic_errors_hit_whole_kinds_of_view():
     teacher = scripted(systematic_rate=0.3, seed=1)
     by_kind: dict[int, Counter] = {}
-    for i, segment in enumerate(segments(400)):
+    for segment in segments(400):
         by_kind.setdefault(int(segment.proprio[0, 6] // 0.08), Counter())[teacher.judge(segment, 2, 2)] += 1
     assert all(len(counts) == 1 for counts in by_kind.values())  # every view of a kind is judged alike
     wrong = np.mean([2 not in counts for counts in by_kind.values()])

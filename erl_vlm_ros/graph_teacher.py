@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the choice of the teacher means for the node graph. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.overlay import EVERY_NODE, Overrides
+from erl_vlm_ros.ros.parameters import PARAMETERS
+
+RATER = "vlm_rater"
+HUMAN_URL = "human_page.url"  # beside the ledger
+_WITH_ENDPOINT = ("vlm", "ensemble")
+Nodes = Mapping[str, Mapping[str, Any]]  # node -> resolved parameters
+
+
+def asks_standin(layers: Iterable[Overrides], overrides: Overrides) -> bool:
+    """Whether the teacher asks an endpoint and nobody named one: then the stand-in answers.
+
+    Args:
+        layers: of parameters under the command line's ``overrides``, later ones win.
+    """
+    values = {param.name: param.default for param in PARAMETERS[RATER]}
+    for layer in (*layers, overrides):
+        values |= {**layer.get(EVERY_NODE, {}), **layer.get(RATER, {})}
+    if values["teacher"] not in _WITH_ENDPOINT or "base_url" in overrides.get(RATER, {}):
+        return False
+    return values["teacher"] == "vlm" or "" in values["ensemble.base_urls"]
+
+
+def announce_teacher(teacher: str, run: Path) -> str:
+    """What whoever starts a run should know about its teacher; often nothing."""
+    if teacher == "human":
+        return f"; rate at the address in {run / HUMAN_URL}"
+    return "; ratings are SCRIPTED from the simulation's ground truth" if teacher == "scripted" else ""
+
+
+def check_teacher(name: str, nodes: Nodes) -> None:
+    """Refuse a teacher that this graph cannot feed. ConfigError names the parameter and the mend."""
+    rater, learner = nodes.get(RATER), nodes.get("sac_learner")
+    if rater is None:
+        return
+    if rater["teacher"] == "scripted" and "sim_bridge" not in nodes:
+        raise ConfigError(
+            f"vlm_rater.teacher is scripted, which needs the simulation's ground truth; {name} has none:"
+            " choose vlm, human, ledger or ensemble"
+        )
+    if learner is not None and rater["rate_each"] == "transition" and learner["segment_length"] < 2:
+        raise ConfigError(
+            f"vlm_rater.rate_each is transition, but sac_learner.segment_length is {learner['segment_length']}:"
+            " a single frame holds no transition; set segment_length to 2 or more"
+        )

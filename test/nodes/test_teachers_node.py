@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vlm_rater with teachers other than a model, as a process over DDS."""
+
+import json
+import urllib.request
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import Joy
+from std_msgs.msg import UInt8MultiArray
+
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.segment import RatingBatch, Segment, SegmentBatch
+from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros.bundle import decode, encode
+
+
+def segments(count, round_=0):
+    jpeg = encode_jpeg(np.full((32, 32, 3), 40 * round_, np.uint8))
+    made = [
+        Segment(f"e{round_}_t{i}_h1", [jpeg], np.zeros((1, 10)), np.zeros((1, 3)), np.array([100 + i]))
+        for i in range(count)
+    ]
+    return convert.bytes_message(encode(SegmentBatch(round_, made).to_bundle()))
+
+
+class Desk:
+    """The rest of the graph."""
+
+    def __init__(self, ros):
+        self.ros = ros
+        self.ratings = ros.collect(UInt8MultiArray, names.RATINGS, qos.bulk())
+        self.figures = ros.collect(DiagnosticArray, names.METRICS, qos.metrics())
+
+    def round(self, number):
+        self.ros.until(lambda: len(self.ratings) > number, f"ratings of round {number}")
+        return RatingBatch.from_bundle(decode(convert.bytes_of(self.ratings[number]), "ratings"))
+
+    def told(self, key):
+        """The newest value in words of vlm_rater's figures."""
+        texts = [convert.texts_of(m).get("vlm_rater", {}) for m in self.figures]
+        return texts[-1].get(key) if texts else None
+
+
+def test_a_person_rates_on_the_page_and_by_joystick(ros):
+    desk = Desk(ros)
+    ros.start("vlm_rater", teacher="human", human__port=0, human__undo_s=0.0, human__joy_buttons=[4, 3, 2, 1, 0],
+              ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
+    asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+    joystick = ros.publisher(Joy, names.JOY, qos.sensor(True))
+    url = (ros.folder / "human_page.url").read_text().strip()
+    assert url in ros.log("vlm_rater") and url.startswith("http://127.0.0.1:")
+    asked.publish(segments(2))
+    address, query = url.split("?")
+
+    def state():
+        return json.load(urllib.request.urlopen(f"{address}state?{query}", timeout=10))
+
+    ros.until(lambda: state()["key"], "the first segment on the page")
+    press = json.dumps({"action": "rate", "key": state()["key"], "class": 4}).encode()
+    urllib.request.urlopen(f"{address}press?{query}", press, timeout=10)
+    assert state()["index"] == 2
+    ros.until(lambda: joystick.publish(Joy(buttons=[0, 0, 0, 1, 0])) or desk.ratings, "the press to be heard")
+    batch = desk.round(0)
+    assert [r.rating for r in batch.rated] == [4, 1] and batch.teacher == "human"
+    ros.until(lambda: desk.told("teacher") == "human", "figures")
+
+
+def test_the_simulations_truth_rates_and_is_called_scripted(ros):
+    desk = Desk(ros)
+    ros.start("vlm_rater", teacher="scripted", scripted__timeout_s=1.0, ledger=str(ros.folder / "ledger.sqlite"))
+    asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+    truth = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.sensor(True, 2000))
+    asked.publish(segments(3))
+    for stamp, value in ((100, 3), (101, 0)):
+        classes = {f"class_{n}": float(value) for n in (2, 3, 4, 5)}
+        truth.publish(convert.metrics_message("ground_truth", {"success": 0.0, "progress": 0.0, **classes}, stamp))
+    batch = desk.round(0)
+    assert [(r.rating, r.reason) for r in batch.rated] == [(3, ""), (0, ""), (-1, "no_truth")]
+    assert batch.teacher == "scripted"
+    ros.until(lambda: desk.told("teacher") == "scripted", "figures")
+    assert "for benchmarks only" in ros.log("vlm_rater")
+
+
+def test_segments_that_a_teacher_cannot_rate_do_not_keep_the_learner_waiting(ros):
+    desk = Desk(ros)
+    ros.start("vlm_rater", teacher="human", human__port=0, rate_each="transition", ledger=str(ros.folder / "l.sqlite"))
+    asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+    asked.publish(segments(2))
+    assert [(r.rating, r.reason) for r in desk.round(0).rated] == [(-1, "teacher_failed")] * 2
+    ros.until(lambda: "segment_length" in ros.log("vlm_rater"), "the reason in the log")
+
+
+def test_a_wrong_teacher_is_refused_at_start(ros):
+    for parameters, words in (
+        ({"teacher": "ensemble"}, "at least two votes"),
+        ({"teacher": "human", "human__port": 0, "human__joy_buttons": [1, 2]}, "joy_buttons"),
+    ):
+        process = ros.start("vlm_rater", check_endpoint=False, ledger=str(ros.folder / "l.sqlite"), **parameters)
+        ros.until(lambda p=process: p.poll() is not None, f"{parameters} to be refused")
+        assert process.returncode == 2 and words in ros.log("vlm_rater").splitlines()[-1]

@@ -94,9 +94,13 @@ class Browser:
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:
-        """End the browser."""
-        self._process.kill()
-        self._process.wait()
+        """End the browser; asked, it takes its child processes along."""
+        os.write(self._out, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._in)
         os.close(self._out)
         self._log.close()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from erl_vlm_ros.data.segment import Segment, transitions
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.modalities import as_plot, check_modalities, in_words
 from erl_vlm_ros.feedback.parsing import NoRating, parse_ratings, ratings_schema
-from erl_vlm_ros.feedback.prompts import load_prompts
+from erl_vlm_ros.feedback.prompts import TEMPLATES, load_prompts
 from erl_vlm_ros.feedback.strip import split_strip, strip
 from erl_vlm_ros.tasks import load_task
 
@@ -164,3 +166,18 @@ def test_a_set_that_lacks_what_a_mode_needs_is_refused(tmp_path):
         load_prompts(task, 3, tmp_path, measured=True)
     with pytest.raises(ConfigError, match=r"analysis_transitions.txt cannot be read"):
         load_prompts(task, 3, tmp_path, rate_each="transition")
+
+
+def test_the_page_about_teachers_lists_the_templates_and_its_example_is_a_task(tmp_path):
+    page = Path(__file__).resolve().parents[2] / "docs" / "teachers.md"
+    if not page.is_file():
+        pytest.skip("needs the checkout")
+    text = page.read_text()
+    for name, (required, optional) in TEMPLATES.items():
+        (row,) = re.findall(rf"^\| `{name}.txt` \|(.*)\|(.*)\|$", text, re.M)
+        assert [set(re.findall(r"{(\w+)}", cell)) for cell in row] == [required, optional]
+    (example,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.S) if "instruction:" in block]
+    (tmp_path / "stack_cups.yaml").write_text(example)
+    task = load_task(tmp_path / "stack_cups.yaml")
+    assert task.class_names(3) == ["Bad", "Average", "Good"]
+    assert (page.parent / "human_page.png").stat().st_size < 150_000

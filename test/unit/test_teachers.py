@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections import Counter
 from concurrent.futures import Future
 
+import cv2
 import numpy as np
 import pytest
 
@@ -292,11 +295,6 @@ class PictureMind:
         self.models = Counter()
 
     def answer(self, request):
-        import base64
-        import json
-
-        import cv2
-
         self.models[request["model"]] += 1
         content = request["messages"][0]["content"]
         if not isinstance(content, list):

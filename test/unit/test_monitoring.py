@@ -307,7 +307,7 @@ def test_line_tells_of_training_success_where_no_evaluation_is_judged():
 
 
 def test_the_last_words_of_a_run_say_who_told_of_success():
-    from erl_vlm_ros.session import _result
+    from erl_vlm_ros.session_report import _result
 
     r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, told_by="told by a person")
     assert "learning had not begun" in _result(r.summary(1.0))

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import UInt8MultiArray
 
 from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.feedback.frames import check_frames
 from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.teachers import make_teacher
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
@@ -81,6 +82,7 @@ class VlmRaterNode(BaseNode):
             self.get_logger().error(f"segments dropped: {error}")
             return
         try:
+            check_frames(batch)
             future = self.teacher.submit(batch)
         except ValueError as error:  # segments that this teacher cannot rate
             future = Future()
@@ -114,7 +116,8 @@ class VlmRaterNode(BaseNode):
         if isinstance(error, LedgerError):
             raise error
         self.get_logger().error(f"round {asked.round}: no ratings: {error}")
-        rated = [RatedSegment(segment, NO_RATING, "teacher_failed") for segment in asked.segments]
+        reason = "bad_segment" if isinstance(error, ValueError) else "teacher_failed"
+        rated = [RatedSegment(segment, NO_RATING, reason) for segment in asked.segments]
         name = self.teacher.texts()["teacher"]
         return RatingBatch(asked.round, len(self.teacher.class_names), len(rated), rated, name)
 

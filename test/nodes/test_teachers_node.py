@@ -15,8 +15,8 @@ from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.bundle import decode, encode
 
 
-def segments(count, round_=0):
-    jpeg = encode_jpeg(np.full((32, 32, 3), 40 * round_, np.uint8))
+def segments(count, round_=0, size=32):
+    jpeg = encode_jpeg(np.full((size, size, 3), 40 * round_, np.uint8))
     made = [
         Segment(f"e{round_}_t{i}_h1", [jpeg], np.zeros((1, 10)), np.zeros((1, 3)), np.array([100 + i]))
         for i in range(count)
@@ -87,8 +87,11 @@ def test_segments_that_a_teacher_cannot_rate_do_not_keep_the_learner_waiting(ros
     ros.start("vlm_rater", teacher="human", human__port=0, rate_each="transition", ledger=str(ros.folder / "l.sqlite"))
     asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
     asked.publish(segments(2))
-    assert [(r.rating, r.reason) for r in desk.round(0).rated] == [(-1, "teacher_failed")] * 2
+    assert [(r.rating, r.reason) for r in desk.round(0).rated] == [(-1, "bad_segment")] * 2
     ros.until(lambda: "segment_length" in ros.log("vlm_rater"), "the reason in the log")
+    asked.publish(segments(2, 1, size=8))
+    assert [r.reason for r in desk.round(1).rated] == ["bad_segment"] * 2
+    ros.until(lambda: "segment e1_t0_h1, frame 1: 8x8 pixels" in ros.log("vlm_rater"), "the size in the log")
 
 
 def test_a_wrong_teacher_is_refused_at_start(ros):

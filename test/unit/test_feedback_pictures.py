@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from erl_vlm_ros.data.images import decode_jpeg, encode_jpeg
-from erl_vlm_ros.data.segment import Segment, transitions
+from erl_vlm_ros.data.segment import Segment, SegmentBatch, transitions
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.frames import check_frames
 from erl_vlm_ros.feedback.modalities import as_plot, check_modalities, in_words
 from erl_vlm_ros.feedback.parsing import NoRating, parse_ratings, ratings_schema
 from erl_vlm_ros.feedback.prompts import TEMPLATES, load_prompts
@@ -57,6 +58,24 @@ def test_a_strip_shows_the_frames_from_left_to_right_with_their_numbers():
 def test_frames_that_make_no_strip_are_refused(jpegs, words):
     with pytest.raises(ValueError, match=words):
         strip(jpegs)
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([jpeg(1), b"no picture"], "segment s, frame 2: not a JPEG"),
+        ([jpeg(1), jpeg(1, (48, 40))], "frame 2: 40x48 pixels, the others have 48x40"),
+        ([jpeg(1, (8, 40))], "frame 1: 40x8 pixels; sides must be from 16"),
+    ],
+)
+def test_frames_of_a_wrong_size_are_refused_before_anything_is_asked(frames, words):
+    def batch(jpegs):
+        h = len(jpegs)
+        return SegmentBatch(0, [Segment("s", jpegs, np.zeros((h, 10)), np.zeros((h, 3)), np.arange(h))])
+
+    check_frames(batch([jpeg(1), jpeg(2)]))
+    with pytest.raises(ValueError, match=words):
+        check_frames(batch(frames))
 
 
 def test_measurements_in_words():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -82,6 +83,11 @@ class RaterConfig:
             )
         if url.username or url.password or url.query:
             raise ConfigError("base_url must not hold a key, password or query; name the key's variable in api_key_env")
+        if self.api_key_env and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
+            raise ConfigError(
+                "api_key_env must be the NAME of an environment variable in capitals, such as OPENAI_API_KEY (what it"
+                " is now is not shown, for it may be the key itself)"
+            )
         if not self.model:
             raise ConfigError("model must name a model of the endpoint")
         for name, (low, high) in _RANGES.items():

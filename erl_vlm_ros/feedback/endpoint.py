@@ -10,6 +10,7 @@ import os
 import re
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -18,6 +19,7 @@ from erl_vlm_ros.feedback.answer import Answer, Failed, read_answer
 from erl_vlm_ros.feedback.pacing import retry_after_s
 
 _MAX_BODY = 1 << 20  # bytes; an answer of one class, or a paragraph, is never this long
+_LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 _MAX_ERROR = 1 << 15
 _RETRY_STATUS = {408, 409, 425, 429}  # and all of 5xx
 _NO_ENTRY = {401, 403}
@@ -46,7 +48,8 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {api_key}"
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=connections)
         # the whole exchange has one deadline here; a timeout per read would let a slow drip go on for ever
-        self._http = httpx2.AsyncClient(headers=headers, timeout=None, limits=limits)
+        proxied = not _LOCAL.fullmatch(urlsplit(base_url).hostname or "")  # a proxy of the lab does not know us
+        self._http = httpx2.AsyncClient(headers=headers, timeout=None, limits=limits, trust_env=proxied)
 
     async def ask(self, request: dict[str, Any], idempotency_key: str) -> Answer:
         """The answer to a chat completion request.

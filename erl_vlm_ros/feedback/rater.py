@@ -96,8 +96,8 @@ class VlmRater:
     def stats(self) -> dict[str, float]:
         """Figures for diagnostics: outcomes by class and reason, spend, failed attempts, latency in s.
 
-        Budgets of 0 mean no limit, but for queries. ``breaker``: 0 closed, 0.5 half open, 1 open. ``possibly_paid``:
-        requests whose end nobody recorded, because the process died.
+        Budgets of 0 mean no limit, but for queries. ``breaker_open``: 0 closed, 0.5 half open, 1 open.
+        ``possibly_paid``: requests whose end nobody recorded, because the process died.
         """
         budget, spending, breaker = self._budget, self._budget.spending, self._client.gate.breaker
         figures: dict[str, float] = {
@@ -112,15 +112,16 @@ class VlmRater:
             "budget_tokens": budget.max_tokens,
             "spent_money": budget.spent_money,
             "budget_money": budget.max_money,
-            "breaker": {OPEN: 1.0, HALF_OPEN: 0.5}.get(breaker.state, 0.0),
+            "breaker_open": {OPEN: 1.0, HALF_OPEN: 0.5}.get(breaker.state, 0.0),
             "breaker_opened": breaker.opened,
             "possibly_paid": self._ledger.lost,
         }
         figures.update({f"rated_class_{i}": self._counts[f"class_{i}"] for i in range(self.n_classes)})
         for key in ("requested", "valid", "no_rating", "from_ledger", "tokens_in", "tokens_out"):
             figures[key] = self._counts[key]
-        figures.update({k: v for k, v in self._counts.items() if k.startswith("reason_")})
-        figures.update({f"attempt_{k}": v for k, v in self._client.attempt_failures.items()})
+        counts, failures = dict(self._counts), dict(self._client.attempt_failures)  # they grow on the other thread
+        figures.update({k: v for k, v in counts.items() if k.startswith("reason_")})
+        figures.update({f"attempt_{k}": v for k, v in failures.items()})
         return figures
 
     def texts(self) -> dict[str, str]:

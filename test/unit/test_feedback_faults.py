@@ -177,14 +177,14 @@ def test_the_breaker_opens_training_goes_on_and_it_comes_back(bench):
     rated = rater.rate_batch(batch(10))
     assert [r.reason for r in rated.rated] == ["http_503"] * 4 + ["endpoint_down"] * 6
     assert len(script.requests) == 4 and rated.requested == 0  # nothing of it counts as asked
-    assert rater.stats()["breaker"] == 1.0 and rater.texts()["breaker"] == "open"
+    assert rater.stats()["breaker_open"] == 1.0 and rater.texts()["breaker"] == "open"
     assert rater.stats()["breaker_opened"] == 1 and "503" in rater.texts()["endpoint_error"]
     down.clear()
     deadline = time.monotonic() + 10
     while rater.texts()["breaker"] != "half_open" and time.monotonic() < deadline:
         time.sleep(0.01)
     assert reasons(rater, 10) == [""] * 10
-    assert rater.stats()["breaker"] == 0.0 and rater.stats()["spent_queries"] == 10
+    assert rater.stats()["breaker_open"] == 0.0 and rater.stats()["spent_queries"] == 10
 
 
 def test_ratings_wait_for_an_endpoint_that_comes_back(bench):
@@ -414,11 +414,18 @@ def test_a_key_that_the_endpoint_repeats_is_taken_out(bench, monkeypatch, caplog
 
 
 def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(bench, monkeypatch):
-    for bad in ("sk-1\nX: y", "sk 1", "sk-\xe4"):
+    for bad in ("sk-1\nX: y", "sk 1", "sk-\xe4", "sk\x7f"):
         monkeypatch.setenv("MY_KEY", bad)
         with pytest.raises(ConfigError, match="MY_KEY") as caught:
             bench(lambda *_: chat(), api_key_env="MY_KEY")
         assert bad not in str(caught.value) and caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("key", ["sk-proj-0123456789", "AIzaSyA0123456789", "gsk_0123456789"])
+def test_a_key_in_place_of_its_variables_name_is_not_shown(key):
+    with pytest.raises(ConfigError, match="api_key_env must be the NAME") as caught:
+        RaterConfig(api_key_env=key)
+    assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -438,3 +445,18 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(bench, monk
 def test_wrong_limits_are_refused_by_name(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         RaterConfig(**options)
+
+
+def test_a_proxy_is_not_asked_for_this_machine(bench, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    _, rater = bench(lambda *_: chat())
+    assert reasons(rater, 1) == [""]
+
+
+def test_figures_can_be_read_while_ratings_come(bench):
+    script, rater = bench(lambda _, n: (400 + n % 90, "", b"") if n % 2 else chat(), max_retries=0, concurrency=16)
+    done = rater.submit(batch(300))
+    while not done.done():
+        rater.stats(), rater.texts()
+    assert rater.stats()["requested"] == 300

@@ -18,6 +18,7 @@ _CHOICES = {
     "frames": ("images", "strip"),
     "rate_each": ("segment", "transition"),
     "modality_form": ("text", "plot"),
+    "reasoning_effort": ("", "none", "minimal", "low", "medium", "high"),
 }
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -33,7 +34,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "give_up_s": (0.1, 86_400.0),
     "breaker_failures": (0, 10**6),
     "breaker_pause_s": (0.01, 3600.0),
-    "temperature": (0.0, 2.0),
+    "temperature": (-1.0, 2.0),
     "max_tokens": (1, 100_000),
 }
 
@@ -71,7 +72,8 @@ class RaterConfig:
     breaker_pause_s: float = 5.0  # until the first probe; doubles up to a minute
     when_down: str = "wait"  # while the breaker is open: wait (up to give_up_s), or no_rating at once
     structured_output: str = "auto"  # JSON schema: find out once, on, or off
-    temperature: float = 0.0
+    temperature: float = 0.0  # below 0: not sent, for models that take none
+    reasoning_effort: str = ""  # for models that think before they answer; empty: not sent
     max_tokens: int = 512  # of one answer
     seed: int = 0  # of the back-off jitter
 
@@ -99,4 +101,5 @@ class RaterConfig:
         check_modalities(self.modalities)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got '{getattr(self, name)}'")
+                allowed = ", ".join(choice or "''" for choice in choices)
+                raise ConfigError(f"{name} must be one of {allowed}, got '{getattr(self, name)}'")

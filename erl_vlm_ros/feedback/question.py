@@ -55,7 +55,10 @@ class QuestionMaker:
     def __init__(self, cfg: RaterConfig, task: Task, prompts: Prompts, class_names: list[str], repeat: int = 0) -> None:
         self._cfg, self._task, self._prompts, self._repeat = cfg, task, prompts, repeat
         self.class_names = class_names
-        self.params = {"temperature": cfg.temperature, "max_tokens": cfg.max_tokens}
+        self.params: dict[str, Any] = {"temperature": cfg.temperature} if cfg.temperature >= 0 else {}
+        self.params["max_tokens"] = cfg.max_tokens
+        if cfg.reasoning_effort:
+            self.params["reasoning_effort"] = cfg.reasoning_effort
         self.each_transition = cfg.rate_each == "transition"
         self._modalities = check_modalities(cfg.modalities)
 

@@ -387,6 +387,15 @@ def test_the_new_name_of_the_token_limit(bench):
     assert reasons(again, 1, start=9) == [""] and len(script.requests) == 4
 
 
+def test_what_some_models_do_not_take_is_not_sent(bench):
+    script, rater = bench(lambda *_: chat(), temperature=-1.0, reasoning_effort="low")
+    rater.rate_batch(batch(1))
+    assert "temperature" not in script.requests[0] and script.requests[0]["reasoning_effort"] == "low"
+    script, rater = bench(lambda *_: chat())  # another question
+    rater.rate_batch(batch(1))
+    assert script.requests[0]["temperature"] == 0.0 and "reasoning_effort" not in script.requests[0]
+
+
 def test_the_same_question_has_the_same_idempotency_key(bench):
     script, rater = bench(lambda _, n: (500, "", b"") if n == 0 else chat(), two_stage=True, concurrency=1)
     rater.rate_batch(batch(2))
@@ -440,6 +449,7 @@ def test_a_key_in_place_of_its_variables_name_is_not_shown(key):
         {"breaker_pause_s": float("inf")},
         {"when_down": "panic"},
         {"structured_output": "maybe"},
+        {"reasoning_effort": "huge"},
     ],
 )
 def test_wrong_limits_are_refused_by_name(options):

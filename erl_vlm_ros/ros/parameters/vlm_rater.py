@@ -91,7 +91,15 @@ PARAMETERS = (
         "Answers by JSON schema: auto finds out once and remembers it in the ledger.",
         choices=("auto", "on", "off"),
     ),
-    Param("temperature", 0.0, "Sampling temperature.", low=0.0, high=2.0),
+    Param(
+        "temperature", 0.0, "Sampling temperature; below 0: not sent, for models that take none.", low=-1.0, high=2.0
+    ),
+    Param(
+        "reasoning_effort",
+        "",
+        "For models that think before they answer; empty: not sent. Thinking counts against max_tokens.",
+        choices=("", "none", "minimal", "low", "medium", "high"),
+    ),
     Param("max_tokens", 512, "Longest answer, tokens.", low=1, high=100_000),
     Param("seed", 0, "Seed of the pauses' jitter.", low=0, high=2**31 - 1),
     Param("ledger", "ledger.sqlite", "SQLite file that keeps every query and answer."),

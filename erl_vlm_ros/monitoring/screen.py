@@ -98,7 +98,7 @@ def headline(screen: Screen) -> tuple[str, int]:
     progress = screen.progress
     state, detail = progress["state"], str(progress.get("detail") or "")
     if screen.guard.estop and not screen.guard_lost:
-        why = screen.guard.reason or "latched"
+        why = screen.guard.reason.removeprefix("e-stop: ") or "latched"
         return f"E-STOP: {why}.  When it is safe: call safety_guard/clear_estop, then arm", LOUD
     if screen.guard_lost:
         return f"{GUARD} {screen.health[GUARD].text}: the state of the arm is unknown", LOUD
@@ -111,6 +111,8 @@ def headline(screen: Screen) -> tuple[str, int]:
         return "A PERSON DRIVES THE ARM; it is recorded as a demonstration", NOTE
     if screen.person:
         return "WAITING FOR A PERSON: " + re.sub(r"^a person(?: to |'s |\b)", "", detail), NOTE
+    if screen.guard.armed is False and "safety guard" in detail:
+        return "WAITING TO BE ARMED: call safety_guard/arm, after the checklist of docs/real_arm.md", NOTE
     what = {"running": "training", "evaluating": "evaluating the policy"}.get(state, state)
     episode = f"episode {progress['episodes'] + 1:,}" if state == "running" else ""
     waiting = f"waiting for {detail}" if detail and state in ("running", "evaluating") else detail

@@ -22,6 +22,7 @@ from erl_vlm_ros.reward.prediction import joined
 from erl_vlm_ros.ros.bundle import Bundle, decode, encode
 
 EXPLORE, LEARN = "explore", "learn"
+_RECENT = 500  # frames
 
 
 class Learner:
@@ -50,6 +51,7 @@ class Learner:
         self._rated: set[int] = set()  # lasting frame ids
         self._features = np.zeros((0, 0), np.float32)
         self._prediction: Prediction | None = None
+        self._drift = 0.0  # mean change of the rewards with the newest reward model
 
     # -- data in
 
@@ -146,7 +148,10 @@ class Learner:
         features = self._features
         if not known or len(features) != self.replay.n_frames:
             features = model.features(decode_many(self.replay.frame_jpegs, model.image_size))
+        before = self._prediction
         self._label(model.predict(features, self.replay.frame_proprio))
+        if before is not None and len(before.mean) == len(self._prediction.mean):
+            self._drift = float(np.abs(self._prediction.mean - before.mean).mean())
         self.model, self._features = model, features
 
     def _begin_learning(self) -> None:
@@ -279,6 +284,10 @@ class Learner:
             out |= {
                 "reward_mean": float(self.replay.rewards.mean()),
                 "reward_std": float(self._prediction.std.mean()),
+                "reward_std_recent": float(self._prediction.std[-_RECENT:].mean()),
+                "reward_spread": float(self.replay.rewards.std()),
+                "reward_drift": self._drift,
+                "reward_version": self.model.version,
             }
         return {k: float(v) for k, v in out.items()}
 

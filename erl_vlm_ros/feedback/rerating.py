@@ -24,6 +24,7 @@ from erl_vlm_ros.errors import ConfigError
 
 DISAGREE = "rerating_disagrees"
 ABSTAIN, SOFT = "abstain", "soft"
+FIGURES = ("rerated", "rerate_queries", "rerate_answered", "rerate_disagreed", "rerate_changed", "rerate_undecided")
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ class ReratingTeacher:
     def stats(self) -> dict[str, float]:
         """The first teacher's figures, with the outcomes as they were handed over, and what asking again brought.
 
-        rerated: segments asked about again; rerate_queries: answers it took; rerate_disagreed: the second answer was
-        another one; rerate_changed: another class was believed; rerate_undecided: no class had enough votes.
+        rerated: segments asked about again; rerate_queries: answers it took; rerate_disagreed: the second answer, of
+        rerate_answered, was another one; rerate_changed: another class was believed; rerate_undecided: none had enough
+        votes.
         """
         figures = dict(self._teacher.stats())
         for other in self._others.values():
@@ -118,8 +120,7 @@ class ReratingTeacher:
                     figures[key] = figures.get(key, 0.0) + value
         with self._lock:
             counts = dict(self._counts)
-        keys = ("rerated", "rerate_queries", "rerate_disagreed", "rerate_changed", "rerate_undecided")
-        figures |= {key: float(counts.get(key, 0)) for key in keys}
+        figures |= {key: float(counts.get(key, 0)) for key in FIGURES}
         figures["rerate_disagreement"] = counts.get("rerate_disagreed", 0) / max(counts.get("rerate_answered", 0), 1)
         figures["budget_left"] = float(self.budget_left)
         return figures

@@ -29,6 +29,7 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.segment import RatingBatch
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.monitoring.alarms import TrainingAlarms
 from erl_vlm_ros.monitoring.dashboard import render
 from erl_vlm_ros.monitoring.files import RunFiles
 from erl_vlm_ros.monitoring.health import Health
@@ -58,6 +59,7 @@ class Monitor(BaseNode):
         told_by = _TOLD_BY.get(p.success_source, "")
         self.record = RunRecord(self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now, told_by)
         self.health = Health(p.nodes, now, p.stale_s, p.start_s)
+        self.alarms = TrainingAlarms()
         where = [self.task.name, f"seed {p.seed}", p.run_dir]
         self.view = View(self.task.instruction, "  ·  ".join(filter(None, where)), live=not p.lock_step)
         self.files: RunFiles | None = None
@@ -111,14 +113,18 @@ class Monitor(BaseNode):
             self.record.add_metrics(node, values, now)
             self.health.figures(node, now)
             self.view.figures(node, values, texts[node])
+            self.alarms.metrics(node, values)
             if self.files is not None:
                 self.files.figures(self.record, node, values, now)
 
     def _on_ratings(self, message: UInt8MultiArray) -> None:
         try:
-            self.record.add_ratings(RatingBatch.from_bundle(decode(convert.bytes_of(message), "ratings")))
+            batch = RatingBatch.from_bundle(decode(convert.bytes_of(message), "ratings"))
         except BundleError as error:
             self.get_logger().error(f"ratings ignored: {error}")
+            return
+        self.record.add_ratings(batch)
+        self.alarms.ratings(batch)
 
     def _on_transitions(self, message: UInt8MultiArray) -> None:
         episode = self._episode(message)
@@ -147,9 +153,12 @@ class Monitor(BaseNode):
 
     def _on_rewards(self, message: Float32MultiArray) -> None:
         try:
-            self.view.rewards(*convert.rewards_of(message))
+            rewards, number = convert.rewards_of(message)
         except ValueError as error:
             self.get_logger().error(f"{names.EPISODE_REWARD} ignored: {error}")
+            return
+        self.view.rewards(rewards, number)
+        self.alarms.rewards(rewards)
 
     def _on_model(self, message: UInt8MultiArray) -> None:
         try:
@@ -256,7 +265,7 @@ class Monitor(BaseNode):
     def _show(self) -> None:
         now, stamp = time.monotonic(), self.get_clock().now()
         screen = self.view.screen(self.record, self.health, now)
-        self._pub_diagnostics.publish(screens.health_message(screen.health, stamp.to_msg()))
+        self._pub_diagnostics.publish(screens.health_message(screen.health, stamp.to_msg(), self.alarms.check()))
         self._pub_markers.publish(screens.markers_of(screen, self.view.trace, self.task, self.p))
         raw, jpeg = self._pub_image.get_subscription_count(), self._pub_jpeg.get_subscription_count()
         if not raw and not jpeg:

@@ -18,6 +18,7 @@ from erl_vlm_ros.reward.continuity import Unrated
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardConfig, ErlRewardEnsemble
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
 from erl_vlm_ros.reward.frames import FrameStore
+from erl_vlm_ros.reward.fresh import fresh_figures
 from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
 from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel, load_reward_model
 from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
@@ -79,6 +80,7 @@ class RewardTrainer:
         self.trunk = TrunkTrainer(config.trunk, config.prop_dim, seed) if config.recipe == "trunk" else None
         self.erl = ErlRewardEnsemble(config.erl, seed) if config.recipe == "erl" else None
         self._generator = np.random.default_rng(seed + 2)
+        self._fresh: dict[str, float] = {}  # how the last model foretold the newest ratings
 
     def add_episode(self, episode: Episode) -> None:
         """Frames for the trunk; nothing is kept where the recipe has none. An episode that was seen is ignored."""
@@ -108,6 +110,9 @@ class RewardTrainer:
             )
         images = np.stack([decode_many(r.segment.jpegs, self.config.image_size) for r in rated])
         proprio = np.stack([r.segment.proprio for r in rated]).astype(np.float32)
+        if isinstance(self.model, TrunkRewardModel):  # the paper's model has no scale that ratings could be told from
+            new = np.array([r.rating for r in rated], np.int64)
+            self._fresh = fresh_figures(self.model, images[:, -1], proprio[:, -1], new)
         if len(self.ratings) == 0:
             self.images, self.proprio = images, proprio
         else:
@@ -131,6 +136,7 @@ class RewardTrainer:
         health |= {f"rated_class_{i}": float(c) for i, c in enumerate(self.counts())}
         health |= {"ratings": float(len(self.ratings)), "train_seconds": time.monotonic() - started}
         health |= {"round": float(self.round), "requested": float(self.requested)}
+        health |= self._fresh
         if self.scripted:
             health["scripted_ratings"] = float(self.scripted)
         model.health.update(health)

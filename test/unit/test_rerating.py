@@ -59,7 +59,8 @@ def batch(*names):
 
 
 def teacher(first, *others, **options):
-    return ReratingTeacher(Scripted(first), {f"w{i}": Scripted(o) for i, o in enumerate(others)}, ReratingConfig(**options))
+    again = {f"w{i}": Scripted(o) for i, o in enumerate(others)}
+    return ReratingTeacher(Scripted(first), again, ReratingConfig(**options))
 
 
 def test_only_high_ratings_are_asked_again_and_only_until_two_agree():

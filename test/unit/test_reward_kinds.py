@@ -106,8 +106,8 @@ def episode(index, steps, prop=4):
     frames = [encode_jpeg(np.full((48, 48, 3), (index * 7 + i) % 255, np.uint8)) for i in range(steps + 1)]
     return Episode(
         observations=np.full((steps + 1, 19), index, np.float32), actions=np.zeros((steps, 3), np.float32),
-        jpegs=frames, stamps=np.arange(steps + 1), terminated=False, truncated=True, evaluation=False, index=index, actor_version=0,
-        seed=index, prop_dim=prop,
+        jpegs=frames, stamps=np.arange(steps + 1), terminated=False, truncated=True, evaluation=False, index=index,
+        actor_version=0, seed=index, prop_dim=prop,
     )  # fmt: skip
 
 

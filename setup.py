@@ -85,6 +85,7 @@ setup(
         ],
         "sim": ["mujoco", "gymnasium"],
         "real": ["pyrealsense2; platform_system == 'Linux'"],
+        "bag": ["rosbags"],  # rosbag2 recordings without a ROS installation
         "dev": ["pytest", "pytest-timeout", "hypothesis", "ruff", "stable-baselines3"],
     },
     entry_points={

@@ -39,6 +39,7 @@ def read_images(path: str | Path, topic: str = "") -> list[tuple[int, bytes]]:
     except ImportError:
         raise ConfigError(f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'") from None
     out: list[tuple[int, bytes]] = []
+    chosen = topic
     try:
         with AnyReader([Path(path)], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
             kinds = {c.topic: c.msgtype for c in reader.connections if c.msgtype in (_RAW, _COMPRESSED)}
@@ -49,6 +50,8 @@ def read_images(path: str | Path, topic: str = "") -> list[tuple[int, bytes]]:
                 stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
                 jpeg = _raw(message) if connection.msgtype == _RAW else _compressed(message)
                 out.append((stamp or time_ns, jpeg))
+    except ConfigError:
+        raise
     except (AnyReaderError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as a bag: {error}") from error
     except ValueError as error:

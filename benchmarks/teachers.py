@@ -9,6 +9,7 @@ are known. A *case* is how it errs, a *treatment* is what is done about it:
     ensemble   every segment is put in three ways; the majority counts
     prior      the reward model holds kinds of view together and keeps levels from jumping (reward_trainer.heads.*)
     both       rerate and prior
+    rerate_all, all_both, ensemble_prior: low ratings are put again, too; that and prior; ensemble and prior
 
 Systematic errors belong to kinds of view (cells of 8 cm of hand and drawer); --sharing says how much of them another
 way of asking has in common. Everything asked counts: the table tells the queries.
@@ -42,7 +43,7 @@ CASES = {  # independent errors, systematic errors
     "systematic_20": (0.0, 0.20),
     "systematic_30": (0.0, 0.30),
 }
-PRIOR = {"heads.kind_size": 8, "heads.jump_weight": 10.0, "heads.start_weight": 5.0}
+PRIOR = {"heads.kind_size": 8, "heads.jump": 0.7, "heads.jump_weight": 10.0, "heads.start_weight": 5.0}
 VARIED = ("reworded", "mirrored", "detail")
 TREATMENTS = {  # how it is asked, changes to reward_trainer
     "none": ("once", {}),
@@ -50,6 +51,9 @@ TREATMENTS = {  # how it is asked, changes to reward_trainer
     "ensemble": ("three", {}),
     "prior": ("once", PRIOR),
     "both": ("again", PRIOR),
+    "rerate_all": ("all", {}),
+    "all_both": ("all", PRIOR),
+    "ensemble_prior": ("three", PRIOR),
 }
 GOAL = ("systematic_20", 0.8)
 
@@ -137,7 +141,7 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
     from erl_vlm_ros.feedback.config import RaterConfig
     from erl_vlm_ros.feedback.ledger import Ledger
     from erl_vlm_ros.feedback.rater import VlmRater
-    from erl_vlm_ros.feedback.rerating import ReratingTeacher
+    from erl_vlm_ros.feedback.rerating import ReratingConfig, ReratingTeacher
     from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
     from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
     from erl_vlm_ros.feedback.variations import VARIATIONS
@@ -154,8 +158,9 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
 
     if how == "once":
         return rater("default")
-    if how == "again":
-        return ReratingTeacher(rater("default"), {name: varied(name) for name in VARIED})
+    if how in ("again", "all"):
+        config = ReratingConfig(from_class=0 if how == "all" else -1)
+        return ReratingTeacher(rater("default"), {name: varied(name) for name in VARIED}, config)
     return EnsembleTeacher({"default": rater("default")} | {name: varied(name) for name in VARIED[:2]}, VoteConfig())
 
 

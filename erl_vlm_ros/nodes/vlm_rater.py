@@ -13,6 +13,7 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import UInt8MultiArray
 
 from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.feedback.condition import condition
 from erl_vlm_ros.feedback.frames import check_frames
 from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.teachers import make_teacher
@@ -48,6 +49,7 @@ class VlmRaterNode(BaseNode):
         self._ratings = self.create_publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
         self._log = self.create_publisher(DiagnosticArray, names.RATING_LOG, qos.metrics())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self._state = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
         self._introduce()
         self.create_subscription(UInt8MultiArray, names.SEGMENTS, self._on_segments, qos.bulk())
         self.wall_timer(2.0, self._report)
@@ -140,9 +142,10 @@ class VlmRaterNode(BaseNode):
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds
-        self._figures.publish(
-            metrics_message(self.NAME, self.teacher.stats(), stamp, texts=self.teacher.texts())
-        )
+        figures, texts = self.teacher.stats(), self.teacher.texts()
+        self._figures.publish(metrics_message(self.NAME, figures, stamp, texts=texts))
+        level, words = condition(figures, texts)
+        self._state.publish(metrics_message(f"{self.NAME}: teacher", {}, stamp, bytes([level]), words))
 
     def on_stop(self) -> None:
         """Let queries on their way be answered and recorded."""

@@ -23,11 +23,15 @@ def segments(number, count=6):
 def test_an_outage_is_told_and_ends(ros):
     ratings = ros.collect(UInt8MultiArray, names.RATINGS, qos.bulk())
     metrics = ros.collect(DiagnosticArray, names.METRICS, qos.metrics())
+    states = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 10)
     asked = ros.node.create_publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
 
     def figures():
         found = [convert.metrics_of(m)["vlm_rater"] for m in metrics if "vlm_rater" in convert.metrics_of(m)]
         return found[-1] if found else {}
+
+    def words():
+        return [s.message for m in states for s in m.status if s.name == "vlm_rater: teacher"]
 
     def ask(number):
         asked.publish(convert.bytes_message(encode(segments(number).to_bundle())))
@@ -47,12 +51,14 @@ def test_an_outage_is_told_and_ends(ros):
         assert lost.requested == 0  # the learner may ask again
         ros.until(lambda: figures().get("breaker_open", 0.0) > 0.0, "word of the outage")
         assert figures()["spent_queries"] == 0.0
+        ros.until(lambda: any("the endpoint is away (HTTP 500" in s for s in words()), "the same on /diagnostics")
         server.faults = FaultConfig()
         number = 1
         while not ask(number).valid:  # the breaker's pause may not be over yet
             number += 1
             assert number < 50
         ros.until(lambda: figures().get("breaker_open") == 0.0 and figures()["valid"] > 0, "word of its end")
+        ros.until(lambda: words()[-1] == "rating", "the end on /diagnostics")
         assert ros.stop("vlm_rater") == 0
 
 

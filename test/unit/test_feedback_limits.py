@@ -15,6 +15,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.answer import Answer
 from erl_vlm_ros.feedback.breaker import CircuitBreaker
 from erl_vlm_ros.feedback.budget import Budget, Spending
+from erl_vlm_ros.feedback.condition import condition
 from erl_vlm_ros.feedback.costs import Costs
 from erl_vlm_ros.feedback.pacing import Pacer, pause_s, retry_after_s
 from erl_vlm_ros.feedback.prices import Price, load_prices
@@ -255,3 +256,13 @@ def test_a_price_table_that_is_not_there(tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ConfigError, match=r"empty\.yaml:1: expected a mapping"):
         load_prices(tmp_path / "empty.yaml")
+
+
+def test_a_teachers_state_in_a_word():
+    fine = {"breaker_open": 0.0, "budget_queries": 100.0, "spent_queries": 94.0, "spent_tokens": 9e9}
+    assert condition(fine, {}) == condition({}, {}) == (0, "rating")
+    assert condition(fine | {"spent_queries": 95.0}, {}) == (1, "95 of 100 ratings are spent")
+    money = fine | {"budget_money": 2.0, "spent_money": 1.995}
+    assert condition(money, {"currency": "EUR"}) == (1, "1.995 of 2 EUR are spent")
+    level, words = condition(money | {"breaker_open": 0.5}, {"endpoint_error": "HTTP 503: x" + "y" * 500})
+    assert level == 1 and "away (HTTP 503: x" in words and "training goes on" in words and len(words) < 250

@@ -125,7 +125,7 @@ class EnsembleTeacher:
             for key, value in teacher.stats().items():
                 if key.startswith(("spent", "tokens", "attempt_", "from_ledger")):
                     figures[key] = max(figures.get(key, 0.0), value) if _shared(key) else figures.get(key, 0.0) + value
-                elif key in ("latency_s", "budget_queries", "budget_tokens", "budget_money", "breaker"):
+                elif key in ("latency_s", "budget_queries", "budget_tokens", "budget_money", "breaker_open"):
                     figures[key] = max(figures.get(key, 0.0), value)
         with self._lock:
             figures |= {key: float(self._counts[key]) for key in ("requested", "valid", "no_rating")}

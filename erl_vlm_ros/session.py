@@ -232,6 +232,7 @@ def evaluate(
         "seed": seed,
         "eval_episodes": summary["eval_episodes"],
         "success_rate": summary["success_rate"],
+        "success_source": summary.get("success_source", ""),
         "mean_progress": last.get("mean_progress"),
         "wall_s": summary["wall_s"],
         "files": str(prepared.path),

@@ -68,8 +68,8 @@ def sweep(
     return low, high, slow, fast
 
 
-def stop_steps(speed: float, dt: float, most: float, change: float, enough: int = 10_000) -> int:
-    """Most steps that a stop can take from any state on the way from -``speed`` to ``speed``; counts to ``enough``."""
+def stop_steps(speed: float, dt: float, most: float, change: float, enough: int = 1000) -> int:
+    """Most steps of a stop from any state on the way from -``speed`` to ``speed``; counted to ``enough``."""
     velocity, acceleration, worst = -speed, 0.0, 0
     for _ in range(enough):
         worst = max(worst, _steps(velocity, acceleration, dt, most, change, enough))
@@ -80,8 +80,11 @@ def stop_steps(speed: float, dt: float, most: float, change: float, enough: int 
 
 
 def _steps(velocity: float, acceleration: float, dt: float, most: float, change: float, enough: int) -> int:
-    count = 0
+    """Steps until the velocity is zero for good."""
+    count, needed = 0, int(velocity != 0.0)
     while (velocity != 0.0 or acceleration != 0.0) and count < enough:
         velocity, acceleration = towards(velocity, acceleration, 0.0, dt, most, change)
         count += 1
-    return count
+        if velocity != 0.0:
+            needed = count + 1
+    return needed

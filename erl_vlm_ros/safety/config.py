@@ -107,10 +107,10 @@ def _check_times(p: Any, task: Task, linear: Dynamics, angular: Dynamics | None)
     for kind, dynamics in (("", linear), ("angular_", angular)):
         if dynamics is None:
             continue
-        stop = dynamics.longest_stop_s()
+        stop = dynamics.longest_stop_s(p.stop_within_s)
         if stop > p.stop_within_s + 1e-9:
             raise ConfigError(
                 f"max_{kind}acceleration {dynamics.max_acceleration:g} and max_{kind}jerk {dynamics.max_jerk:g} need "
-                f"up to {stop:.2f} s to stop from {dynamics.max_speed:g}, longer than stop_within_s "
-                f"{p.stop_within_s:g}: raise them, lower max_{kind}speed, or allow a longer stop"
+                f"longer than stop_within_s {p.stop_within_s:g} to stop from {dynamics.max_speed:g}: "
+                f"raise them, lower max_{kind}speed, or allow a longer stop"
             )

@@ -64,11 +64,13 @@ class Dynamics:
         """Largest change of acceleration of an axis in a step. Infinite: not limited."""
         return self.max_jerk * self.dt / math.sqrt(3) * (1 - 1e-9) if self.max_jerk > 0 else math.inf
 
-    def longest_stop_s(self) -> float:
+    def longest_stop_s(self, enough_s: float = 10.0) -> float:
         """Longest time from the reason to stop to standing still: the reason is seen within a step, and that step is
-        the first of the stop. One step when nothing is limited."""
-        steps = stop_steps(self.max_speed, self.dt, self.axis_acceleration, self.axis_change) if self.limited else 1
-        return steps * self.dt
+        the first of the stop. One step when nothing is limited. Counted no further than ``enough_s``."""
+        if not self.limited:
+            return self.dt
+        enough = int(enough_s / self.dt) + 2
+        return stop_steps(self.max_speed, self.dt, self.axis_acceleration, self.axis_change, enough) * self.dt
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard as a whole without ROS: what stops it, what it refuses, and 100 000 commands that mean no good."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.ros.params import resolve
+from erl_vlm_ros.safety.config import guard_limits
+from erl_vlm_ros.safety.core import GuardCore
+from erl_vlm_ros.tasks import load_task
+
+TASK = load_task("drawer_open")
+INSIDE = (0.45, 0.0, 0.2)
+NS = 1_000_000_000
+DT = 0.02
+CAREFUL = {"max_speed": 0.25, "max_acceleration": 8.0, "max_jerk": 400.0}
+
+
+def parameters(**changes):
+    values = resolve("safety_guard", PARAMETERS["safety_guard"], {"lock_step": False} | changes)
+    return SimpleNamespace(**values)
+
+
+class Run:
+    """A core, its clock, and an arm that does what it is told; every source speaks at each tick unless muted."""
+
+    def __init__(self, arm=True, velocity=(0.2, 0.0, 0.0), at=INSIDE, **changes):
+        self.core = GuardCore(guard_limits(parameters(**changes), TASK))
+        self.now, self.at, self.velocity = 50.0, at, velocity
+        self.muted, self.joints, self.buttons = set(), {"joint1": 0.0}, [0, 1]
+        self.force = (0.0, 0.0, 0.0)
+        self.motion = None
+        self.tick(2)
+        if arm:
+            assert self.core.arm(True, self.now) == (True, "armed")
+
+    @property
+    def clock(self):
+        return 10**15 + round(self.now * NS)
+
+    def hear(self):
+        core, clock, now = self.core, self.clock, self.now
+        heard = core.limits.timeouts
+        speak = {
+            "ee_pose": lambda: core.senses.saw_pose(self.at, "base_link", clock, clock, now),
+            "joint_states": lambda: core.senses.saw_joints(self.joints, clock, clock, now),
+            "policy command": lambda: core.command(self.velocity, (0.0,) * 3, "base_link", clock, clock, now),
+            "camera": lambda: core.senses.saw_camera(now),
+            "heartbeat": lambda: core.senses.saw_heartbeat(True, now),
+            "joy": lambda: core.senses.saw_joy(self.buttons, now),
+            "wrench": lambda: core.senses.saw_wrench(self.force, (0.0,) * 3, now),
+        }
+        for source, say in speak.items():
+            if source not in self.muted and (source in heard):
+                say()
+
+    def tick(self, count=1):
+        for _ in range(count):
+            self.hear()
+            self.motion = self.core.tick(self.now)
+            self.now += DT
+            self.at = tuple(p + v * DT for p, v in zip(self.at, self.motion.linear))
+        return self.motion
+
+    def still_after(self, most=2.0):
+        """Seconds until nothing moves any more."""
+        began = self.now
+        while self.now - began < most:
+            if not any(self.tick().linear):
+                return self.now - began
+        raise AssertionError(f"still moving: {self.motion}")
+
+
+def test_starts_disarmed_sends_zeros_for_a_second_and_then_leaves_the_arm_alone():
+    run = Run(arm=False)
+    assert run.motion.kind == "stop" and run.motion.why == "disarmed"
+    run.tick(round(1.1 / DT))
+    assert run.motion.kind == "nothing"
+    run.core.arm(True, run.now)
+    assert run.tick(2).kind == "move"
+    run.core.arm(False, run.now)
+    run.still_after()
+    assert run.motion.kind == "stop"
+    assert run.tick(round(1.1 / DT)).kind == "nothing"
+
+
+def test_motion_keeps_the_limits_from_step_to_step():
+    run = Run(**CAREFUL)
+    speeds = [run.tick().linear[0] for _ in range(20)]
+    assert speeds[-1] == pytest.approx(0.2)
+    assert all(0 <= b - a <= 8.0 * DT for a, b in zip(speeds, speeds[1:]))
+    assert run.core.counts["limited"] > 0 and run.core.reasons["acceleration"] > 0
+
+
+ALL = {"camera_timeout_s": 0.4, "deadman_button": 1, "max_force": 30.0, "heartbeat_timeout_s": 0.5}
+
+
+@pytest.mark.parametrize("limits", [{}, CAREFUL])
+@pytest.mark.parametrize(
+    "source, limit", [("policy command", 0.15), ("joint_states", 0.3), ("ee_pose", 0.3), ("camera", 0.4), ("joy", 0.3)]
+)
+def test_silence_beyond_its_limit_stops_within_100_ms_and_does_not_latch(source, limit, limits):
+    run = Run(velocity=(0.1, 0.0, 0.0), **ALL, **limits)
+    run.tick(20)
+    assert run.motion.linear[0] == pytest.approx(0.1)
+    run.muted.add(source)
+    assert run.still_after() <= limit + 0.1 + DT
+    assert run.motion.why == f"no {source} for {limit:g} s" and run.motion.kind == "stop"
+    run.muted.clear()
+    run.tick(10)
+    assert run.motion.kind == "move" and run.core.watchdog.state == "armed"
+
+
+def test_a_silent_heartbeat_locks_until_cleared_and_armed():
+    run = Run(**ALL)
+    run.tick(10)
+    run.muted.add("heartbeat")
+    assert run.still_after() <= 0.5 + 0.1 + DT
+    run.muted.clear()
+    assert run.tick(50).why == "e-stop: no heartbeat for 0.5 s"
+    assert not run.core.arm(True, run.now)[0]
+    assert run.core.watchdog.clear_estop()[0] and run.tick().why == "disarmed"
+    assert run.core.arm(True, run.now)[0] and run.tick(2).kind == "move"
+    run.core.senses.saw_heartbeat(False, run.now)
+    assert run.tick(10).why == "e-stop: heartbeat says stop"
+
+
+def test_without_a_heartbeat_it_does_not_arm():
+    run = Run(arm=False, **ALL)
+    run.muted.add("heartbeat")
+    run.tick(50)
+    assert run.core.arm(True, run.now) == (False, "no heartbeat for 0.5 s")
+
+
+def test_the_dead_man_button_must_be_held_and_exist():
+    run = Run(**ALL)
+    assert run.tick(5).kind == "move"
+    run.buttons = [1, 0]
+    assert run.tick(8).why == "dead-man button not held" and run.motion.kind == "stop"
+    run.buttons = [0, 1]
+    assert run.tick(2).kind == "move"
+    run.buttons = [1]
+    assert "has 1 buttons" in run.tick(8).why
+
+
+@pytest.mark.parametrize("force", [(0.0, 25.0, 25.0), (31.0, 0.0, 0.0)])
+def test_too_much_force_latches(force):
+    run = Run(**ALL)
+    run.force = (20.0, 20.0, 0.0)
+    assert run.tick(5).kind == "move"
+    run.force = force
+    assert run.still_after() <= 0.1 + DT
+    run.force = (0.0, 0.0, 0.0)
+    assert "above max_force 30 N" in run.tick(20).why and run.core.watchdog.state == "e-stop"
+
+
+def test_a_wrench_that_is_no_number_is_silence():
+    run = Run(**ALL)
+    run.force = (float("nan"), 0.0, 0.0)
+    run.tick(5)
+    assert run.still_after() <= 0.3 + 0.1 + DT
+    assert run.motion.why == "no wrench for 0.3 s"
+
+
+def test_old_future_and_returning_stamps_are_no_sign_of_life_and_the_reason_says_so():
+    run = Run()
+    run.tick(5)
+    run.muted.add("policy command")
+    core = run.core
+    for off, text in ((-1, "1.000 s old"), (1, "1.000 s in the future")):
+        problem = core.command((0.1, 0, 0), (0, 0, 0), "base_link", run.clock + off * NS, run.clock, run.now)
+        assert text in problem
+    assert core.command((0.1, 0, 0), (0, 0, 0), "base_link", run.clock, run.clock, run.now) == ""
+    assert "goes back" in core.command((0.1, 0, 0), (0, 0, 0), "base_link", run.clock - 10**7, run.clock, run.now)
+    run.tick(20)
+    assert run.motion.why.startswith("no policy command for 0.15 s: stamp goes back")
+    assert core.counts["rejected"] == 3
+
+
+@pytest.mark.parametrize(
+    "changes, at, joints, message",
+    [
+        ({}, (0.2, 0.0, 0.2), None, r"\[0.200, 0.000, 0.200\] is outside the workspace box .*drawer_open.yaml"),
+        ({"forbidden_boxes": [0.4, -0.1, 0.1, 0.5, 0.1, 0.25]}, INSIDE, None, r"inside forbidden_boxes\[0\]"),
+        ({"joint_names": ["shoulder"]}, INSIDE, None, "lacks shoulder .it has joint1.: check parameter 'joint_names'"),
+        ({}, INSIDE, {"joint1": float("nan")}, "joint1 is not finite"),
+        ({"joint_margin": 0.1}, INSIDE, None, "joint_margin needs the joints' limits"),
+    ],
+)
+def test_arming_is_refused_with_the_reason(changes, at, joints, message):
+    run = Run(arm=False, at=at, **changes)
+    if joints:
+        run.joints = joints
+    run.tick(5)
+    done, text = run.core.arm(True, run.now)
+    assert not done
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(text)
+    assert run.tick(5).linear == (0.0, 0.0, 0.0)
+
+
+def test_arming_needs_states_in_the_right_frame():
+    core = GuardCore(guard_limits(parameters(), TASK))
+    assert core.arm(True, 0.0) == (False, "no ee_pose yet")
+    core.senses.saw_pose(INSIDE, "tool0", 0, 0, 0.0)
+    assert core.arm(True, 0.0) == (False, "ee_pose in frame 'tool0', expected 'base_link'")
+    core.senses.saw_pose(INSIDE, "base_link", 0, 0, 0.0)
+    assert core.arm(True, 0.0) == (False, "no joint_states yet")
+
+
+def test_a_joint_near_its_limit_slows_and_stops_the_arm():
+    run = Run(joint_margin=0.1, joint_names=["joint1"], joint_lower=[-1.0], joint_upper=[1.0])
+    run.tick(3)
+    run.joints = {"joint1": 0.85}
+    assert run.tick().linear[0] == pytest.approx(0.1) and "near its limit" in run.motion.why
+    run.joints = {"joint1": 0.95}
+    assert run.tick().linear[0] == 0.0 and "at its margin" in run.motion.why
+    run.velocity = (-0.2, 0.0, 0.0)
+    assert run.tick().linear[0] == pytest.approx(-0.2)
+
+
+class Lift:
+    """A homing that moves the joint ``z``, which lifts the tool, up by ``way`` m; and its kinematics."""
+
+    joint_names = ("z",)
+
+    def __init__(self, speed=0.1, way=0.03):
+        self.left, self.speed = way, speed
+
+    @staticmethod
+    def jacobian(q):
+        return np.array([[0, 0, 1, 0, 0, 0]]).T
+
+    @staticmethod
+    def vector(values):
+        return np.array([values["z"]])
+
+    def step(self, positions, dt):
+        self.left -= self.speed * dt
+        return {"z": self.speed} if self.left > 0 else None
+
+
+def lifting(lift, **changes):
+    run = Run(velocity=(0.0, 0.0, 0.0), home_timeout_s=0.1, **changes)
+    run.joints = {"joint1": 0.0, "z": 0.2}
+    run.core.senses.adopt(lift)
+    run.tick(2)
+    run.muted.add("policy command")
+    run.core.home(lift, run.now)
+    return run
+
+
+def test_homing_moves_the_joints_until_it_is_there():
+    run = lifting(Lift())
+    for _ in range(14):
+        run.core.home(None, run.now)
+        assert run.tick().kind == "joints" and run.motion.joints == {"z": 0.1}
+        assert run.motion.linear == pytest.approx((0.0, 0.0, 0.1))
+    run.core.home(None, run.now)
+    assert run.tick().why == "home reached" and run.motion.kind == "stop"
+
+
+def test_homing_ends_when_nobody_asks_any_more_or_a_command_comes():
+    run = lifting(Lift(way=1.0))
+    run.tick(3)
+    assert run.motion.kind == "joints"
+    assert run.still_after() <= 0.1 + 0.1 + DT
+    assert run.motion.why == "no home request for 0.1 s"
+    run = lifting(Lift(way=1.0))
+    run.muted.clear()
+    run.velocity = (0.1, 0.0, 0.0)
+    assert run.tick(2).kind == "move" and run.motion.linear == (0.1, 0.0, 0.0)
+
+
+def test_homing_keeps_the_envelope_of_the_tool():
+    run = lifting(Lift(speed=0.8, way=9.0), max_speed=0.2)
+    run.core.home(None, run.now)
+    assert run.tick().joints == {"z": pytest.approx(0.2)}
+    for _ in range(60):
+        run.core.home(None, run.now)
+        run.tick()
+    assert TASK.workspace_max[2] - 0.001 < run.at[2] <= TASK.workspace_max[2]
+    assert run.motion.joints["z"] < 1e-3 and "box" in run.motion.why
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"command_timeout_s": 0.1}, "command_timeout_s 0.1 is not longer than the policy's period 0.1 s"),
+        ({"horizon_s": 0.015}, "horizon_s 0.015 is shorter than the guard's own period"),
+        ({"max_acceleration": 1.0}, "max_acceleration 1 and max_jerk 0 need longer than stop_within_s 0.1"),
+        ({"max_angular_speed": 1.0, "max_angular_acceleration": 2.0}, "max_angular_acceleration 2"),
+        ({"forbidden_boxes": [1.0] * 5}, "'forbidden_boxes' has 5 numbers"),
+        ({"joint_margin": 0.1, "joint_names": ["a", "b"], "joint_lower": [-1.0], "joint_upper": [1.0]}, "joint_names"),
+    ],
+)
+def test_limits_that_contradict_each_other_are_refused_at_start(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        guard_limits(parameters(**changes), TASK)
+
+
+def test_hundred_thousand_hostile_commands_break_no_promise():
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "envelope_soak.py"
+    spec = importlib.util.spec_from_file_location("envelope_soak", path)
+    soak = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(soak)
+    for seed, profile in enumerate(soak.PROFILES):
+        result = soak.Soak(seed, profile).run(34_000)
+        assert result["motions"]["move"] > 5000  # it moved most of the time, so there was something to break
+        assert 0.99 < result["worst"]["linear speed"] <= 1.0

@@ -261,11 +261,12 @@ class SafetyGuard(BaseNode):
         """Leave the arm standing still, whatever its driver does with the last command."""
         self.core.arm(False, time.monotonic())
         self._brake()
+        self.state.announce()
         for _ in range(_LAST_ZEROS):
             self.adapter.stop(self._clock_ns())
-            for publisher in self.publishers:  # those of the adapter are among them
-                publisher.wait_for_all_acked(Duration(seconds=0.05))
-        self.state.announce()
+            time.sleep(0.005)  # not all in one burst: a reader of depth 1 sees them
+        for publisher in self.publishers:  # those of the adapter are among them
+            publisher.wait_for_all_acked(Duration(seconds=0.1))
 
     def _brake(self) -> None:
         """Go through with the stop within the limits; in lock-step nothing moves by itself."""

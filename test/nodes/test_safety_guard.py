@@ -4,8 +4,8 @@
 import signal
 
 import pytest
-from geometry_msgs.msg import PoseStamped, TwistStamped
-from sensor_msgs.msg import JointState
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from sensor_msgs.msg import CameraInfo, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -135,9 +135,7 @@ def test_gripper_is_clipped_and_nan_refused(ros):
 def test_estop_latches_until_cleared_and_armed_again(ros):
     guard = Guard(ros)
     assert ros.call(Trigger, names.ESTOP, Trigger.Request()).success
-    ros.until(
-        lambda: guard.estopped and guard.estopped[-1].data and not guard.armed[-1].data, "the e-stop state"
-    )
+    ros.until(lambda: guard.estopped and guard.estopped[-1].data and not guard.armed[-1].data, "the e-stop state")
     refused = guard.set_armed(True)
     assert not refused.success and "clear" in refused.message
     guard.command(1_000, (0.1, 0, 0))
@@ -201,3 +199,146 @@ def test_zeros_on_shutdown(ros, number):
     assert ros.stop("safety_guard", number) == 0
     ros.until(lambda: [convert.linear_of(m) for m in guard.sent[-5:]] == [(0, 0, 0)] * 5, "zeros")
     assert not guard.armed[-1].data
+
+
+def moving(guard):
+    """Wait until the arm is told to move."""
+    count = len(guard.sent)
+    guard.ros.until(
+        lambda: len(guard.sent) > count and convert.linear_of(guard.sent[-1])[0] > 0.05, "motion", patience=20
+    )
+
+
+def zeros(guard):
+    """Wait for zeros; returns the stamp (s) of the first of them."""
+    count = len(guard.sent)
+
+    def first():
+        return [m for m in guard.sent[count:] if convert.linear_of(m) == (0, 0, 0)]
+
+    guard.ros.until(first, "zeros", patience=20)
+    return 1e-9 * convert.header_ns(first()[0])
+
+
+def clock(ros):
+    return 1e-9 * ros.node.get_clock().now().nanoseconds
+
+
+def test_every_watchdog_stops_the_arm_within_100_ms_of_its_limit_and_some_lock_it(ros):
+    limits = {"camera_timeout_s": 0.4, "deadman_button": 0, "deadman_timeout_s": 0.3, "heartbeat_timeout_s": 0.4}
+    guard = real_time(ros, arm=False, max_force=20.0, max_acceleration=20.0, max_jerk=2000.0, max_speed=0.3, **limits)
+    camera = ros.publisher(CameraInfo, names.CAMERA_INFO, qos.sensor())
+    joy = ros.publisher(Joy, names.JOY, qos.sensor())
+    beat = ros.publisher(Bool, names.HEARTBEAT, qos.sensor())
+    wrench = ros.publisher(WrenchStamped, names.WRENCH, qos.sensor())
+    guard.velocity, silent, pressed, last = (0.1, 0.0, 0.0), set(), [1], {}
+    push = WrenchStamped()
+
+    def feed():
+        for name, publisher, message in (
+            ("camera", camera, CameraInfo()),
+            ("joy", joy, Joy(buttons=pressed)),
+            ("heartbeat", beat, Bool(data=True)),
+            ("wrench", wrench, push),
+        ):
+            if name not in silent:
+                publisher.publish(message)
+                last[name] = clock(ros)
+
+    ros.node.create_timer(0.02, feed)
+    ros.until(lambda: guard.set_armed(True).success, "the guard to arm")
+    for source, limit in (("camera", 0.4), ("joy", 0.3), ("wrench", 0.3)):
+        moving(guard)
+        silent.add(source)
+        assert zeros(guard) - last[source] <= limit + 0.1
+        guard.says(f"no {source} for")
+        silent.clear()
+    moving(guard)
+    pressed[0], released = 0, clock(ros)
+    assert zeros(guard) - released <= 0.1 + 0.05  # and until the message is there
+    guard.says("dead-man button not held")
+    pressed[0] = 1
+    moving(guard)
+    guard.state, silenced = False, clock(ros)
+    assert zeros(guard) - silenced <= 0.3 + 0.1
+    guard.state = True
+    moving(guard)
+    guard.velocity, silenced = None, clock(ros)
+    assert zeros(guard) - silenced <= 0.15 + 0.1
+    guard.velocity = (0.1, 0.0, 0.0)
+    moving(guard)
+    silent.add("heartbeat")
+    assert zeros(guard) - last["heartbeat"] <= 0.4 + 0.1
+    guard.says("e-stop: no heartbeat for 0.4 s")
+    ros.until(lambda: guard.estopped[-1].data and not guard.armed[-1].data, "the e-stop state")
+    silent.clear()
+    assert not guard.set_armed(True).success
+    assert ros.call(Trigger, names.CLEAR_ESTOP, Trigger.Request()).success
+    ros.until(lambda: guard.set_armed(True).success, "the guard to arm again")
+    moving(guard)
+    push.wrench.force.z = -25.0
+    zeros(guard)
+    guard.says("e-stop: force 25.0 N above max_force 20 N")
+    ros.until(lambda: guard.estopped[-1].data, "the e-stop state")
+
+
+def test_arming_is_refused_where_the_arm_cannot_be_guarded(ros):
+    guard = real_time(ros, arm=False, joint_names=["joint1"], adapter="servo_twist")
+
+    def refused(text):
+        ros.until(lambda: text in guard.set_armed(True).message, f"the refusal '{text}'")
+
+    guard.velocity, guard.position = (0.1, 0.0, 0.0), (0.9, 0.0, 0.2)
+    refused("the tool at [0.900, 0.000, 0.200] is outside the workspace box")
+    guard.position, guard.joint = INSIDE, "elbow"
+    refused("joint_states lacks joint1 (it has elbow)")
+    guard.joint, guard.frame = "joint1", "camera_link"
+    refused("ee_pose in frame 'camera_link', expected 'base_link'")
+    assert all(convert.linear_of(m) == (0, 0, 0) for m in guard.sent)  # it never moved
+    guard.frame = "base_link"
+    ros.until(lambda: guard.set_armed(True).success, "the guard to arm")
+    moving(guard)
+
+
+def test_what_is_sent_is_also_published_as_executed_and_stamps_are_judged(ros):
+    executed = ros.collect(TwistStamped, names.EXECUTED, qos.metrics())
+    guard = real_time(ros, max_angular_speed=1.0, max_speed=0.2)
+    guard.velocity = (0.3, 0.0, 0.0)
+    moving(guard)
+    ros.until(lambda: executed and convert.linear_of(executed[-1])[0] > 0, "what was let through")
+    assert convert.linear_of(executed[-1])[0] == pytest.approx(0.2)
+    guard.velocity = None
+    zeros(guard)
+    for off, text in ((-1_000_000_000, "1.0"), (2_000_000_000, "in the future")):
+        now = ros.node.get_clock().now().nanoseconds
+        guard.twist.publish(convert.twist_message((0.1, 0, 0), now + off, "base_link"))
+        ros.until(lambda text=text: any("rejected: stamp is" in m.data and text in m.data for m in guard.reasons), text)
+    spin = convert.twist_message((0.0, 0.0, 0.0), ros.node.get_clock().now().nanoseconds, "base_link", (0.0, 0.0, 3.0))
+    guard.twist.publish(spin)
+    ros.until(lambda: convert.angular_of(executed[-1])[2] > 0, "rotation")
+    assert convert.angular_of(executed[-1])[2] == pytest.approx(1.0)
+
+
+def test_a_stop_by_signal_goes_through_with_the_deceleration(ros):
+    guard = real_time(ros, max_acceleration=8.0, max_speed=0.25, rate_hz=100.0)
+    guard.velocity = (0.2, 0.0, 0.0)
+    ros.until(lambda: guard.sent and convert.linear_of(guard.sent[-1])[0] == pytest.approx(0.2), "full speed")
+    assert ros.stop("safety_guard") == 0
+    ros.until(lambda: [convert.linear_of(m) for m in guard.sent[-5:]] == [(0, 0, 0)] * 5, "zeros")
+    speeds = [convert.linear_of(m)[0] for m in guard.sent]
+    drops = [a - b for a, b in zip(speeds, speeds[1:])]
+    assert max(drops) <= 8.0 * 0.01 + 1e-9 and sum(d > 0 for d in drops) >= 4
+
+
+@pytest.mark.parametrize(
+    "parameters, text",
+    [
+        ({"forbidden_boxes": [0.1] * 5}, "parameter 'forbidden_boxes' has 5 numbers"),
+        ({"adapter": "telepathy"}, "parameter 'adapter' of safety_guard is 'telepathy'"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused_at_start(ros, parameters, text):
+    sent = ros.collect(TwistStamped, names.ARM_TWIST, qos.metrics())
+    process = ros.start("safety_guard", lock_step=False, **parameters)
+    ros.until(lambda: process.poll() is not None, "the guard to refuse")
+    assert process.returncode == 2 and text in ros.log("safety_guard") and sent == []

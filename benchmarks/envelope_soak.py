@@ -44,6 +44,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "max_speed": 0.9, "max_acceleration": 40.0, "max_jerk": 4000.0, "rate_hz": 50.0,
         "forbidden_boxes": [0.44, -0.05, 0.05, 0.52, 0.04, 0.16],
     },
+    "laggy": {"max_speed": 0.5, "max_acceleration": 20.0, "max_jerk": 2000.0, "rate_hz": 100.0, "arm_lag_s": 0.06},
     "minimal": {"max_speed": 0.9, "forbidden_boxes": [0.44, -0.05, 0.05, 0.52, 0.04, 0.16]},
 }  # fmt: skip
 
@@ -62,7 +63,7 @@ class Soak:
         self.slot, self.slots, self.last_slots = 0, 1, 1
         self.at = self._free_point()
         self.velocity = self.angular = self.rate = self.angular_rate = (0.0, 0.0, 0.0)
-        self.way: deque[tuple[float, tuple[float, ...]]] = deque([(self.now, self.at)], maxlen=64)
+        self.way: deque[tuple[float, tuple[float, ...]]] = deque([(self.now - 1.0, self.at)], maxlen=64)
         self.heard = dict.fromkeys(("command", "pose", "joints"), -math.inf)
         self.mood, self.mood_left = "normal", 0
         self.commands = self.ticks = 0
@@ -125,9 +126,10 @@ class Soak:
         if self.mood == "blind" and rng.random() < 0.9:
             return
         if rng.random() < 0.8:
-            late = rng.random() < 0.3
-            made, position = rng.choice(self.way) if late else (self.now, self.at)
-            age = self.now - made
+            # The arm is where the commands led arm_lag_s ago, and some measurements are long under way.
+            known = [entry for entry in self.way if entry[0] + self.p.arm_lag_s <= self.now]
+            led, position = rng.choice(known) if rng.random() < 0.3 else known[-1]
+            age = self.now - led - self.p.arm_lag_s
             if rng.random() < 0.02:
                 position = (math.nan, *position[1:])
             stamp = self.clock - round(age * _NS)

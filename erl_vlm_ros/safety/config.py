@@ -36,6 +36,7 @@ class GuardLimits:
     future_s: float
     check_state_stamps: bool
     home_timeout_s: float
+    arm_lag_s: float
     where: str  # the task file, for messages
 
 
@@ -76,6 +77,7 @@ def guard_limits(p: Any, task: Task) -> GuardLimits:
         future_s=p.stamp_future_s,
         check_state_stamps=p.check_state_stamps,
         home_timeout_s=p.home_timeout_s,
+        arm_lag_s=p.arm_lag_s,
         where=task.path,
     )
 

@@ -14,9 +14,10 @@ _STILL = (0.0, 0.0, 0.0)
 class PoseEstimate:
     """A pose that is 0.3 s old at 0.9 m/s is 27 cm behind. Times are seconds of one monotonic clock."""
 
-    def __init__(self, memory_s: float) -> None:
-        """``memory_s``: the oldest measurement that can be moved on."""
-        self._memory = memory_s
+    def __init__(self, memory_s: float, lag_s: float = 0.0) -> None:
+        """``memory_s``: the oldest measurement that can be moved on. ``lag_s``: how long after a command was sent the
+        arm does it; what was sent so shortly before a measurement is still to come."""
+        self._memory, self._lag = memory_s + lag_s, lag_s
         self._sent: deque[tuple[float, Vector, Vector]] = deque()  # time, way gone until then, velocity from then
         self._origin: Vector | None = None  # measured position less the way gone until it was measured
 
@@ -27,7 +28,7 @@ class PoseEstimate:
 
     def saw(self, position: Sequence[float], age_s: float, now: float) -> None:
         """A measurement arrived that was made ``age_s`` ago."""
-        way = self._way(now - min(max(age_s, 0.0), self._memory))
+        way = self._way(now - min(max(age_s, 0.0) + self._lag, self._memory))
         self._origin = (position[0] - way[0], position[1] - way[1], position[2] - way[2])
 
     def sent(self, velocity: Vector, now: float) -> None:

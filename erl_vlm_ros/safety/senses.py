@@ -30,7 +30,7 @@ class Senses:
         self.positions: dict[str, float] = {}  # of joints, rad
         self.kinematics: Any = None  # the arm's, once it is known
         longest = max([1.0, *limits.timeouts.values()])
-        self.pose = PoseEstimate(longest)
+        self.pose = PoseEstimate(longest, limits.arm_lag_s)
         ages = {source: limits.timeouts.get(source, longest) for source in self.problems}
         self._stamps = {source: StampGate(age, limits.future_s) for source, age in ages.items()}
 

@@ -311,6 +311,6 @@ def test_hundred_thousand_hostile_commands_break_no_promise():
     soak = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(soak)
     for seed, profile in enumerate(soak.PROFILES):
-        result = soak.Soak(seed, profile).run(34_000)
-        assert result["motions"]["move"] > 5000  # it moved most of the time, so there was something to break
+        result = soak.Soak(seed, profile).run(25_000)
+        assert result["motions"]["move"] > 3000  # it moved most of the time, so there was something to break
         assert 0.99 < result["worst"]["linear speed"] <= 1.0

@@ -81,6 +81,16 @@ def test_the_pose_is_moved_on_by_what_was_sent_since_it_was_measured():
     assert pose.position(1.3) == pytest.approx((2.0, 0.0, 0.0))
 
 
+def test_an_arm_that_lags_still_has_the_last_commands_before_it():
+    pose = PoseEstimate(1.0, lag_s=0.1)
+    pose.sent((0.5, 0.0, 0.0), 0.0)
+    pose.sent((0.0, 0.0, 0.0), 1.0)
+    pose.saw((0.45, 0.0, 0.0), 0.0, 1.0)  # it does now what was sent at 0.9
+    assert pose.position(1.0) == pytest.approx((0.5, 0.0, 0.0))
+    pose.saw((0.45, 0.0, 0.0), 0.05, 1.05)
+    assert pose.position(1.05) == pytest.approx((0.5, 0.0, 0.0))
+
+
 class Slider:
     """Two prismatic joints along x and y: the joints' velocities are the tool's."""
 

@@ -110,6 +110,13 @@ _REAL_TIME = (
         high=10.0,
     ),
     Param(
+        "arm_lag_s",
+        0.0,
+        "Real time: how long after a command the arm does it, s; where the tool will be is judged accordingly.",
+        low=0.0,
+        high=0.3,
+    ),
+    Param(
         "stamp_future_s",
         0.05,
         "Real time: how far stamps may lie in the future, s (clocks of two machines).",

@@ -15,6 +15,8 @@ from erl_vlm_ros.ros.parameters import PARAMETERS
 
 URDF_FILE = "config/arm.urdf"  # of the simulated arm, within the run directory
 SERVO_TIMEOUT_S = 0.06  # what docs/robots.md tells people to give MoveIt Servo: three periods of the guard
+# Nobody is near a simulated arm: it may move as fast as in train_sim. Its drives follow 0.04 s behind.
+_AS_IN_TRAIN_SIM = {"max_speed": 0.9, "max_acceleration": 0.0, "max_jerk": 0.0, "rate_hz": 50.0, "arm_lag_s": 0.04}
 _SOURCES = ("realsense", "opencv", "topic")
 _CAMERA_TOPICS = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)
 _POLICY_TOPICS = ("camera/policy/image_raw", "camera/policy/image_raw/compressed", "camera/policy/camera_info")
@@ -63,6 +65,7 @@ def connections(options: RealOptions, out: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError("camera and use_sim_arm: the simulated arm brings its own camera; leave one away")
     fixed["sim_bridge"] = {"driver": options.adapter} if options.adapter else {}
     fixed["safety_guard"]["urdf_file"] = str(out / URDF_FILE)
+    fixed["safety_guard"] |= _AS_IN_TRAIN_SIM
     # The simulation's own reset puts the scene back; nobody is there to judge.
     fixed["policy_controller"] = {"reset": "service", "set_episode_seed": True, "auto_arm": options.auto_arm}
     fixed["policy_controller"] |= {"success_source": "reward", "human.input": "none"}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from erl_vlm_ros.tasks import Task
 
 Command = tuple[Any, ...]  # the messages of one command
+_REPEAT_S = 0.02
 STILL = (0.0, 0.0, 0.0)
 
 
@@ -38,6 +40,9 @@ class ControllerOutputs:
         self._evaluation = node.create_publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
         self._state = node.create_publisher(String, names.RUN_STATE, qos.latched())
         self._metrics = node.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
+        self._sent: tuple[float, TwistStamped] | None = None  # monotonic s
+        if not node.p.lock_step:
+            node.wall_timer(_REPEAT_S, self._repeat)
 
     def command(self, action: np.ndarray, stamp_ns: int) -> tuple[Command, Sequence[float]]:
         """The messages for an action in [-1, 1]^A, and its velocity in m/s."""
@@ -50,12 +55,27 @@ class ControllerOutputs:
     def send(self, command: Command) -> None:
         """Publish a command's messages."""
         for message in command:
-            (self._twist if isinstance(message, TwistStamped) else self._gripper).publish(message)
+            if isinstance(message, TwistStamped):
+                self._publish_twist(message)
+            else:
+                self._gripper.publish(message)
 
     def stand_still(self) -> None:
         """Command zero velocity."""
         stamp = self._node.get_clock().now().nanoseconds
-        self._twist.publish(convert.twist_message(STILL, stamp, self._node.p.base_frame))
+        self._publish_twist(convert.twist_message(STILL, stamp, self._node.p.base_frame))
+
+    def _publish_twist(self, message: TwistStamped) -> None:
+        self._twist.publish(message)
+        self._sent = (time.monotonic(), message)
+
+    def _repeat(self) -> None:
+        """The same command under the same stamp until the next one is due: the guard hears that this process lives.
+
+        A control period without a message is too long a time to notice a death in.
+        """
+        if self._sent is not None and time.monotonic() - self._sent[0] < 1.0 / self._task.control_hz:
+            self._twist.publish(self._sent[1])
 
     def episode(self, episode: Episode, machine: EpisodeMachine, wall_s: float) -> None:
         """Publish an episode and the figures about it."""
@@ -74,9 +94,7 @@ class ControllerOutputs:
         }
         if episode.success is not None:
             figures["success"] = float(episode.success)
-        self._metrics.publish(
-            convert.metrics_message("policy_controller", figures, int(episode.stamps[-1]))
-        )
+        self._metrics.publish(convert.metrics_message("policy_controller", figures, int(episode.stamps[-1])))
 
     def state(self, summary: dict[str, Any]) -> None:
         """Publish run/state when it has changed."""

@@ -15,6 +15,7 @@ from erl_vlm_ros.tasks import Task
 
 #: what the messages of each watchdog are called in reasons and diagnostics
 COMMAND, JOINTS, EE = "policy command", "joint_states", "ee_pose"
+REPETITION = "command or its repetition"
 CAMERA, HEARTBEAT, DEADMAN, WRENCH, HOME = "camera", "heartbeat", "joy", "wrench", "home request"
 
 
@@ -86,6 +87,7 @@ def _timeouts(p: Any) -> dict[str, float]:
     """Source -> longest silence; sources that are switched off are left out."""
     out = {COMMAND: p.command_timeout_s, JOINTS: p.state_timeout_s, EE: p.state_timeout_s}
     optional = {
+        REPETITION: p.command_gap_s,
         CAMERA: p.camera_timeout_s,
         HEARTBEAT: p.heartbeat_timeout_s,
         DEADMAN: p.deadman_timeout_s if p.deadman_button >= 0 else 0.0,

@@ -14,7 +14,7 @@ from typing import Any
 
 from erl_vlm_ros.safety import arming
 from erl_vlm_ros.safety.boxes import Vector
-from erl_vlm_ros.safety.config import COMMAND, HEARTBEAT, HOME, GuardLimits
+from erl_vlm_ros.safety.config import COMMAND, HEARTBEAT, HOME, REPETITION, GuardLimits
 from erl_vlm_ros.safety.envelope import limit_rotation, limit_velocity
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.joints import JointMargin
@@ -55,6 +55,7 @@ class GuardCore:
         self.reasons: dict[str, int] = {}  # what was changed -> how often
         self._margin = limits.joints
         self._command: tuple[Vector, Vector] | None = None
+        self._stamp: int | None = None  # of the command, ns
         self._homing: Any = None
         self._zeros_until = -math.inf
         self._slots = 1
@@ -62,11 +63,15 @@ class GuardCore:
     # -- messages in
 
     def command(self, linear: Vector, angular: Vector, frame: str, stamp: int, clock: int, now: float) -> str:
-        """A velocity command. One that is refused does not replace the last one; returns why, or nothing."""
+        """A velocity command. One that is refused does not replace the last one; returns why, or nothing.
+
+        A repetition (the same stamp) is a sign of life and nothing more.
+        """
         problem = self.senses.saw_command(linear, angular, frame, stamp, clock, now)
         if problem:
             self.counts["rejected"] += 1
-        else:
+        elif stamp != self._stamp:
+            self._stamp = stamp
             self._homing = None
             self._command = (linear, angular)
         return problem
@@ -114,7 +119,7 @@ class GuardCore:
         """
         self._slots = slots
         if self._homing is not None:
-            verdict = self.watchdog.verdict(now, without=(COMMAND,))
+            verdict = self.watchdog.verdict(now, without=(COMMAND, REPETITION))
         else:
             verdict = self.watchdog.verdict(now, without=(HOME,))
         if not verdict.moving:

@@ -12,7 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from erl_vlm_ros.safety.boxes import Vector
-from erl_vlm_ros.safety.config import CAMERA, COMMAND, DEADMAN, EE, HEARTBEAT, JOINTS, WRENCH, GuardLimits
+from erl_vlm_ros.safety.config import (
+    CAMERA,
+    COMMAND,
+    DEADMAN,
+    EE,
+    HEARTBEAT,
+    JOINTS,
+    REPETITION,
+    WRENCH,
+    GuardLimits,
+)
 from erl_vlm_ros.safety.envelope import Rejected, limit_rotation, limit_velocity
 from erl_vlm_ros.safety.pose import PoseEstimate
 from erl_vlm_ros.safety.stamps import StampGate
@@ -40,6 +50,8 @@ class Senses:
         self.problems[COMMAND] = problem
         if not problem:
             self.watchdog.saw(COMMAND, _made(stamp, clock, now))
+            if REPETITION in self.limits.timeouts:
+                self.watchdog.saw(REPETITION, now)
         return problem
 
     def judge(self, linear: Vector, angular: Vector, frame: str) -> str:

@@ -117,6 +117,34 @@ def test_silence_beyond_its_limit_stops_within_100_ms_and_does_not_latch(source,
     assert run.motion.kind == "move" and run.core.watchdog.state == "armed"
 
 
+def test_a_policy_that_dies_between_two_commands_is_noticed_by_its_missing_repetitions():
+    run = Run(command_gap_s=0.05)
+    run.tick(5)
+    run.muted.add("policy command")
+    stamp = run.clock
+    run.core.command((0.2, 0.0, 0.0), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
+    for _ in range(5):  # alive, and the command is still young
+        run.core.command((0.9, 0.9, 0.9), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
+        assert run.tick().linear == (0.2, 0.0, 0.0)  # a repetition changes nothing
+    assert run.still_after() <= 0.05 + 2 * DT
+    assert run.motion.why == "no command or its repetition for 0.05 s"
+    run.core.command((0.2, 0.0, 0.0), (0.0,) * 3, "base_link", run.clock, run.clock, run.now)
+    stamp = run.clock
+    for _ in range(20):  # alive, but with nothing new to say
+        run.core.command((0.2, 0.0, 0.0), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
+        run.tick()
+    assert run.motion.kind == "stop" and run.motion.why.startswith("no policy command for 0.15 s")
+
+
+def test_a_repetition_does_not_end_the_way_home():
+    run = lifting(Lift(way=1.0))
+    stamp = run.clock
+    run.core.command((0.1, 0.0, 0.0), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
+    run.core.home(Lift(way=1.0), run.now)
+    run.core.command((0.1, 0.0, 0.0), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
+    assert run.tick().kind == "joints"
+
+
 def test_a_silent_heartbeat_locks_until_cleared_and_armed():
     run = Run(**ALL)
     run.tick(10)

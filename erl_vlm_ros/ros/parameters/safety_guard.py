@@ -89,6 +89,14 @@ _REAL_TIME = (
         high=5.0,
     ),
     Param(
+        "command_gap_s",
+        0.0,
+        "Real time: without any message on policy/twist for this long, repetitions under the same stamp included, the "
+        "arm is stopped, s; policy_controller repeats every 0.02 s. 0: off.",
+        low=0.0,
+        high=5.0,
+    ),
+    Param(
         "state_timeout_s",
         0.3,
         "Real time: without joint_states or ee_pose (or wrench, if limited) for this long the arm is stopped, s.",

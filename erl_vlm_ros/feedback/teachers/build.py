@@ -11,6 +11,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.config import RaterConfig
 from erl_vlm_ros.feedback.ledger import Ledger
 from erl_vlm_ros.feedback.rater import VlmRater
+from erl_vlm_ros.feedback.rerating import ReratingConfig, ReratingTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
 from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
@@ -18,7 +19,7 @@ from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
 from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
-from erl_vlm_ros.feedback.variations import VARIATIONS
+from erl_vlm_ros.feedback.variations import VARIATIONS, variations
 from erl_vlm_ros.tasks import Task
 
 Values = Mapping[str, Any]  # parameter of vlm_rater -> value
@@ -40,7 +41,19 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
 
 
 def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
-    return VlmRater(rater_config(values), task, ledger)
+    config = ReratingConfig(**_group(values, "rerate.", ReratingConfig))
+    first = VlmRater(rater_config(values), task, ledger)
+    others: dict[str, Teacher] = {}
+    try:
+        for variation in variations([name for name in values["rerate.variations"] if name]):
+            # what is asked about again may be one transition of a segment: it is then a segment of its own
+            cfg = replace(first.cfg, prompts=variation.prompts, rate_each="segment")
+            others[variation.name] = VariedTeacher(VlmRater(cfg, task, ledger), variation)
+        return ReratingTeacher(first, others, config) if others else first
+    except BaseException:
+        for teacher in (first, *others.values()):
+            teacher.close()
+        raise
 
 
 def _human(values: Values, task: Task, ledger: Ledger) -> Teacher:

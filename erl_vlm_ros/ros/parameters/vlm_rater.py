@@ -138,6 +138,21 @@ PARAMETERS = (
     Param("scripted.timeout_s", 10.0, "How long a frame may wait for its truth, s.", low=0.1, high=3600.0),
     Param("replay.ledger", "", "Ledger that teacher: ledger answers from; empty: the run's own."),
     Param("replay.model", "", "Only that model's ratings (or human); empty: any, an ensemble's before its members'."),
+    Param(
+        "rerate.variations",
+        [""],
+        "Ways in which high ratings of the teacher vlm are asked about again, in this order: reworded, mirrored, detail; "
+        "empty: believed at once.",
+        any_length=True,
+    ),
+    Param("rerate.from_class", -1, "Ratings of this class and above; -1: the upper half of the classes.", low=-1, high=4),
+    Param("rerate.votes", 2, "Answers that a class needs, the first one included.", low=2, high=4),
+    Param(
+        "rerate.undecided",
+        "abstain",
+        "When no class gets so many: abstain (no rating), or soft (the votes' shares as a soft label).",
+        choices=("abstain", "soft"),
+    ),
     Param("ensemble.models", [""], "Model of each member; an empty name: model.", any_length=True),
     Param("ensemble.base_urls", [""], "Endpoint of each, or one for all; empty: base_url.", any_length=True),
     Param("ensemble.api_key_envs", [""], "Key variable of each, or one for all; empty: api_key_env.", any_length=True),

@@ -64,6 +64,7 @@ class Backlog:
 
     PAUSE, BURST = 3.0, 0.5  # of the usual interval
     _LEARN = 5  # intervals before anything is judged
+    _QUEUED_NS = 2_000_000  # no camera is that fast: the frame lay in a queue, its interval says nothing
 
     def __init__(self) -> None:
         self._intervals: deque[int] = deque(maxlen=31)
@@ -82,6 +83,6 @@ class Backlog:
                 self._intervals.append(gap)  # or the camera has become slower
                 return True
             self._catching_up = self._catching_up and gap <= self.BURST * usual
-        if not self._catching_up:
+        if not self._catching_up and gap > self._QUEUED_NS:
             self._intervals.append(gap)
         return self._catching_up

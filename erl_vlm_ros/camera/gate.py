@@ -14,6 +14,8 @@ FUTURE_NS = NS // 20
 class Gate:
     """Judges frames in the order in which they come.
 
+    When the system's clock is set back, stamps begin anew with it.
+
     Args:
         max_age_s: frames taken longer ago are refused.
         frozen_s: a picture that stays the same to the last bit this long is refused from then on; 0: not looked at.
@@ -28,6 +30,8 @@ class Gate:
     def refuse(self, frame: Frame, now_ns: int) -> str:
         """Why the frame must not be passed on as new; empty when it may."""
         stamp = frame.stamp_ns
+        if now_ns + FUTURE_NS < self._last_ns:  # the system's clock was set back
+            self._last_ns = -1
         if stamp <= self._last_ns:
             return "repeated" if stamp == self._last_ns else "out of order"
         if reason := self.too_far(stamp, now_ns):

@@ -96,16 +96,15 @@ class OpenCvSource:
             raise SourceError(f"{self.hardware} gives no picture any more")
         arrival, steady = time.time_ns(), time.monotonic_ns()
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        repeated, self._last_pos = self._timed and position == self._last_pos, position
-        if repeated or (not self._device and not self._timed and self._backlog.is_old(arrival)):
-            self._missed += 1
-            return None  # the decoder gave the last picture again, or the network had held this one up
         if self._device:
             stamp = driver_time(position, steady, arrival)
-        elif self._timed:
-            stamp = self._clock.map(round(position * 1e6), arrival)
         else:
-            stamp = arrival
+            stamp = self._clock.map(round(position * 1e6), arrival) if self._timed else arrival
+            repeated, self._last_pos = self._timed and position == self._last_pos, position
+            held_up = self._backlog.is_old(arrival) and stamp == arrival
+            if repeated or held_up:  # the decoder gave the last picture again, or it lay in a queue
+                self._missed += 1
+                return None
         done, picture = self._capture.retrieve()
         if not done or picture is None:
             raise SourceError(f"{self.hardware}: a picture could not be decoded")

@@ -81,6 +81,13 @@ def test_frames_held_up_by_a_network_are_not_live():
     assert not backlog.is_old(now + 17 * MS + 30 * MS)  # this one had to be waited for
 
 
+def test_a_queue_at_the_opening_does_not_spoil_the_judgement():
+    backlog, now = Backlog(), START
+    for _ in range(20):
+        assert not backlog.is_old(now := now + MS // 10)
+    assert not any(backlog.is_old(now := now + 100 * MS) for _ in range(20))
+
+
 def test_a_camera_that_becomes_slower_is_live_again():
     backlog, now = Backlog(), START
     for _ in range(20):
@@ -101,6 +108,12 @@ def test_gate_lets_only_new_frames_pass():
     assert gate.refuse(frame(START + 33 * MS), START + 600 * MS) == "too old"
     assert gate.refuse(frame(START + NS), START + 600 * MS) == "from the future"
     assert gate.refuse(frame(START + 66 * MS), START + 100 * MS) == ""
+
+
+def test_gate_goes_on_when_the_clock_is_set_back():
+    gate = Gate(max_age_s=0.5)
+    assert gate.refuse(frame(START + 60 * NS), START + 60 * NS) == ""
+    assert gate.refuse(frame(START), START + MS) == "" and gate.refuse(frame(START), START + MS) == "repeated"
 
 
 def test_gate_notices_a_frozen_picture():

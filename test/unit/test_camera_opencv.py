@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 import time
 
@@ -181,6 +182,46 @@ def test_a_stream_that_stops_or_hangs_up_is_an_error_and_can_be_opened_again(cam
         read(source, 100000)
     source.close()
     source.close()
+
+
+def test_a_stream_that_carries_times_keeps_their_spacing(tmp_path):
+    """MPEG-TS over UDP, as RTSP a stream with the sender's times; packets come with jitter, stamps do not."""
+    path, rate, seconds = str(tmp_path / "stream.ts"), 25, 4
+    writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp2v"), rate, (WIDTH, HEIGHT))
+    random = np.random.default_rng(0)
+    for _ in range(rate * seconds):
+        writer.write(random.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+    writer.release()
+    content = (tmp_path / "stream.ts").read_bytes()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        address = receiver.getsockname()
+
+    def send():
+        begin, number = time.monotonic(), 0
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for at in range(0, len(content), 188):
+                packet = content[at : at + 188]
+                if packet[1] & 0x5F == 0x41:  # a picture begins: start of a unit of the first video stream, 0x100
+                    number += 1
+                    time.sleep(max(0.0, begin + number / rate - time.monotonic()))
+                sender.sendto(packet, address)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    source = OpenCvSource(f"udp://127.0.0.1:{address[1]}", Profile(WIDTH, HEIGHT), 0.6)
+    source.open()
+    frames, now = [], []
+    with pytest.raises(SourceError):
+        while True:
+            frame = source.read(0.2)
+            if frame is not None:
+                frames.append(frame)
+                now.append(time.time_ns())
+    thread.join()
+    stamps = np.array([f.stamp_ns for f in frames])
+    assert np.all(stamps <= now)
+    assert np.sum(np.abs(np.diff(stamps) - 1e9 / rate) < 1e5) >= 10  # to 0.1 ms: no arrival is that even
 
 
 def test_nobody_there():

@@ -61,8 +61,9 @@ def missing_packages(python: tuple[int, int] = sys.version_info[:2], load=loads)
     return missing
 
 
-def useful_packages(load=loads) -> dict[str, str]:
+def useful_packages(load=None) -> dict[str, str]:
     """apt packages that are missing and that only a part needs -> which part."""
+    load = load or loads
     return {package: f"{part} ({library})" for library, (package, part) in OPTIONAL.items() if not load(library)}
 
 

@@ -31,6 +31,7 @@ from erl_vlm_ros.camera.topic import Relay
 from erl_vlm_ros.data.images import decode_jpeg, encode_jpeg
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.ros import camera_messages, convert, names, qos
+from erl_vlm_ros.ros.dds import room_problem
 from erl_vlm_ros.ros.node_base import BaseNode, run
 
 _COLOR = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)
@@ -52,7 +53,10 @@ class CameraNode(BaseNode):
     NAME = "camera"
 
     def __init__(self, device: Callable[[], Any] | None = None) -> None:
+        room = room_problem()  # before this node takes its share
         super().__init__(self.NAME)
+        if room:
+            self.get_logger().warning(room)
         p = self.p
         self.pipeline = Pipeline(pipeline_config(p))
         self.health = Health(p.stall_s, time.monotonic)
@@ -71,7 +75,7 @@ class CameraNode(BaseNode):
         self.wall_timer(1.0, self._diagnose)
 
     def _make_publishers(self) -> None:
-        sensor, topic = qos.sensor(self.p.reliable_sensors), self.p.source == TOPIC
+        sensor, topic = qos.sensor(self.p.reliable_images), self.p.source == TOPIC
         for_color = zip((Image, CompressedImage, CameraInfo), _POLICY if topic else _COLOR)
         self._pub_image, self._pub_jpeg, self._pub_info = (self.create_publisher(*t, sensor) for t in for_color)
         self._pub_depth = None

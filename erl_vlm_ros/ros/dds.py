@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from erl_vlm_ros.paths import resource
 
 _OLD_DISTRIBUTIONS = ("humble", "iron", "jazzy")  # Fast DDS 2: another name for the same
+_SHARED_MEMORY = "/dev/shm"
+SEGMENT_BYTES = 18_000_000  # a participant's file there with config/fastdds.xml (17.6 MB measured)
 _VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
@@ -35,3 +38,21 @@ def use_profile() -> None:
     the package's file is not installed.
     """
     os.environ.update(profile_setting(os.environ, resource("config/fastdds.xml")))
+
+
+def room_problem(free_bytes: int | None = None) -> str:
+    """Why large images may get lost here; empty when there is room. ``free_bytes``: in /dev/shm, None: look there.
+
+    Each process takes a segment of shared memory; one that gets none sends over the loopback network.
+    """
+    if free_bytes is None:
+        if not os.path.isdir(_SHARED_MEMORY):
+            return ""
+        free_bytes = shutil.disk_usage(_SHARED_MEMORY).free
+    if free_bytes >= SEGMENT_BYTES:
+        return ""
+    return (
+        f"{free_bytes / 1e6:.0f} MB are free in {_SHARED_MEMORY}, each node takes {SEGMENT_BYTES / 1e6:.0f} MB: images "
+        "go over the loopback network, later and less surely; free some (fastdds shm clean), or give a container "
+        "--shm-size=1g"
+    )

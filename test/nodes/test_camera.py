@@ -130,7 +130,7 @@ def test_a_video_file_with_a_calibration(ros):
     reports = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 10)
     ros.start(
         "camera", source="opencv", opencv__source="video.avi", profile=f"{W}x{H}", calibration_file="lens.yaml",
-        require_calibration=True, rotate=90, reliable_sensors=False, loop=True,
+        require_calibration=True, rotate=90, reliable_images=False, loop=True,
     )  # fmt: skip
     ros.until(lambda: len(images) >= 90 and infos, "pictures of more than one round")
     assert (images[-1].width, images[-1].height) == (H, W)

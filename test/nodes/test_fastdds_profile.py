@@ -38,3 +38,18 @@ def test_best_effort_vga_images_arrive(ros):
         sender.kill()
         sender.wait()
     assert len(images) >= 0.9 * COUNT
+
+
+def test_a_node_takes_the_profile_however_it_was_started(ros, monkeypatch):
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)  # as with `ros2 run`
+    process = ros.start("camera", source="topic")
+    ros.until(lambda: "camera" in ros.node.get_node_names(), "the node")
+
+    def segments():
+        with open(f"/proc/{process.pid}/maps") as file:
+            rows = [line.split() for line in file if "/dev/shm/fastdds_" in line]
+        spans = [[int(address, 16) for address in row[0].split("-")] for row in rows]
+        return [end - begin for begin, end in spans]
+
+    ros.until(lambda: max(segments(), default=0) >= 16 * 2**20, "a large segment of shared memory")

@@ -160,6 +160,14 @@ def test_preflight_names_what_is_missing(monkeypatch, tmp_path):
     assert any("10 MB free" in p for p in preflight.report(str(tmp_path / "new")))
 
 
+def test_preflight_installs_what_only_a_part_needs_but_does_not_ask_for_it(monkeypatch, capsys):
+    monkeypatch.setattr(preflight, "loads", lambda name: "usb" not in name)
+    assert list(preflight.useful_packages(preflight.loads)) == ["libusb-1.0-0"]
+    assert "libusb" not in " ".join(preflight.report(load=preflight.loads))
+    assert preflight.main(["--apt"]) == 0
+    assert "libusb-1.0-0" in capsys.readouterr().out
+
+
 def test_preflight_needs_nothing_but_python(tmp_path):
     # -S and an empty folder: no site-packages, no package to import.
     result = subprocess.run(

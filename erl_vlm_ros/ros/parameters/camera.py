@@ -65,7 +65,12 @@ PARAMETERS = (
         "Optical frame of the colour picture; _rotated_DEGREES is appended when it is turned.",
     ),
     Param("depth_frame", "camera_depth_optical_frame", "Optical frame of raw depth."),
-    Param("reliable_sensors", True, "Publish, and for topic subscribe, reliably; false: best effort."),
+    Param(
+        "reliable_images",
+        True,
+        "Publish reliably, as realsense2_camera does: rviz asks for it, and a best-effort reader connects, too.",
+    ),
+    Param("reliable_sensors", False, "source topic: ask the driver for reliable pictures; false accepts both kinds."),
     Param(
         "jpeg_quality",
         90,

@@ -166,7 +166,7 @@ def policy(args: argparse.Namespace) -> int:
     while time.monotonic() - began < args.seconds + GRACE_S and max(seen) < first + count - 1:
         executor.spin_once(timeout_sec=0.1)
     took = time.monotonic() - began
-    sent = min(count, round(took * args.fps) + 1)  # a camera that was lost altogether counts, too
+    sent = count if max(seen) >= first + count - 1 else min(count, round(took * args.fps))
     times = np.array([t for n, t in seen.items() if n < first + count])
     row = {"sent": sent, "lost": max(0, sent - times.size), "rate": round(times.size / took, 2)}
     for name, value in (("p50", np.median(times)), ("p99", np.percentile(times, 99)), ("max", times.max())):

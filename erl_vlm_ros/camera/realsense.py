@@ -22,7 +22,7 @@ from erl_vlm_ros.camera.intrinsics import Intrinsics
 
 OFF, RAW, ALIGNED = "off", "raw", "aligned"
 _PLAUSIBLE_NS = 5 * NS  # a system-clock stamp further from now than this is not believed
-_QUEUE = 4  # frames; more would only grow old
+_QUEUE = 16  # frames, half a second at 30 Hz: what a busy machine may hold up; their stamps stay true
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from erl_vlm_ros.camera.frame import NS, EndOfRecording, Frame, Profile, SourceE
 from erl_vlm_ros.camera.intrinsics import Intrinsics
 from erl_vlm_ros.errors import ConfigError
 
-_TIMED = ("rtsp", "rtsps", "rtp", "udp", "srt")  # streams that carry the sender's times; MJPEG over HTTP does not
+# Streams that carry the sender's times; MJPEG over HTTP does not.
+_TIMED = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt")
 
 
 class OpenCvSource:

@@ -87,7 +87,7 @@ def test_a_realsense_is_published_as_its_driver_does_and_comes_back(ros):
     assert decode_jpeg(bytes(jpegs[-1].data)).shape == (24, 24, 3)
     for others in (infos, jpegs, depths, depth_infos):
         assert len(set(stamps(others)) & set(stamps(images))) >= 15  # what belongs together has one stamp
-    assert stamps(images) == sorted(set(stamps(images))) and 0 < now - convert.header_ns(image) < 2e9
+    assert stamps(images) == sorted(set(stamps(images))) and 0 < now - convert.header_ns(image) < 10e9
     k = infos[-1].k
     assert (infos[-1].width, infos[-1].height, infos[-1].distortion_model) == (24, 24, "plumb_bob")
     assert [k[0], k[2]] == pytest.approx([0.95 * W / 2, (0.51 * W - 8 + 0.5) / 2 - 0.5])
@@ -95,16 +95,15 @@ def test_a_realsense_is_published_as_its_driver_does_and_comes_back(ros):
     assert states(reports)[-1][2]["frame_rate"] > 10 and reports[-1].header.stamp.sec > 0
 
     (ros.folder / "unplugged").touch()
-    begin = time.monotonic()
-    ros.until(lambda: states(reports)[-1][0] == DiagnosticStatus.STALE, "STALE")
-    assert time.monotonic() - begin < 4
-    count, last = len(images), stamps(images)[-1]
+    silent = time.time_ns() + 200_000_000  # a picture may be under way
+    ros.until(lambda: states(reports)[-1][0] == DiagnosticStatus.STALE, "STALE", patience=10.0)
     ros.until(lambda: "no RealSense is connected" in states(reports)[-1][1], "the reason")
-    assert len(images) == count  # nothing old is shown as new
-
+    again = time.time_ns()
     (ros.folder / "unplugged").unlink()
-    ros.until(lambda: len(images) >= count + 5 and states(reports)[-1][0] != DiagnosticStatus.STALE, "pictures again")
-    assert states(reports)[-1][2]["reopened"] >= 1 and convert.header_ns(images[count]) > last + 0.4e9
+    ros.until(lambda: sum(s > again for s in stamps(images)) >= 5, "pictures again")
+    ros.until(lambda: states(reports)[-1][0] != DiagnosticStatus.STALE, "the news of it")
+    assert states(reports)[-1][2]["reopened"] >= 1
+    assert stamps(images) == sorted(set(stamps(images))) and not any(silent < s < again for s in stamps(images))
     assert ros.stop("camera") == 0, ros.log("camera")
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """sac_learner, reward_trainer and vlm_rater as processes over DDS; the test plays the controller."""
 
+import dataclasses
 import json
 import signal
 
@@ -104,6 +105,19 @@ def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
     ros.until(lambda: rewards, "what the fourth episode earned")
     earned, number = convert.rewards_of(rewards[-1])
     assert number == 3 and earned.shape == (20,) and (earned >= 0).all()
+    # evaluation episodes are judged, by a person's word or the learned reward, and not learned from
+    figures = ros.collect(DiagnosticArray, names.METRICS, qos.metrics())
+    judged = ros.publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
+    for index, success in enumerate((True, False)):
+        shown = dataclasses.replace(episode(50 + index), evaluation=True, index=index, success=success)
+        judged.publish(convert.bytes_message(encode(shown.to_bundle())))
+
+    def share():
+        told = (convert.metrics_of(m).get("sac_learner", {}) for m in figures)
+        return [values["evaluation_success_share"] for values in told if "evaluation_success_share" in values]
+
+    ros.until(lambda: 0.5 in share(), "the share of successes of the evaluation")
+    assert station.actor[0]["episodes"] == 4
     assert second.round == 1 and not {s.id for s in second.segments} & {s.id for s in batch.segments}
 
 

@@ -243,6 +243,36 @@ def test_updates_are_owed_per_step_and_hold_the_arm_back():
     assert learner.episode_budget() == 4  # two episodes behind: wait
 
 
+def weights(share, driven):
+    """The actor after some updates, with the last episode driven by a person or not."""
+    learner = Learner(config(demo_share=share), 0)
+    for i in range(3):
+        one = episode(i)
+        one.intervention[:] = driven and i == 2
+        learner.add_episode(one, rewards=np.linspace(0, 1, 20))
+    assert learner.phase == LEARN and learner.update(10)
+    return learner.sac.actor_arrays()
+
+
+def test_demonstrations_change_the_batches_and_their_absence_nothing():
+    plain = weights(0.0, driven=True)
+    for same in (weights(0.5, driven=False), weights(0.0, driven=False)):
+        assert all(np.array_equal(plain[name], same[name]) for name in plain)
+    shown = weights(0.5, driven=True)
+    assert any(not np.array_equal(plain[name], shown[name]) for name in plain)
+
+
+def test_segments_carry_what_was_measured_beside_their_frames():
+    learner = Learner(config(segment_length=2), 0)
+    for i in range(2):
+        values = vars(episode(i)) | {"extras": np.arange(21.0)[:, None] + 100 * i, "extra_names": ["wrench_fz"]}
+        learner.add_episode(Episode(**values))
+    for segment in learner.make_round().segments:
+        number, step = (int(part[1:]) for part in segment.id.split("_")[:2])
+        assert segment.extra_names == ("wrench_fz",)
+        assert segment.extras[:, 0].tolist() == [100 * number + step - 1, 100 * number + step]
+
+
 def test_the_rating_budget_is_never_exceeded():
     learner = warmed_up(max_ratings=20)
     sent = 0

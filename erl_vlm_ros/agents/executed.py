@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
 from erl_vlm_ros.tasks import Task
 
+_MOST = 1000  # velocities of one step; at 50 Hz that is 20 s
 
 class StepVelocity:
     """Velocities of one control step, each in force until the next. Times: monotonic seconds; m/s, base frame.
@@ -18,7 +20,8 @@ class StepVelocity:
 
     def __init__(self, mean: bool = True) -> None:
         self._mean = mean
-        self._sent: list[tuple[float, np.ndarray]] = []
+        # Bounded: between two episodes nobody takes.
+        self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=_MOST)
         self._fresh = False  # something came since the last take
 
     def add(self, velocity: Sequence[float], now: float) -> None:
@@ -32,18 +35,26 @@ class StepVelocity:
         None when nothing was added since the last ``take``.
         """
         if not self._fresh:
-            self._sent = [(now, velocity) for _, velocity in self._sent[-1:]]
+            if self._sent:
+                self._restart(now)
             return None
         times = np.array([at for at, _ in self._sent] + [now])
         weights = np.maximum(np.diff(times), 0.0)
         values = np.stack([velocity for _, velocity in self._sent])
         mean = weights @ values / weights.sum() if self._mean and weights.sum() > 0 else values[-1]
-        self._sent, self._fresh = [(now, values[-1])], False
+        self._restart(now)
         return mean
+
+    def _restart(self, now: float) -> None:
+        last = self._sent[-1][1]
+        self._sent.clear()
+        self._sent.append((now, last))
+        self._fresh = False
 
     def clear(self) -> None:
         """Forget everything."""
-        self._sent, self._fresh = [], False
+        self._sent.clear()
+        self._fresh = False
 
 
 def velocity_to_action(velocity: Sequence[float], task: Task, gripper: float = 0.0) -> np.ndarray:

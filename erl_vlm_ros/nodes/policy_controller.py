@@ -42,6 +42,8 @@ from erl_vlm_ros.ros.resets import ResetSequence
 from erl_vlm_ros.ros.robot_calls import GuardArmer
 from erl_vlm_ros.tasks import load_task
 
+_FIRST_FRAMES_S = 0.5
+
 
 class PolicyController(BaseNode):
     """ROS side of EpisodeMachine, EpisodeRecorder, RolloutPolicy and Intervention."""
@@ -70,7 +72,7 @@ class PolicyController(BaseNode):
         self._began = self._paused_at = time.monotonic()
         self._judging: Episode | None = None  # an evaluation episode that waits for a person's verdict
         self._spoiled = False  # a person has driven in this evaluation episode
-        self._failure = ""
+        self._failure = self._holding = ""
         if not train:
             self._newest = self._actor = read_file(p.actor_file, self.task.action_dim)
         self._restore()
@@ -214,8 +216,10 @@ class PolicyController(BaseNode):
                 self.out.stand_still()
             return
         problem = self.source.problem(self._first_stamp)
+        self._holding = problem.partition(" is ")[0]
         if problem:
-            self.get_logger().warning(f"holding still: {problem}", throttle_duration_sec=1.0)
+            if time.monotonic() - self._began > _FIRST_FRAMES_S:  # the first frames after a reset are on their way
+                self.get_logger().warning(f"holding still: {problem}", throttle_duration_sec=1.0)
             if not driving:
                 self.out.stand_still()
             self._split()
@@ -239,7 +243,8 @@ class PolicyController(BaseNode):
         try:
             seen = self.source.unpack(found)
         except ValueError as error:
-            self.get_logger().error(f"observation refused: {error}", throttle_duration_sec=1.0)
+            self._holding = f"observation refused: {error}"
+            self.get_logger().error(self._holding, throttle_duration_sec=1.0)
             return
         plan, now = self.machine.plan, time.monotonic()
         driven = self.driving.settle(now)
@@ -366,6 +371,8 @@ class PolicyController(BaseNode):
         awaited = self.resets.waiting if self.machine.state == RESETTING else ""
         if self._judging is not None:
             awaited = f"a person's verdict: call {names.HUMAN_SUCCESS} or {names.HUMAN_FAILURE}"
+        elif self.machine.running and self._holding:
+            awaited = f"fresh observations, holding still ({self._holding})"
         driven = {"intervention": self.driving.active(time.monotonic())}
         self.out.state(self.machine.summary(self._failure, awaited) | driven)
 

@@ -57,9 +57,9 @@ class PersonDriving:
         driving = self.active(now)
         if not allowed or not (driving or before):
             return
-        self.driven = True
         if self._node.p.lock_step:
             return  # there every command answers an observation
+        self.driven = True
         if not driving:
             self._out.stand_still()
             self._commanded.add(STILL, now)

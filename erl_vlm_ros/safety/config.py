@@ -76,7 +76,7 @@ def guard_limits(p: Any, task: Task) -> GuardLimits:
         max_force=p.max_force,
         max_torque=p.max_torque,
         future_s=p.stamp_future_s,
-        check_state_stamps=p.check_state_stamps,
+        check_state_stamps=p.check_state_stamps and not p.lock_step,  # there the clock is the simulation's
         home_timeout_s=p.home_timeout_s,
         arm_lag_s=p.arm_lag_s,
         where=task.path,

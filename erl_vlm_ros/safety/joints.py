@@ -46,6 +46,9 @@ class JointMargin:
         ``positions``: newest joint positions by name; ``executed`` [6]: the twist sent last. ``kinematics``: has
         joint_names and jacobian(q) -> [6, J].
         """
+        missing = [name for name in self.names if name not in positions]
+        if missing:
+            return 0.0, f"joint_states has not shown {', '.join(missing)} yet"
         near = self._near(positions)
         for name in [name for name in self._entered if name not in near]:
             del self._entered[name]

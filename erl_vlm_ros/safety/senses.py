@@ -49,9 +49,8 @@ class Senses:
         problem = self.judge(linear, angular, frame) or self._stamps[COMMAND].problem(stamp, clock)
         self.problems[COMMAND] = problem
         if not problem:
-            self.watchdog.saw(COMMAND, _made(stamp, clock, now))
-            if REPETITION in self.limits.timeouts:
-                self.watchdog.saw(REPETITION, now)
+            self._alive(COMMAND, _made(stamp, clock, now))
+            self._alive(REPETITION, now)
         return problem
 
     def judge(self, linear: Vector, angular: Vector, frame: str) -> str:
@@ -74,7 +73,7 @@ class Senses:
         if not problem:
             made = _made(stamp, clock, now) if self.limits.check_state_stamps else now
             self.pose.saw(position, now - made, now)
-            self.watchdog.saw(EE, made)
+            self._alive(EE, made)
         return problem
 
     def saw_joints(self, positions: Mapping[str, float], stamp: int, clock: int, now: float) -> str:
@@ -83,17 +82,17 @@ class Senses:
         self.problems[JOINTS] = problem
         if not problem:
             self.positions.update(positions)
-            self.watchdog.saw(JOINTS, _made(stamp, clock, now) if self.limits.check_state_stamps else now)
+            self._alive(JOINTS, _made(stamp, clock, now) if self.limits.check_state_stamps else now)
         return problem
 
     def saw_camera(self, now: float) -> None:
         """An image arrived (or the camera_info that comes with each)."""
-        self.watchdog.saw(CAMERA, now)
+        self._alive(CAMERA, now)
 
     def saw_heartbeat(self, alive: bool, now: float) -> None:
         """A beat; one that says False latches the e-stop at once."""
         if alive:
-            self.watchdog.saw(HEARTBEAT, now)
+            self._alive(HEARTBEAT, now)
         else:
             self.watchdog.estop("heartbeat says stop")
 
@@ -104,13 +103,13 @@ class Senses:
             self.watchdog.hold(DEADMAN, f"the joystick has {len(buttons)} buttons, deadman_button is {button}")
         else:
             self.watchdog.hold(DEADMAN, "" if buttons[button] else "dead-man button not held")
-        self.watchdog.saw(DEADMAN, now)
+        self._alive(DEADMAN, now)
 
     def saw_wrench(self, force: Vector, torque: Vector, now: float) -> None:
         """Measured force (N) and torque (Nm): too much latches the e-stop; what is no number is no sign of life."""
         if not all(map(math.isfinite, (*force, *torque))):
             return
-        self.watchdog.saw(WRENCH, now)
+        self._alive(WRENCH, now)
         for value, most, text in (
             (math.hypot(*force), self.limits.max_force, "force {:.1f} N above max_force {:g} N"),
             (math.hypot(*torque), self.limits.max_torque, "torque {:.1f} Nm above max_torque {:g} Nm"),
@@ -136,6 +135,10 @@ class Senses:
             if problem and reason.startswith(f"no {source}"):
                 return f"{reason}: {problem}"
         return reason
+
+    def _alive(self, source: str, at: float) -> None:
+        if source in self.limits.timeouts:  # in lock-step nothing has a time limit
+            self.watchdog.saw(source, at)
 
     def _judge_joints(self, positions: Mapping[str, float]) -> str:
         missing = [name for name in self.joint_names if name not in positions]

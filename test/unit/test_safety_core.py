@@ -253,6 +253,17 @@ def test_a_joint_near_its_limit_slows_and_stops_the_arm():
     assert run.tick().linear[0] == pytest.approx(-0.2)
 
 
+def test_lock_step_watches_the_joints_too_under_the_stamps_of_the_simulation():
+    limits = {"joint_margin": 0.1, "joint_names": ["joint1"], "joint_lower": [-1.0], "joint_upper": [1.0]}
+    core = GuardCore(guard_limits(parameters(lock_step=True, **limits), TASK))
+    command = ((0.2, 0.0, 0.0), (0.0, 0.0, 0.0), "base_link", INSIDE)
+    assert core.answer(*command).linear == (0.0, 0.0, 0.0)
+    assert core.senses.saw_joints({"joint1": 0.0}, 5, 10**15, 50.0) == ""
+    assert core.answer(*command).linear == (0.2, 0.0, 0.0)
+    core.senses.saw_joints({"joint1": 0.85}, 6, 10**15, 50.0)
+    assert core.answer(*command).linear[0] == pytest.approx(0.1)
+
+
 class Lift:
     """A homing that moves the joint ``z``, which lifts the tool, up by ``way`` m; and its kinematics."""
 

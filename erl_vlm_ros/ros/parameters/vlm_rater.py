@@ -141,11 +141,11 @@ PARAMETERS = (
     Param(
         "rerate.variations",
         [""],
-        "Ways in which high ratings of the teacher vlm are asked about again, in this order: reworded, mirrored, detail; "
-        "empty: believed at once.",
+        "Ways in which high ratings of the teacher vlm are asked about again, in this order: reworded, mirrored, "
+        "detail; empty: believed at once.",
         any_length=True,
     ),
-    Param("rerate.from_class", -1, "Ratings of this class and above; -1: the upper half of the classes.", low=-1, high=4),
+    Param("rerate.from_class", -1, "Ratings of this class and above; -1: the upper half of them.", low=-1, high=4),
     Param("rerate.votes", 2, "Answers that a class needs, the first one included.", low=2, high=4),
     Param(
         "rerate.undecided",

@@ -22,13 +22,13 @@ FIRST_RATINGS = 100  # before so many valid ratings a mix says nothing
 ALL_BAD = 0.97  # share of the lowest class
 TOP_BY, TOP_SHARE = 600, 0.01  # after so many ratings the top class should have this share
 FLAT = 0.02  # standard deviation of all rewards in the buffer
-ROUGH = 8.0  # ups and downs of the reward along a good episode, in multiples of its range
+ROUGH = 0.55  # share of the reward's variance along a good episode that lies between neighbouring frames; noise: 1
 LEAST_RANGE = 0.1  # of the reward along an episode, for that to mean anything
 PAIRS, CONTRADICTING = 40, 0.5  # neighbouring rated frames; share of them two classes apart
 LEAST_ASKED, DISAGREEING = 20, 0.5  # segments asked about again; share where the second answer was another
 MOVED, LEAST_STD = 2.0, 0.12  # recent ensemble deviation against the whole buffer's, and at least
 VALID_WARN, VALID_ERROR, LAST_ASKED = 0.7, 0.3, 100
-FRESH_ROUNDS, FRESH_SKILL = 3, 0.05
+FRESH_ROUNDS, FRESH_SKILL = 4, 0.0
 DRIFT, DRIFT_AFTER = 0.2, 8  # mean change of reward with a new model, after so many models
 
 
@@ -147,10 +147,11 @@ class TrainingAlarms:
         earned = np.array([e.sum() for e in self._episodes])
         good = np.quantile(earned, 0.8)
         best = [e for e, r in zip(self._episodes, earned) if r >= good and np.ptp(e) >= LEAST_RANGE]
-        rough = [float(np.abs(np.diff(e)).sum() / np.ptp(e)) for e in best]
+        rough = [float((np.diff(e) ** 2).mean() / (2 * e.var())) for e in best]  # von Neumann's ratio, halved
         if len(rough) < 3 or np.median(rough) < ROUGH:
             return OK, ""
-        return WARN, f"along the best episodes the reward goes up and down {np.median(rough):.0f} times its range"
+        share = np.median(rough)
+        return WARN, f"along the best episodes {share:.0%} of the reward's variance lies between neighbouring frames"
 
     def _contradicting(self) -> tuple[int, str]:
         if len(self._pairs) >= PAIRS and np.mean(self._pairs) > CONTRADICTING:

@@ -124,8 +124,16 @@ def test_reward_collapse_counts_only_once_learning_has_begun():
 def test_noisy_reward_along_good_episodes():
     run = healthy()
     for _ in range(40):
-        run.episode(noise=0.25)
+        run.episode(noise=0.5)
     assert run.names() == {"noisy_reward"}
+
+
+def test_a_hand_that_comes_and_goes_is_no_noise():
+    run = Run()
+    for _ in range(40):
+        wave = 0.4 + 0.4 * np.sin(np.arange(50) * 2 * np.pi / 8)  # there and back in 0.8 s
+        run.alarms.rewards(wave + run.rng.normal(0, 0.05, 50))
+    assert run.names() == set()
 
 
 def test_flat_episodes_are_not_called_noisy():
@@ -162,7 +170,7 @@ def test_a_policy_in_an_uncertain_region():
 
 def test_a_reward_model_that_foretells_nothing():
     run = healthy()
-    for _ in range(3):
+    for _ in range(4):
         run.rate()
         run.train(fresh=-0.1)
     assert run.names() == {"stale_reward"}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,6 +59,8 @@ def joints(arm: Kinematics, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name, text, tool", [("sim", arm_urdf(), "tool0"), ("crooked", crooked(), "flange_link")])
 def test_forward_agrees_with_mujoco_reading_the_same_urdf(name, text, tool):
+    import mujoco  # not above: erl_vlm_ros.sim chooses the OpenGL back end before mujoco is first imported
+
     arm = ARMS[name]
     spec = mujoco.MjSpec.from_string(text)
     spec.compiler.fusestatic = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
-import mujoco
 import numpy as np
 import pytest
 
@@ -17,6 +16,8 @@ from erl_vlm_ros.sim.urdf import arm_urdf
 
 
 def test_forward_kinematics_agree_to_a_millimetre():
+    import mujoco  # not above: erl_vlm_ros.sim chooses the OpenGL back end before mujoco is first imported
+
     arm, chain = SimArm("pick_place"), Kinematics.from_text(arm_urdf("pick_place"), "base_link", "tool0")
     assert chain.joint_names == JOINT_NAMES
     rng = np.random.default_rng(0)
@@ -32,6 +33,8 @@ def test_forward_kinematics_agree_to_a_millimetre():
 
 
 def test_fingers_move_as_in_the_simulation():
+    import mujoco
+
     arm, robot = SimArm("pick_place"), parse_urdf(arm_urdf("pick_place"))
     arm.data.qpos[arm._qpos], arm.data.qpos[arm._fingers] = 0.3, 0.025
     mujoco.mj_kinematics(arm.model, arm.data)

@@ -72,7 +72,7 @@ setup(
         "opencv-python",
         "safetensors",
         "torch",
-        "httpx2",
+        "openai>=3",  # which brings httpx2
         "tensorboard",
         "matplotlib",
     ],

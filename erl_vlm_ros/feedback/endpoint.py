@@ -12,7 +12,8 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
+import httpx2  # what the openai client talks through: for its errors, and to bound what is read
+import openai
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.answer import Answer, Failed, read_answer
@@ -26,12 +27,45 @@ _NO_ENTRY = {401, 403}
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
 
 # a line a request, and headers with whatever the endpoint puts there, are for nobody's log
-for _noisy in ("httpx2", "httpcore2"):
+for _noisy in ("httpx2", "httpcore2", "openai"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
+class _TooLong(Exception):
+    """More than any answer to our questions has."""
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A response's body up to ``limit`` bytes: then it ends, or ``_TooLong`` is raised. The rest is never read."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, limit: int, refuse: bool) -> None:
+        self._body, self._limit, self._refuse = body, limit, refuse
+
+    async def __aiter__(self):
+        size = 0
+        async for part in self._body:
+            size += len(part)
+            if size > self._limit:
+                if self._refuse:
+                    raise _TooLong
+                yield part[: self._limit - size]
+                return
+            yield part
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """Before a body is read: of an answer everything or nothing, of an error its beginning."""
+    good = response.status_code == 200
+    response.stream = _Bounded(response.stream, _MAX_BODY if good else _MAX_ERROR, refuse=good)
+
+
 class Endpoint:
-    """``base_url``/chat/completions over one connection pool. Use from one event loop.
+    """``base_url``/chat/completions through the openai client, one connection pool. Use from one event loop.
+
+    Retries, deadlines and what an answer means are ours: they are counted, bounded and on record.
 
     Args:
         base_url: for example ``https://api.openai.com/v1`` or ``http://127.0.0.1:8000/v1``.
@@ -43,13 +77,17 @@ class Endpoint:
     def __init__(self, base_url: str, api_key: str, timeout_s: float, connections: int) -> None:
         self.base_url, self._timeout_s = base_url.rstrip("/"), timeout_s
         self._secret = api_key
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "erl_vlm_ros"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=connections)
         # the whole exchange has one deadline here; a timeout per read would let a slow drip go on for ever
         proxied = not _LOCAL.fullmatch(urlsplit(base_url).hostname or "")  # a proxy of the lab does not know us
-        self._http = httpx2.AsyncClient(headers=headers, timeout=None, limits=limits, trust_env=proxied)
+        http = openai.DefaultAsyncHttpxClient(
+            timeout=None, limits=limits, trust_env=proxied, event_hooks={"response": [_bound]}
+        )
+        self._headers = {} if api_key else {"Authorization": openai.omit}  # of each request
+        self._openai = openai.AsyncOpenAI(
+            base_url=self.base_url, api_key=api_key or "none", max_retries=0, timeout=None, http_client=http,
+            default_headers={"Accept-Encoding": "identity"},
+        )  # fmt: skip
 
     async def ask(self, request: dict[str, Any], idempotency_key: str) -> Answer:
         """The answer to a chat completion request.
@@ -60,8 +98,11 @@ class Endpoint:
             Failed: no answer, with its reason.
         """
         start = time.monotonic()
-        content = json.dumps(request, separators=(",", ":")).encode()
-        exchange = self._exchange("POST", "/chat/completions", content, {"Idempotency-Key": idempotency_key})
+        more = {key: value for key, value in request.items() if key not in ("model", "messages")}
+        exchange = self._openai.chat.completions.with_raw_response.create(
+            model=request["model"], messages=request["messages"], extra_body=more,
+            extra_headers={"Idempotency-Key": idempotency_key, **self._headers},
+        )  # fmt: skip
         status, headers, body = await self._within_deadline(exchange)
         if status != 200:
             raise self._failed(status, headers, body)
@@ -75,7 +116,9 @@ class Endpoint:
         """
         mend = "start the endpoint, or correct the parameter base_url"
         try:
-            status, _, body = await self._within_deadline(self._exchange("GET", "/models", b"", {}))
+            status, _, body = await self._within_deadline(
+                self._openai.models.with_raw_response.list(extra_headers=self._headers)
+            )
         except Failed as failure:
             if failure.reason == "timeout":
                 words = f"no answer from base_url {self.base_url} within {self._timeout_s:g} s; {mend}"
@@ -96,38 +139,28 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close the connection pool."""
-        await self._http.aclose()
+        await self._openai.close()
 
     async def _within_deadline(self, exchange: Any) -> tuple[int, Any, bytes]:
         failure: Failed
         try:
-            return await asyncio.wait_for(exchange, self._timeout_s)
-        except (asyncio.TimeoutError, TimeoutError):
+            raw = await asyncio.wait_for(exchange, self._timeout_s)
+            return raw.status_code, raw.headers, self._without_secret(raw.content)
+        except openai.APIStatusError as error:
+            return error.status_code, error.response.headers, self._without_secret(error.response.content)
+        except (asyncio.TimeoutError, TimeoutError, openai.APITimeoutError):
             failure = Failed("timeout", charged=True)
-        except _UNSENT as error:
-            failure = Failed("connection", detail=type(error).__name__)
-        except httpx2.DecodingError:
-            failure = Failed("bad_body", charged=True, detail="wrong content encoding")
-        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            failure = Failed("cut", charged=True, detail=type(error).__name__)
+        except openai.APIConnectionError as error:
+            failure = _broken(error.__cause__ or error)
+        except openai.OpenAIError as error:
+            failure = Failed("bad_body", charged=True, detail=type(error).__name__)
+        except (_TooLong, httpx2.HTTPError, httpx2.StreamError, OSError) as error:  # while the body was read
+            failure = _broken(error)
         raise failure  # outside, so that no error with the request's headers hangs on to it
 
-    async def _exchange(self, method: str, path: str, content: bytes, headers: dict) -> tuple[int, Any, bytes]:
-        async with self._http.stream(method, self.base_url + path, content=content, headers=headers) as response:
-            status = response.status_code
-            limit = _MAX_BODY if status == 200 else _MAX_ERROR
-            parts, size = [], 0
-            async for part in response.aiter_bytes():
-                parts.append(part)
-                size += len(part)
-                if size > limit:  # leaving here closes the connection: the rest is never read
-                    if status == 200:
-                        raise Failed("too_long", charged=True)
-                    break
-        body = b"".join(parts)[:limit]
-        if self._secret:  # an endpoint that repeats the key shall not bring it into the ledger
-            body = body.replace(self._secret.encode(), b"***")
-        return status, response.headers, body
+    def _without_secret(self, body: bytes) -> bytes:
+        """An endpoint that repeats the key shall not bring it into the ledger."""
+        return body.replace(self._secret.encode(), b"***") if self._secret else body
 
     def _failed(self, status: int, headers: Any, body: bytes) -> Failed:
         words = " ".join(body.decode("utf-8", "replace").split())
@@ -143,6 +176,17 @@ class Endpoint:
             asked = re.search(r'"retryDelay": ?"([0-9.]{1,12})s"', words)
             wait = float(asked.group(1)) if asked and asked.group(1).count(".") <= 1 else None
         return Failed("rate_limit", down=False, wait_s=wait, detail=detail)
+
+
+def _broken(error: BaseException) -> Failed:
+    """What became of an exchange that has no status."""
+    if isinstance(error, _TooLong):
+        return Failed("too_long", charged=True)
+    if isinstance(error, _UNSENT):
+        return Failed("connection", detail=type(error).__name__)
+    if isinstance(error, httpx2.DecodingError):
+        return Failed("bad_body", charged=True, detail="wrong content encoding")
+    return Failed("cut", charged=True, detail=type(error).__name__)
 
 
 def read_api_key(api_key_env: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.monitoring import report
 from erl_vlm_ros.monitoring.evaluation import Evaluation
 
 SPEED_WINDOW_S = 30.0  # over which the shown steps/s is measured
@@ -200,6 +201,11 @@ class RunRecord:
             return self._told_by or "as told"
         return self._told_by or "by the learned reward" if self.told or self.last_evaluation() else ""
 
+    @property
+    def training_success(self) -> float | None:
+        """Share of the latest training episodes that were told to succeed; None where the truth is known."""
+        return self.told[-1][1] if self.told and not self._truth else None
+
     def judged(self) -> list[tuple[int, float]]:
         """(env_steps, success rate) of each evaluation with a judged episode."""
         rates = ((e.env_steps, e.success_rate) for e in self.evaluations)
@@ -219,61 +225,11 @@ class RunRecord:
 
     def summary(self, now: float) -> dict[str, Any]:
         """What summary.json holds."""
-        last, wall = self.last_evaluation(), self.wall_s(now)
-        return {
-            "task": self.task,
-            "seed": self.seed,
-            "state": self.state,
-            "env_steps": self.env_steps,
-            "episodes": self.episodes,
-            "ratings_requested": self.ratings_requested,
-            "ratings_valid": self.ratings_valid,
-            "rating_accuracy": _rounded(self.rating_accuracy),
-            "rating_classes": self.class_names.get(self.n_classes, []),
-            "teacher": self.teacher,
-            "rating_mix": self.mix,
-            "success_rate": None if last is None else last.success_rate,
-            "eval_episodes": 0 if last is None else last.judged,
-            "success_source": self.success_source,
-            "training_success": _rounded(self.told[-1][1]) if self.told else None,
-            "wall_s": round(wall, 1),
-            "steps_per_s": round(self.env_steps / max(wall, 1e-6), 2),
-            "evaluations": [
-                {
-                    "env_steps": e.env_steps,
-                    "wall_s": round(e.wall_s, 1),
-                    "episodes": e.episodes,
-                    "success_rate": e.success_rate,
-                    "mean_progress": _rounded(sum(e.progress) / len(e.progress)) if e.progress else None,
-                }
-                for e in self.evaluations
-            ],
-        }
+        return report.summary(self, now)
 
     def progress(self, now: float) -> dict[str, Any]:
         """What progress.json holds: the summary's figures and those of a live line."""
-        last, speed = self.last_evaluation(), self.steps_per_s(now)
-        left = (self.max_steps - self.env_steps) / speed if speed > 0 else None
-        return {
-            "state": self.state,
-            "detail": self.detail,
-            "env_steps": self.env_steps,
-            "max_steps": self.max_steps,
-            "episodes": self.episodes,
-            "episode_return": self.returns[-1][1] if self.returns else None,
-            "ratings_requested": self.ratings_requested,
-            "ratings_valid": self.ratings_valid,
-            "max_ratings": self.max_ratings,
-            "teacher": self.teacher,
-            "rating_mix": self.mix,
-            "rating_accuracy": _rounded(self.rating_accuracy),
-            "success_rate": None if last is None else last.success_rate,
-            "success_at": None if last is None else last.env_steps,
-            "training_success": _rounded(self.told[-1][1]) if self.told else None,
-            "steps_per_s": round(speed, 2),
-            "left_s": None if left is None else round(max(left, 0.0), 1),
-            "wall_s": round(self.wall_s(now), 1),
-        }
+        return report.progress(self, now)
 
     # -- resume
 
@@ -297,10 +253,6 @@ class RunRecord:
         self._wall_before = float(state["wall_s"])
         self._first_episode = self.episodes
         self.evaluations = [Evaluation(**e) for e in state["evaluations"]]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 def _finite(values: Mapping[str, float], name: str) -> float | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-launch = pytest.importorskip("launch")
-launch_ros = pytest.importorskip("launch_ros")
+launch = pytest.importorskip("launch", reason="needs the launch package of a ROS installation")
+launch_ros = pytest.importorskip("launch_ros", reason="needs the launch_ros package of a ROS installation")
 
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
@@ -125,7 +125,8 @@ def test_evaluation_is_of_the_same_arm(tmp_path, monkeypatch, installed):
 
 def test_rviz_comes_with_its_layout_or_says_what_is_missing(tmp_path, installed):
     for file, arguments in (("train_sim.launch.py", {"out": tmp_path / "a"}), ("monitor.launch.py", {})):
-        assert "rviz2" in executables(start(file, rviz="true", **arguments))
+        found = executables(start(file, rviz="true", **arguments))
+        assert "rviz2" in found and "monitor" in found
         assert "rviz2" not in executables(start(file, **{**arguments, "out": tmp_path / f"b-{file}"}))
     installed.clear()
     with pytest.raises(ConfigError, match="apt install ros-.*-robot-state-publisher"):

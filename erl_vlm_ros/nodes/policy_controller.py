@@ -30,7 +30,7 @@ from erl_vlm_ros.agents.verdict import PERSON, TOPIC, Verdict
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.observation import PROPRIO_DIM
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros import convert, names, qos, realtime
 from erl_vlm_ros.ros.actor_source import read_file, read_published
 from erl_vlm_ros.ros.bundle import BundleError
 from erl_vlm_ros.ros.controller_outputs import Command, ControllerOutputs
@@ -86,6 +86,7 @@ class PolicyController(BaseNode):
         self.armer = GuardArmer(self) if p.auto_arm else None
         self.wall_timer(0.2, self._housekeeping)
         if not p.lock_step:
+            self.get_logger().info(realtime.prefer(p.realtime_priority))
             self.wall_timer(1.0 / self.task.control_hz, self._tick)
         self._say_state()
 

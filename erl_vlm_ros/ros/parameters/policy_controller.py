@@ -22,6 +22,13 @@ PARAMETERS = (
         True,
         "Answer every observation with a command of its stamp; false: run at the task's control rate.",
     ),
+    Param(
+        "realtime_priority",
+        5,
+        "Real time: priority of the process (SCHED_FIFO) where it is permitted; 0: off. Below safety_guard's.",
+        low=0,
+        high=90,
+    ),
     Param("auto_arm", False, "Arm the safety guard without asking. For simulation only."),
     Param("max_steps", 15_000, "Training steps after which the final evaluation runs.", low=1, high=_BIG),
     Param("eval_every", 1000, "Training steps between evaluations; 0: only the final one.", low=0, high=_BIG),

@@ -199,4 +199,4 @@ def test_the_page_about_teachers_lists_the_templates_and_its_example_is_a_task(t
     (tmp_path / "stack_cups.yaml").write_text(example)
     task = load_task(tmp_path / "stack_cups.yaml")
     assert task.class_names(3) == ["Bad", "Average", "Good"]
-    assert (page.parent / "human_page.png").stat().st_size < 150_000
+    assert (page.parent / "img" / "human_page.png").stat().st_size < 150_000

@@ -22,8 +22,8 @@ FIRST_RATINGS = 100  # before so many valid ratings a mix says nothing
 ALL_BAD = 0.97  # share of the lowest class
 TOP_BY, TOP_SHARE = 600, 0.01  # after so many ratings the top class should have this share
 FLAT = 0.02  # standard deviation of all rewards in the buffer
-ROUGH = 0.55  # share of the reward's variance along a good episode that lies between neighbouring frames; noise: 1
-LEAST_RANGE = 0.1  # of the reward along an episode, for that to mean anything
+ROUGH = 0.75  # share of the reward's variance along a good episode that lies between neighbouring frames; noise: 1
+LEAST_RANGE = 0.4  # of the reward along an episode: with less, a hand that dithers at the object looks the same
 PAIRS, CONTRADICTING = 40, 0.5  # neighbouring rated frames; share of them two classes apart
 LEAST_ASKED, DISAGREEING = 20, 0.5  # segments asked about again; share where the second answer was another
 MOVED, LEAST_STD = 2.0, 0.12  # recent ensemble deviation against the whole buffer's, and at least
@@ -142,13 +142,13 @@ class TrainingAlarms:
         return ERROR, f"all rewards are nearly the same (standard deviation {spread:.3f}): nothing tells good from bad"
 
     def _noisy(self) -> tuple[int, str]:
-        if len(self._episodes) < 15:
+        if len(self._episodes) < 30:
             return OK, ""
         earned = np.array([e.sum() for e in self._episodes])
         good = np.quantile(earned, 0.8)
         best = [e for e, r in zip(self._episodes, earned) if r >= good and np.ptp(e) >= LEAST_RANGE]
         rough = [float((np.diff(e) ** 2).mean() / (2 * e.var())) for e in best]  # von Neumann's ratio, halved
-        if len(rough) < 3 or np.median(rough) < ROUGH:
+        if len(rough) < 5 or np.median(rough) < ROUGH:
             return OK, ""
         share = np.median(rough)
         return WARN, f"along the best episodes {share:.0%} of the reward's variance lies between neighbouring frames"

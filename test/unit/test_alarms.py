@@ -124,7 +124,7 @@ def test_reward_collapse_counts_only_once_learning_has_begun():
 def test_noisy_reward_along_good_episodes():
     run = healthy()
     for _ in range(40):
-        run.episode(noise=0.5)
+        run.alarms.rewards(run.rng.random(50))
     assert run.names() == {"noisy_reward"}
 
 
@@ -133,6 +133,13 @@ def test_a_hand_that_comes_and_goes_is_no_noise():
     for _ in range(40):
         wave = 0.4 + 0.4 * np.sin(np.arange(50) * 2 * np.pi / 8)  # there and back in 0.8 s
         run.alarms.rewards(wave + run.rng.normal(0, 0.05, 50))
+    assert run.names() == set()
+
+
+def test_a_hand_that_dithers_at_the_object_is_no_noise():
+    run = Run()
+    for _ in range(40):
+        run.alarms.rewards(0.2 + 0.15 * (run.rng.random(50) < 0.5))
     assert run.names() == set()
 
 

@@ -177,3 +177,8 @@ def test_preflight_needs_nothing_but_python(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in (ROOT / "test").rglob("test_*.py")]
+    assert len(names) == len(set(names))  # pytest would import only one of them

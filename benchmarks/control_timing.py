@@ -93,6 +93,7 @@ class Probe:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from geometry_msgs.msg import TwistStamped
+        from std_msgs.msg import String
 
         from erl_vlm_ros.ros import names, qos
 
@@ -102,16 +103,26 @@ class Probe:
         self.node = rclpy.create_node("control_timing_probe")
         self.policy: list[int] = []
         self.guard: list[int] = []
+        self.ends: set[int] = set()  # stamps of commands after which no episode was running
+        self.episode: int | None = None
         self.updates = 0.0
         self.node.create_subscription(
             TwistStamped, names.POLICY_TWIST, lambda m: self._note(self.policy, m), qos.metrics()
         )
         self.node.create_subscription(TwistStamped, names.ARM_TWIST, lambda m: self._note(self.guard, m), qos.metrics())
+        self.node.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
         self.node.create_subscription(DiagnosticArray, names.METRICS, self._on_metrics, qos.metrics())
 
     @staticmethod
     def _note(stamps: list[int], message) -> None:
         stamps.append(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+
+    def _on_state(self, message) -> None:
+        state = json.loads(message.data)
+        over = state.get("detail") != "running" or state.get("episodes") != self.episode  # a reset may be over at once
+        self.episode = state.get("episodes")
+        if self.policy and over:
+            self.ends.add(self.policy[-1])
 
     def _on_metrics(self, message) -> None:
         for status in message.status:
@@ -141,7 +152,7 @@ class Probe:
 
     def figures(self, hz: float) -> dict:
         """Lateness and missed ticks of the controller, jitter of the guard, in ms."""
-        late, missed, ticks = lateness(np.unique(np.array(self.policy)), hz)  # a command is repeated under its stamp
+        late, missed, ticks = lateness(np.unique(np.array(self.policy)), hz, self.ends)  # commands are repeated
         intervals = np.diff(np.array(self.guard)) / 1e6
         jitter = np.abs(intervals - 1000.0 / GUARD_HZ)
         return {
@@ -153,16 +164,15 @@ class Probe:
         }  # fmt: skip
 
 
-def lateness(stamps: np.ndarray, hz: float) -> tuple[np.ndarray, int, int]:
+def lateness(stamps: np.ndarray, hz: float, ends: set[int]) -> tuple[np.ndarray, int, int]:
     """Lateness [ms] of each tick against its episode's grid, missed ticks, and the number of ticks.
 
-    ``stamps``: int64 ns. A gap of more than half a second and two periods lies between two episodes.
+    ``stamps``: int64 ns, each once; ``ends``: those after which an episode was over (as run/state says).
     """
     period = 1e9 / hz
     if len(stamps) < 2:
         return np.zeros(0), 0, len(stamps)
-    gaps = np.diff(stamps)
-    cuts = np.flatnonzero(gaps > max(0.5e9, 2 * period)) + 1
+    cuts = np.flatnonzero(np.isin(stamps, list(ends))) + 1
     late, missed = [], 0
     for episode in np.split(stamps, cuts):
         if len(episode) < 3:

@@ -201,9 +201,9 @@ PARAMETERS = (
     Param("exploration.burst_steps", [6, 15], "Shortest and longest such burst, steps.", low=0),
     Param("exploration.burst_start", [8, 40], "Earliest and latest step at which a burst begins.", low=0),
     Param(
-        "exploration.straight_share",
+        "exploration.onward_share",
         0.0,
-        "Share of a burst's waypoints that lie straight along one axis: what the hand holds is pulled on.",
+        "Share of a burst's waypoints that lie on in the direction that the hand has taken: what it holds is pulled on.",
         low=0.0,
         high=1.0,
     ),

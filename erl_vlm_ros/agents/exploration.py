@@ -29,7 +29,7 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class ExplorationConfig:
-    """Shares are probabilities per episode (prefix, burst) or per waypoint (near the object, onward)."""
+    """Shares are probabilities per episode (prefix, burst, drift) or per waypoint (near the object, onward)."""
 
     object_share: float = 0.5
     object_radius: float = 0.10
@@ -39,6 +39,8 @@ class ExplorationConfig:
     burst_steps: tuple[int, int] = (6, 15)
     burst_start: tuple[int, int] = (8, 40)
     onward_share: float = 0.0  # of a burst's waypoints: on in the direction of late, so that what is held is pulled on
+    drift_share: float = 0.0  # of episodes in which something constant is added to the actor's velocity for a while
+    drift_size: float = 0.5  # its standard deviation per axis, share of full speed
     speed: tuple[float, float] = (0.4, 1.0)
     gripper_switch: float = 0.1
     reached: float = 0.03
@@ -75,6 +77,7 @@ class RolloutPolicy:
         self._windows: list[tuple[int, int]] = []
         self._burst = (0, 0)
         self._path: list[np.ndarray] = []
+        self._drift, self._drift_window = np.zeros(3), (0, 0)
         if evaluation:
             return
         if explore:
@@ -86,6 +89,10 @@ class RolloutPolicy:
                 start = int(rng.integers(*config.burst_start, endpoint=True))
                 self._burst = (start, start + int(rng.integers(*config.burst_steps, endpoint=True)))
                 self._windows.append(self._burst)
+            if config.drift_share > 0 and rng.random() < config.drift_share:
+                start = int(rng.integers(*config.burst_start, endpoint=True))
+                self._drift_window = (start, start + int(rng.integers(*config.burst_steps, endpoint=True)))
+                self._drift = rng.normal(0, config.drift_size, 3)
 
     def act(self, observation: np.ndarray, actor: Actor | None) -> np.ndarray:
         """Next action float32 [A]; without an actor the hand follows waypoints."""
@@ -96,7 +103,11 @@ class RolloutPolicy:
                 self._waypoint = None  # a burst sets out from where the actor has come to
             in_burst = self._burst[0] <= step < self._burst[1]
             return self._towards_waypoint(observation, self.config.onward_share if in_burst else 0.0)
-        return actor.act(observation, self._evaluation, self._rng).astype(np.float32)
+        action = actor.act(observation, self._evaluation, self._rng)
+        if self._drift_window[0] <= step < self._drift_window[1]:
+            # the actor goes on with what it does, so what it holds is taken a little beyond where it would stop
+            action = np.concatenate([np.clip(action[:3] + self._drift, -1, 1), action[3:]])
+        return action.astype(np.float32)
 
     def _towards_waypoint(self, observation: np.ndarray, onward_share: float) -> np.ndarray:
         rng, config = self._rng, self.config

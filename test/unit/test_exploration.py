@@ -141,3 +141,19 @@ def test_without_onward_bursts_nothing_is_drawn_for_them():
         policy.begin_episode(explore=True, evaluation=False)
         paths.append(follow(policy))
     np.testing.assert_array_equal(*paths)
+
+
+def test_a_drift_is_added_to_what_the_actor_does_for_a_while():
+    config = ExplorationConfig(
+        prefix_share=0.0, burst_share=0.0, burst_start=(10, 10), burst_steps=(6, 6), drift_share=1.0
+    )
+    policy, ways = RolloutPolicy(config, TASK, 0), []
+    for _ in range(30):
+        policy.begin_episode(explore=False, evaluation=False)
+        steps = np.diff(follow(policy, 25, Still()), axis=0, prepend=[[0.4, 0.0, 0.2]])
+        assert not steps[:10].any() and not steps[16:].any()
+        np.testing.assert_allclose(steps[10:16], steps[10:11].repeat(6, 0), atol=1e-9)
+        ways.append(steps[10] * TASK.control_hz / TASK.linear_speed)
+    assert 0.25 < np.std(ways) < 0.75  # 0.5, cut at 1
+    policy.begin_episode(explore=False, evaluation=True)
+    assert np.ptp(follow(policy, actor=Still()), axis=0).max() == 0

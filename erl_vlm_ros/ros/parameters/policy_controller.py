@@ -208,6 +208,20 @@ PARAMETERS = (
         high=1.0,
     ),
     Param(
+        "exploration.drift_share",
+        0.0,
+        "Share of episodes in which, for the length of a burst, a constant is added to the actor's velocity.",
+        low=0.0,
+        high=1.0,
+    ),
+    Param(
+        "exploration.drift_size",
+        0.5,
+        "Standard deviation of that constant per axis, share of full speed.",
+        low=0.0,
+        high=2.0,
+    ),
+    Param(
         "exploration.speed",
         [0.4, 1.0],
         "Slowest and fastest travel between waypoints, share of full speed.",

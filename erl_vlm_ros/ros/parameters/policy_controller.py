@@ -203,7 +203,7 @@ PARAMETERS = (
     Param(
         "exploration.onward_share",
         0.0,
-        "Share of a burst's waypoints that lie on in the direction that the hand has taken: what it holds is pulled on.",
+        "Share of a burst's waypoints that lie on in the direction of late: what the hand holds is pulled on.",
         low=0.0,
         high=1.0,
     ),

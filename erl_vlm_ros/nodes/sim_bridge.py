@@ -88,9 +88,10 @@ class SimBridge(BaseNode):
 
     def _make_topics(self) -> None:
         sensor = qos.sensor(self.p.reliable_sensors)
-        self._pub_image = self.create_publisher(Image, names.IMAGE, sensor)
-        self._pub_jpeg = self.create_publisher(CompressedImage, names.IMAGE_COMPRESSED, sensor)
-        self._pub_info = self.create_publisher(CameraInfo, names.CAMERA_INFO, sensor)
+        picture = qos.sensor(self.p.reliable_images)  # as the camera node: the policy meets the same offer
+        self._pub_image = self.create_publisher(Image, names.IMAGE, picture)
+        self._pub_jpeg = self.create_publisher(CompressedImage, names.IMAGE_COMPRESSED, picture)
+        self._pub_info = self.create_publisher(CameraInfo, names.CAMERA_INFO, picture)
         self._pub_joints = self.create_publisher(JointState, names.JOINT_STATES, sensor)
         self._pub_ee = self.create_publisher(PoseStamped, names.EE_POSE, sensor)
         self._pub_object = self.create_publisher(PoseStamped, names.OBJECT_POSE, sensor)

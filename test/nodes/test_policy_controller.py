@@ -125,8 +125,8 @@ def test_episode_holds_what_the_bridge_sent_and_what_was_commanded(ros):
 
 def test_same_seeds_give_the_same_episodes_byte_for_byte(ros):
     runs = []
-    for _ in range(2):
-        graph = Graph(ros, bridge={"seed": 6}, seed=6)
+    for folder in ("one", "other"):  # in the same folder the second would go on where the first ended
+        graph = Graph(ros, bridge={"seed": 6}, seed=6, checkpoint_dir=str(ros.folder / folder))
         graph.publish_actor(budget=2)
         runs.append(graph.episodes(2))
         graph.close()

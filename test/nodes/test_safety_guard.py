@@ -26,7 +26,7 @@ class Guard:
         self.widths = ros.collect(Float64MultiArray, names.ARM_GRIPPER, qos.metrics())
         self.armed = ros.collect(Bool, names.ARMED, qos.latched())
         self.estopped = ros.collect(Bool, names.ESTOP_STATE, qos.latched())
-        self.reasons = ros.collect(String, names.REASON, qos.latched())
+        self.reasons = ros.collect(String, names.REASON, qos.bulk())  # deep: none lost to the next one
         ros.start("safety_guard", **parameters)
         self.twist = ros.publisher(TwistStamped, names.POLICY_TWIST, qos.command())
         self.width = ros.publisher(Float64MultiArray, names.POLICY_GRIPPER, qos.command())
@@ -309,12 +309,19 @@ def test_what_is_sent_is_also_published_as_executed_and_stamps_are_judged(ros):
     assert convert.linear_of(executed[-1])[0] == pytest.approx(0.2)
     guard.velocity = None
     zeros(guard)
-    for off, text in ((-1_000_000_000, "1.0"), (2_000_000_000, "in the future")):
-        now = ros.node.get_clock().now().nanoseconds
-        guard.twist.publish(convert.twist_message((0.1, 0, 0), now + off, "base_link"))
+    asked = [0, (0.1, 0.0, 0.0), (0.0, 0.0, 0.0)]  # stamp's offset ns, m/s, rad/s
+
+    def ask():
+        stamp = ros.node.get_clock().now().nanoseconds + asked[0]
+        guard.twist.publish(convert.twist_message(asked[1], stamp, "base_link", asked[2]))
+
+    for off, text in ((-1_000_000_000, "s old"), (2_000_000_000, "s in the future")):
+        asked[0] = off
+        if off < 0:
+            ros.node.create_timer(0.02, ask)
         ros.until(lambda text=text: any("rejected: stamp is" in m.data and text in m.data for m in guard.reasons), text)
-    spin = convert.twist_message((0.0, 0.0, 0.0), ros.node.get_clock().now().nanoseconds, "base_link", (0.0, 0.0, 3.0))
-    guard.twist.publish(spin)
+    assert all(convert.linear_of(m) == (0, 0, 0) for m in executed[-3:])  # neither was obeyed
+    asked[:] = 0, (0.0, 0.0, 0.0), (0.0, 0.0, 3.0)
     ros.until(lambda: convert.angular_of(executed[-1])[2] > 0, "rotation")
     assert convert.angular_of(executed[-1])[2] == pytest.approx(1.0)
 

@@ -34,8 +34,9 @@ PARAMETERS = (
     Param(
         "reliable_sensors",
         True,
-        "Publish image, joints and poses reliably; false: best effort, as drivers do.",
+        "Publish joints, poses and wrench reliably; false: best effort, as drivers do.",
     ),
+    Param("reliable_images", True, "Publish pictures and camera_info reliably, as the camera node does."),
     Param(
         "republish_s",
         1.0,

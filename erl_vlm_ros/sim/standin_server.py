@@ -79,8 +79,12 @@ class StandinServer:
         self._thread: threading.Thread | None = None
 
     def serve(self) -> None:
-        """Serve until closed or interrupted."""
+        """Serve until ``end`` is called from another thread."""
         self._http.serve_forever(poll_interval=0.2)
+
+    def end(self) -> None:
+        """Have ``serve`` return, also when it has not begun yet."""
+        threading.Thread(target=self._http.shutdown, daemon=True).start()
 
     def close(self) -> None:
         """Stop serving; requests in progress are cut. Safe to call twice."""

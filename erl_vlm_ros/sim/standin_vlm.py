@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 
 import cv2
@@ -70,11 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     except (ConfigError, OSError) as error:
         print(f"standin_vlm: {error}", file=sys.stderr)
         return 2
+    # a KeyboardInterrupt may be raised where Python swallows it, in a destructor for instance
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.end())
     print(json.dumps({"base_url": server.base_url, "port": server.port}), flush=True)
     try:
         server.serve()
-    except KeyboardInterrupt:
-        pass
     finally:
         server.close()
     return 0

@@ -17,8 +17,6 @@ from erl_vlm_ros.data.observation import EE_SLICE, OBJECT_SLICE
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.tasks import Task
 
-_LATE, _MOVED = 10, 0.04  # steps, m
-
 
 class Actor(Protocol):
     """Anything that answers an observation with an action."""
@@ -29,7 +27,7 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class ExplorationConfig:
-    """Shares are probabilities per episode (prefix, burst, drift) or per waypoint (near the object, onward)."""
+    """Shares are probabilities per episode (prefix, burst, drift) or per waypoint (near the object)."""
 
     object_share: float = 0.5
     object_radius: float = 0.10
@@ -38,7 +36,6 @@ class ExplorationConfig:
     burst_share: float = 0.25
     burst_steps: tuple[int, int] = (6, 15)
     burst_start: tuple[int, int] = (8, 40)
-    onward_share: float = 0.0  # of a burst's waypoints: on in the direction of late, so that what is held is pulled on
     drift_share: float = 0.0  # of episodes in which something constant is added to the actor's velocity for a while
     drift_size: float = 0.5  # its standard deviation per axis, share of full speed
     speed: tuple[float, float] = (0.4, 1.0)
@@ -75,8 +72,7 @@ class RolloutPolicy:
         self._waypoint: np.ndarray | None = None
         self._gripper = 1.0
         self._windows: list[tuple[int, int]] = []
-        self._burst = (0, 0)
-        self._path: list[np.ndarray] = []
+        self._burst_start = 0
         self._drift, self._drift_window = np.zeros(3), (0, 0)
         if evaluation:
             return
@@ -86,30 +82,30 @@ class RolloutPolicy:
             if rng.random() < config.prefix_share:
                 self._windows.append((0, int(rng.integers(*config.prefix_steps, endpoint=True))))
             if rng.random() < config.burst_share:
-                start = int(rng.integers(*config.burst_start, endpoint=True))
-                self._burst = (start, start + int(rng.integers(*config.burst_steps, endpoint=True)))
-                self._windows.append(self._burst)
+                self._windows.append(self._burst_window())
+                self._burst_start = self._windows[-1][0]
             if config.drift_share > 0 and rng.random() < config.drift_share:
-                start = int(rng.integers(*config.burst_start, endpoint=True))
-                self._drift_window = (start, start + int(rng.integers(*config.burst_steps, endpoint=True)))
+                self._drift_window = self._burst_window()
                 self._drift = rng.normal(0, config.drift_size, 3)
+
+    def _burst_window(self) -> tuple[int, int]:
+        start = int(self._rng.integers(*self.config.burst_start, endpoint=True))
+        return start, start + int(self._rng.integers(*self.config.burst_steps, endpoint=True))
 
     def act(self, observation: np.ndarray, actor: Actor | None) -> np.ndarray:
         """Next action float32 [A]; without an actor the hand follows waypoints."""
         step, self._step = self._step, self._step + 1
-        self._path.append(observation[EE_SLICE].copy())
         if actor is None or any(a <= step < b for a, b in self._windows):
-            if step == self._burst[0]:
+            if step == self._burst_start:
                 self._waypoint = None  # a burst sets out from where the actor has come to
-            in_burst = self._burst[0] <= step < self._burst[1]
-            return self._towards_waypoint(observation, self.config.onward_share if in_burst else 0.0)
+            return self._towards_waypoint(observation)
         action = actor.act(observation, self._evaluation, self._rng)
         if self._drift_window[0] <= step < self._drift_window[1]:
             # the actor goes on with what it does, so what it holds is taken a little beyond where it would stop
             action = np.concatenate([np.clip(action[:3] + self._drift, -1, 1), action[3:]])
         return action.astype(np.float32)
 
-    def _towards_waypoint(self, observation: np.ndarray, onward_share: float) -> np.ndarray:
+    def _towards_waypoint(self, observation: np.ndarray) -> np.ndarray:
         rng, config = self._rng, self.config
         hand = observation[EE_SLICE]
         if (
@@ -117,7 +113,7 @@ class RolloutPolicy:
             or np.linalg.norm(self._waypoint - hand) < config.reached
             or rng.random() < 0.05
         ):
-            self._waypoint = self._next_waypoint(observation, onward_share)
+            self._waypoint = self._next_waypoint(observation)
             self._speed = rng.uniform(*config.speed)
         step = self.task.linear_speed / self.task.control_hz
         offset = self._waypoint - hand
@@ -129,27 +125,12 @@ class RolloutPolicy:
             action = np.append(action, self._gripper * rng.uniform(0.3, 1.0))
         return action.astype(np.float32)
 
-    def _next_waypoint(self, observation: np.ndarray, onward_share: float) -> np.ndarray:
+    def _next_waypoint(self, observation: np.ndarray) -> np.ndarray:
         rng = self._rng
-        if onward_share > 0 and rng.random() < onward_share:
-            return self._onward()
         if rng.random() < self.config.object_share:
             near = observation[OBJECT_SLICE] + rng.normal(0, self.config.object_radius, 3)
             return np.clip(near, self._low, self._high)
         return rng.uniform(self._low, self._high)
-
-    def _onward(self) -> np.ndarray:
-        """Far along the way that the hand has gone in the last steps; along a random axis when it stood still."""
-        hand, way = self._path[-1], self._path[-1] - self._path[-min(len(self._path), _LATE)]
-        if np.linalg.norm(way) < _MOVED:
-            way = np.zeros(3)
-            way[self._rng.integers(3)] = self._rng.choice((-1.0, 1.0))
-        room = np.where(way > 0, self._high - hand, hand - self._low)  # to the face of the box that lies that way
-        way = np.where(room > 0.005, way, 0.0)  # along a face that is reached already
-        moving = way != 0
-        if not moving.any():
-            return np.clip(hand, self._low, self._high)
-        return hand + way * (room[moving] / np.abs(way[moving])).min()
 
     def state_dict(self) -> dict[str, Any]:
         """Random state; the episode under way is not kept."""

@@ -101,48 +101,6 @@ def test_gripper_tasks_get_a_fourth_action():
     assert policy.act(observation(np.array([0.4, 0, 0.2])), None).shape == (4,)
 
 
-class Pull:
-    def act(self, observation, deterministic, rng):
-        return np.array([-0.5, 0, 0], np.float32)
-
-
-def bursts(actor, steps=18, **more):
-    config = ExplorationConfig(
-        prefix_share=0.0, burst_share=1.0, burst_start=(10, 10), burst_steps=(8, 8), onward_share=1.0, speed=(1, 1)
-    )
-    policy = RolloutPolicy(config, TASK, 0)
-    for _ in range(20):
-        policy.begin_episode(explore=False, evaluation=False)
-        path = follow(policy, steps, actor)
-        yield path, path[11] - path[9]
-
-
-def test_an_onward_burst_pulls_on_in_the_actors_direction():
-    for path, way in bursts(Pull()):
-        assert path[9][0] < 0.2 and way[0] > -0.03  # at the box's face there is nowhere to go on to
-    slow = type("Slow", (), {"act": lambda *_: np.array([-0.1, 0, 0], np.float32)})()
-    for _, way in bursts(slow):
-        assert way[0] < -0.06 and np.abs(way[1:]).max() < 0.04  # the rest is the hand's jitter
-
-
-def test_a_hand_that_stood_still_takes_any_axis():
-    axes = set()
-    for path, way in bursts(Still()):
-        assert np.ptp(path[:10], axis=0).max() == 0
-        axis = int(np.abs(way).argmax())
-        axes.add((axis, np.sign(way[axis])))
-    assert len(axes) >= 4
-
-
-def test_without_onward_bursts_nothing_is_drawn_for_them():
-    paths = []
-    for config in (ExplorationConfig(), ExplorationConfig(onward_share=0.0)):
-        policy = RolloutPolicy(config, TASK, 3)
-        policy.begin_episode(explore=True, evaluation=False)
-        paths.append(follow(policy))
-    np.testing.assert_array_equal(*paths)
-
-
 def test_a_drift_is_added_to_what_the_actor_does_for_a_while():
     config = ExplorationConfig(
         prefix_share=0.0, burst_share=0.0, burst_start=(10, 10), burst_steps=(6, 6), drift_share=1.0

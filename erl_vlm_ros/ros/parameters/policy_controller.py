@@ -201,13 +201,6 @@ PARAMETERS = (
     Param("exploration.burst_steps", [6, 15], "Shortest and longest such burst, steps.", low=0),
     Param("exploration.burst_start", [8, 40], "Earliest and latest step at which a burst begins.", low=0),
     Param(
-        "exploration.onward_share",
-        0.0,
-        "Share of a burst's waypoints that lie on in the direction of late: what the hand holds is pulled on.",
-        low=0.0,
-        high=1.0,
-    ),
-    Param(
         "exploration.drift_share",
         0.0,
         "Share of episodes in which, for the length of a burst, a constant is added to the actor's velocity.",

@@ -13,6 +13,7 @@ Rows that are in --out already are not run again. Prints a table, then one JSON 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -21,6 +22,8 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from standin_process import StandinProcess, overrides
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -113,7 +116,9 @@ def single(args: argparse.Namespace) -> dict:
         exploration=exploration_config(values["policy_controller"]), max_steps=args.steps, reward_source=source,
         eval_every=args.eval_every,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, Endpoint(args, seed, source) as url:
+    standin = StandinProcess(seed, args.error_rate, args.systematic_rate)
+    endpoint = standin if source == "model" else contextlib.nullcontext()
+    with tempfile.TemporaryDirectory() as folder, endpoint as url:
         loop = LocalLoop(task, config, seed, lambda truth: teacher(url, task, config, folder))
         out = loop.run()
     return out | {
@@ -135,45 +140,6 @@ def teacher(url: str | None, task, config, folder: str):
 
     rater_config = RaterConfig(base_url=url, n_classes=config.reward.n_classes, max_queries=10**6)
     return VlmRater(rater_config, task, Ledger(Path(folder) / "ledger.sqlite")).rate_batch
-
-
-class Endpoint:
-    """The stand-in server in a process of its own."""
-
-    def __init__(self, args: argparse.Namespace, seed: int, source: str) -> None:
-        self.command = [
-            sys.executable, "-m", "erl_vlm_ros.sim.standin_vlm", "--port", "0", "--seed", str(seed),
-            "--error-rate", str(args.error_rate), "--systematic-rate", str(args.systematic_rate),
-        ]  # fmt: skip
-        self.process = None
-        self.wanted = source == "model"
-
-    def __enter__(self) -> str | None:
-        if not self.wanted:
-            return None
-        self.process = subprocess.Popen(
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        return f"http://127.0.0.1:{json.loads(self.process.stdout.readline())['port']}/v1"
-
-    def __exit__(self, *exc: object) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=10)
-
-
-def overrides(pairs: list[str]) -> dict[str, dict]:
-    """``node.param=value`` pairs as {node: {param: value}}; values are JSON where they parse."""
-    out: dict[str, dict] = {}
-    for pair in pairs:
-        key, _, text = pair.partition("=")
-        node, _, name = key.partition(".")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        out.setdefault(node, {})[name] = value
-    return out
 
 
 def child(args: argparse.Namespace, variant: str, seed: int) -> dict:

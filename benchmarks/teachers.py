@@ -33,6 +33,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from standin_process import StandinProcess, overrides
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CASES = {  # independent errors, systematic errors
@@ -124,7 +126,8 @@ def single(args: argparse.Namespace) -> dict:
         exploration=exploration_config(node_values("policy_controller", task, extra.get("policy_controller"))),
         max_steps=args.steps, eval_every=args.eval_every, eval_episodes=args.eval_episodes,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, Endpoint(case, args.sharing, seed) as url:
+    standin = StandinProcess(seed, *CASES[case], "--sharing", str(args.sharing))
+    with tempfile.TemporaryDirectory() as folder, standin as url:
         teacher = make_teacher(TREATMENTS[treatment][0], url, task, config.reward.n_classes, Path(folder))
         out = LocalLoop(task, config, seed, lambda truth: teacher.rate_batch).run()
         stats = teacher.stats()
@@ -162,39 +165,6 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
         config = ReratingConfig(from_class=0 if how == "all" else -1)
         return ReratingTeacher(rater("default"), {name: varied(name) for name in VARIED}, config)
     return EnsembleTeacher({"default": rater("default")} | {name: varied(name) for name in VARIED[:2]}, VoteConfig())
-
-
-class Endpoint:
-    """The stand-in server in a process of its own."""
-
-    def __init__(self, case: str, sharing: float, seed: int) -> None:
-        error, systematic = CASES[case]
-        self.command = [
-            sys.executable, "-m", "erl_vlm_ros.sim.standin_vlm", "--port", "0", "--seed", str(seed), "--error-rate",
-            str(error), "--systematic-rate", str(systematic), "--sharing", str(sharing),
-        ]  # fmt: skip
-
-    def __enter__(self) -> str:
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        return f"http://127.0.0.1:{json.loads(self.process.stdout.readline())['port']}/v1"
-
-    def __exit__(self, *exc: object) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=10)
-
-
-def overrides(pairs: list[str]) -> dict[str, dict]:
-    """``node.param=value`` pairs as {node: {param: value}}; values are JSON where they parse."""
-    out: dict[str, dict] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        node, _, parameter = name.partition(".")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        out.setdefault(node, {})[parameter] = value
-    return out
 
 
 def key(args: argparse.Namespace, case: str, treatment: str, seed: int) -> dict:

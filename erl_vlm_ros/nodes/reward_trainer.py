@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
@@ -32,10 +31,8 @@ class RewardTrainerNode(BaseNode):
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
         self.trainer = RewardTrainer(reward_config(self.values, load_task(self.p.task)), self.p.seed)
-        self._path = (
-            Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
-        )
-        if self.p.resume or self._restarted():
+        self._path = self.checkpoint_path()
+        if self.p.resume or self.stands_in(self._path):
             self._resume()
         self._models = self.create_publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
@@ -68,10 +65,6 @@ class RewardTrainerNode(BaseNode):
         self._models.publish(bytes_message(encode(model.to_bundle())))
         stamp = self.get_clock().now().nanoseconds
         self._figures.publish(metrics_message(self.NAME, {"version": model.version, **model.health}, stamp))
-
-    def _restarted(self) -> bool:
-        """Whether this process stands in for one that died: the folder of a new run holds no checkpoint."""
-        return self._path is not None and self._path.exists()
 
     def _resume(self) -> None:
         if self._path is None:

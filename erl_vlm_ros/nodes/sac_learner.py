@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
@@ -36,12 +35,10 @@ class SacLearnerNode(BaseNode):
         torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
         task = load_task(self.p.task)
         self.learner = Learner(learner_config(self.values, task), self.p.seed)
-        self._path = (
-            Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
-        )
+        self._path = self.checkpoint_path()
         self._metrics: dict[str, float] = {}
         self._judge = Judge(self.p.success_reward)
-        if self.p.resume or self._restarted():
+        if self.p.resume or self.stands_in(self._path):
             self._resume()
         self._stop_if_hopeless()
         self._next_checkpoint = self.learner.env_steps + self.p.checkpoint_every
@@ -148,10 +145,6 @@ class SacLearnerNode(BaseNode):
                 f"max_ratings ({self.learner.config.max_ratings}) are spent and not one is valid: there is nothing to "
                 "learn from. See the log of vlm_rater, then go on with a larger max_ratings"
             )
-
-    def _restarted(self) -> bool:
-        """Whether this process stands in for one that died: the folder of a new run holds no checkpoint."""
-        return self._path is not None and self._path.exists()
 
     def _resume(self) -> None:
         if self._path is None:

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -53,6 +54,15 @@ class BaseNode(Node):
         """Stop the heartbeat, then destroy the node."""
         self._heartbeat.stop()
         super().destroy_node()
+
+    def checkpoint_path(self) -> Path | None:
+        """This node's file in its parameter checkpoint_dir; None without such a folder."""
+        return Path(self.p.checkpoint_dir) / f"{self.NAME}.safetensors" if self.p.checkpoint_dir else None
+
+    @staticmethod
+    def stands_in(checkpoint: Path | None) -> bool:
+        """Whether this process stands in for one that died: the folder of a new run holds no checkpoint."""
+        return checkpoint is not None and checkpoint.exists()
 
     def wall_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
         """Call back every ``period_s`` seconds of steady wall time."""

@@ -7,12 +7,14 @@ Starts `erl-vlm run train_real --use-sim-arm` (real time, the simulated arm in i
 after the other, each time another one of a random order, while the arm moves. The arm's driver itself is not killed.
 Where the commands cease (policy_controller, safety_guard), `still_ms` is the time from the kill until the tool moves
 slower than 1 cm/s for good. Every command that reaches the arm is held against the envelope, every pose against the
-box. A kill is over when training has gone on by an episode. Prints one JSON line last.
+box; when the tool leaves it, the poses and commands around that moment go to OUT/excursion_N.csv. A kill is over when
+training has gone on by an episode. Prints one JSON line last.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 QUICK = {"warmup_steps": 300, "max_warmup_steps": 400, "first_ratings": 60, "checkpoint_every": 250}
@@ -40,11 +43,16 @@ def main() -> int:
     parser.add_argument("--task", default="drawer_open")
     parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=VICTIMS)
     parser.add_argument("--patience", type=float, default=90.0, help="seconds until training must have gone on")
+    parser.add_argument("--out", type=Path, help="keep the run's folder, its log and the excursions here")
     args = parser.parse_args()
     os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    with tempfile.TemporaryDirectory(prefix="kill_nodes_") as folder:
-        result = measure(args, Path(folder))
+    if args.out:
+        args.out.mkdir(parents=True)
+        result = measure(args, args.out)
+    else:
+        with tempfile.TemporaryDirectory(prefix="kill_nodes_") as folder:
+            result = measure(args, Path(folder))
     print(json.dumps({"benchmark": "kill_nodes"} | result))
     return 0 if result["ok"] else 1
 
@@ -64,7 +72,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     order = [args.victims[i % len(args.victims)] for i in range(args.kills)]
     rng.shuffle(order)
     try:
-        watch = Watch(args.task)
+        watch = Watch(args.task, folder)
         watch.until(lambda: watch.episodes >= 1, 240.0, graph, folder)
         for i, victim in enumerate(order):
             rows.append(kill(victim, watch, graph, rng, args.patience, folder))
@@ -86,6 +94,7 @@ def kill(victim: str, watch: Watch, graph: subprocess.Popen, rng: random.Random,
     before, pid = watch.episodes, process_of(victim, graph.pid)
     watch.moved_at = killed_at = time.monotonic()
     os.kill(pid, signal.SIGKILL)
+    watch.last_kill = (victim, time.time())
     row = {"victim": victim}
     if victim in SILENCING:
         # the time in which nobody can take the dead node's place yet
@@ -109,7 +118,7 @@ def process_of(node: str, supervisor: int) -> int:
 class Watch:
     """Listens to the arm and to what it is told."""
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, folder: Path) -> None:
         import rclpy
         from geometry_msgs.msg import PoseStamped, TwistStamped
         from std_msgs.msg import String
@@ -123,6 +132,9 @@ class Watch:
         self.speed, self.moved_at, self.episodes = 0.0, 0.0, 0
         self.commands = self.outside = self.poses = self.out_of_box = 0
         self.worst_m = 0.0
+        self.last_kill = ("", 0.0)
+        self.excursions: list[dict] = []
+        self._folder, self._recent, self._inside = folder, deque(maxlen=1000), True
         self._last: tuple[float, tuple[float, float, float]] | None = None
         self.node.create_subscription(PoseStamped, names.EE_POSE, self._on_pose, qos.sensor(False, 50))
         self.node.create_subscription(TwistStamped, names.ARM_TWIST, self._on_command, qos.metrics())
@@ -150,10 +162,28 @@ class Watch:
         self.poses += 1
         self.worst_m = max(self.worst_m, beyond)
         self.out_of_box += beyond > OUTSIDE_M
+        self._recent.append(("pose", now, *here))
+        self._follow(now, beyond)
+
+    def _follow(self, now: float, beyond: float) -> None:
+        """Keep the record of the times that the tool was outside."""
+        if beyond > OUTSIDE_M and self._inside:
+            after, at = self.last_kill
+            self.excursions.append({"after": after, "since_kill_s": round(now - at, 3), "worst_mm": 0.0, "began": now})
+        if beyond > OUTSIDE_M:
+            last = self.excursions[-1]
+            last["worst_mm"] = max(last["worst_mm"], round(1e3 * beyond, 2))
+        elif not self._inside:
+            last = self.excursions[-1]
+            last["lasted_s"] = round(now - last.pop("began"), 3)
+            with (self._folder / f"excursion_{len(self.excursions)}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([("what", "time_s", "x", "y", "z"), *self._recent])
+        self._inside = beyond <= OUTSIDE_M
 
     def _on_command(self, message) -> None:
         v, w = message.twist.linear, message.twist.angular
         numbers = (v.x, v.y, v.z, w.x, w.y, w.z)
+        self._recent.append(("command", message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec, v.x, v.y, v.z))
         self.commands += 1
         good = all(map(math.isfinite, numbers)) and math.hypot(v.x, v.y, v.z) <= SPEED_LIMIT + 1e-9
         self.outside += not (good and math.hypot(w.x, w.y, w.z) == 0.0)
@@ -172,6 +202,7 @@ def verdict(rows: list[dict], watch: Watch) -> dict:
         "still_ms_median": still[len(still) // 2] if still else None, "later_than_150_ms": late,
         "commands": watch.commands, "commands_outside_envelope": watch.outside, "poses": watch.poses,
         "poses_out_of_box": watch.out_of_box, "farthest_out_mm": round(1e3 * watch.worst_m, 2),
+        "excursions": watch.excursions,
         "went_on_after_s_median": again[len(again) // 2], "went_on_after_s_max": again[-1],
         "ok": late == 0 and watch.outside == 0 and watch.out_of_box == 0,
     }  # fmt: skip

@@ -87,7 +87,7 @@ class Monitor(BaseNode):
         self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_transitions, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
-        self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.sensor(True, 2000))
+        self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.truth())
         self.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
         self.create_subscription(Float32MultiArray, names.EPISODE_REWARD, self._on_rewards, qos.latched())
         self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, 50)

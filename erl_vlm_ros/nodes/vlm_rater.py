@@ -65,7 +65,7 @@ class VlmRaterNode(BaseNode):
                 self.create_subscription(Joy, names.JOY, lambda m: self._joy.buttons(m.buttons), qos.sensor(False))
         elif isinstance(teacher, ScriptedTeacher):
             log.warning("ratings are made from the simulation's ground truth (teacher: scripted): for benchmarks only")
-            self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.sensor(True, 2000))
+            self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.truth())
         else:
             log.info(
                 f"{self.p.ledger} holds {teacher.stats()['valid']:.0f} ratings of this task; "

@@ -38,6 +38,11 @@ def bulk(depth: int = 50) -> QoSProfile:
     return _profile(depth, latched=True)
 
 
+def truth() -> QoSProfile:
+    """Ground truth: frames from before a node was connected are rated, too."""
+    return _profile(2000, latched=True)
+
+
 def metrics() -> QoSProfile:
     """Figures for plots: reliable, none lost in a burst."""
     return _profile(50)

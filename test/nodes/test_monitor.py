@@ -39,7 +39,7 @@ class Run:
         self.ratings = ros.publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
         self.evaluations = ros.publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
         self.transitions = ros.publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
-        self.truths = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.sensor(True, 2000))
+        self.truths = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
         self.states = ros.publisher(String, names.RUN_STATE, qos.latched())
 
     def figures(self, node="sac_learner", **values):

@@ -70,7 +70,7 @@ def test_the_simulations_truth_rates_and_is_called_scripted(ros):
     desk = Desk(ros)
     ros.start("vlm_rater", teacher="scripted", scripted__timeout_s=1.0, ledger=str(ros.folder / "ledger.sqlite"))
     asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
-    truth = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.sensor(True, 2000))
+    truth = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
     asked.publish(segments(3))
     for stamp, value in ((100, 3), (101, 0)):
         classes = {f"class_{n}": float(value) for n in (2, 3, 4, 5)}

@@ -5,10 +5,11 @@
 
 Starts `erl-vlm run train_real --use-sim-arm` (real time, the simulated arm in its driver's place) and kills one node
 after the other, each time another one of a random order, while the arm moves. The arm's driver itself is not killed.
-Where the commands cease (policy_controller, safety_guard), `still_ms` is the time from the kill until the tool moves
-slower than 1 cm/s for good. Every command that reaches the arm is held against the envelope, every pose against the
-box; when the tool leaves it, the poses and commands around that moment go to OUT/excursion_N.csv. A kill is over when
-training has gone on by an episode. Prints one JSON line last.
+Where the commands cease (policy_controller, safety_guard), `still_ms` is the time from the kill until the tool stays
+within 3 mm of where it is half a second later; `slow_ms` is the time until it is slower than 1 cm/s for good, which a
+gripper that creeps along the drawer it presses on reaches later. Every command that reaches the arm is held against
+the envelope, every pose against the box; when the tool leaves it, the poses and commands around that moment go to
+OUT/excursion_N.csv. A kill is over when training has gone on by an episode. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from pathlib import Path
 QUICK = {"warmup_steps": 300, "max_warmup_steps": 400, "first_ratings": 60, "checkpoint_every": 250}
 VICTIMS = ("policy_controller", "safety_guard", "sac_learner", "reward_trainer", "vlm_rater", "monitor")
 SILENCING = ("policy_controller", "safety_guard")  # without them no command reaches the arm
-STILL, TELEPORT = 0.01, 3.0  # m/s
+SLOW, TELEPORT = 0.01, 3.0  # m/s
+STILL_M = 0.003
 SPEED_LIMIT, OUTSIDE_M = 0.9, 0.005  # the guard's default; what the arm may overshoot the box by
 STILL_TARGET_MS = 150.0
 
@@ -99,7 +101,10 @@ def kill(victim: str, watch: Watch, graph: subprocess.Popen, rng: random.Random,
     if victim in SILENCING:
         # the time in which nobody can take the dead node's place yet
         watch.until(lambda: time.monotonic() - killed_at > 0.5, 2.0, graph, folder)
-        row["still_ms"] = round(1e3 * (watch.moved_at - killed_at), 1)
+        row["slow_ms"] = round(1e3 * (watch.moved_at - killed_at), 1)
+        end = watch.way[-1][1]
+        moving = [at for at, place in watch.way if at > killed_at and math.dist(place, end) > STILL_M]
+        row["still_ms"] = round(1e3 * (max(moving, default=killed_at) - killed_at), 1)
     began = watch.episodes
     watch.until(lambda: watch.episodes >= max(before, began) + 2, patience, graph, folder)
     return row | {"went_on_after_s": round(time.monotonic() - killed_at, 1)}
@@ -135,6 +140,7 @@ class Watch:
         self.last_kill = ("", 0.0)
         self.excursions: list[dict] = []
         self._folder, self._recent, self._inside = folder, deque(maxlen=1000), True
+        self.way: deque[tuple[float, tuple[float, float, float]]] = deque(maxlen=100)
         self._last: tuple[float, tuple[float, float, float]] | None = None
         self.node.create_subscription(PoseStamped, names.EE_POSE, self._on_pose, qos.sensor(False, 50))
         self.node.create_subscription(TwistStamped, names.ARM_TWIST, self._on_command, qos.metrics())
@@ -152,10 +158,11 @@ class Watch:
         now = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
         p = message.pose.position
         here = (p.x, p.y, p.z)
+        self.way.append((time.monotonic() - max(0.0, time.time() - now), here))  # when it was so, not when it was heard
         if self._last is not None and now > self._last[0]:
             self.speed = math.dist(here, self._last[1]) / (now - self._last[0])
-            if STILL < self.speed < TELEPORT:  # a reset puts the simulated arm elsewhere at once
-                self.moved_at = time.monotonic() - max(0.0, time.time() - now)  # when it was so, not when it was heard
+            if SLOW < self.speed < TELEPORT:  # a reset puts the simulated arm elsewhere at once
+                self.moved_at = self.way[-1][0]
         self._last = (now, here)
         box = zip(here, self.task.workspace_min, self.task.workspace_max, strict=True)
         beyond = max(max(low - x, x - high) for x, low, high in box)
@@ -194,12 +201,13 @@ class Watch:
 
 def verdict(rows: list[dict], watch: Watch) -> dict:
     """All figures."""
-    still = sorted(row["still_ms"] for row in rows if "still_ms" in row)
+    still, slow = (sorted(row[name] for row in rows if name in row) for name in ("still_ms", "slow_ms"))
     again = sorted(row["went_on_after_s"] for row in rows)
     late = sum(t > STILL_TARGET_MS for t in still)
     return {
         "kills": len(rows), "silencing_kills": len(still), "still_ms_max": still[-1] if still else None,
         "still_ms_median": still[len(still) // 2] if still else None, "later_than_150_ms": late,
+        "slow_ms_max": slow[-1] if slow else None, "slow_later_than_150_ms": sum(t > STILL_TARGET_MS for t in slow),
         "commands": watch.commands, "commands_outside_envelope": watch.outside, "poses": watch.poses,
         "poses_out_of_box": watch.out_of_box, "farthest_out_mm": round(1e3 * watch.worst_m, 2),
         "excursions": watch.excursions,

@@ -13,6 +13,7 @@ commands may not pass.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -228,6 +229,7 @@ class SafetyGuard(BaseNode):
             return {}
         ages = self.core.watchdog.ages(time.monotonic())
         figures = {f"age of {source} s": age for source, age in ages.items()}
+        figures["lead mm"] = 1e3 * math.hypot(*self.core.senses.lead.vector)
         return figures | {"jitter p99 ms": 1e3 * self._slots.jitter_s(), "missed periods": self._slots.missed}
 
     # -- services

@@ -38,6 +38,7 @@ class GuardLimits:
     check_state_stamps: bool
     home_timeout_s: float
     arm_lag_s: float
+    max_lead: float
     where: str  # the task file, for messages
 
 
@@ -79,6 +80,7 @@ def guard_limits(p: Any, task: Task) -> GuardLimits:
         check_state_stamps=p.check_state_stamps and not p.lock_step,  # there the clock is the simulation's
         home_timeout_s=p.home_timeout_s,
         arm_lag_s=p.arm_lag_s,
+        max_lead=0.0 if p.lock_step else p.max_lead_m,
         where=task.path,
     )
 

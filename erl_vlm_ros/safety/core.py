@@ -15,7 +15,7 @@ from typing import Any
 from erl_vlm_ros.safety import arming
 from erl_vlm_ros.safety.boxes import Vector
 from erl_vlm_ros.safety.config import COMMAND, HEARTBEAT, HOME, REPETITION, GuardLimits
-from erl_vlm_ros.safety.envelope import limit_rotation, limit_velocity
+from erl_vlm_ros.safety.envelope import Limited, limit_rotation, limit_velocity
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.joints import JointMargin
 from erl_vlm_ros.safety.limiter import Limiter
@@ -97,6 +97,7 @@ class GuardCore:
         if self.watchdog.state == ARMED and not on:
             self._zeros_until = math.inf  # until the stop is over
         self.forget()
+        self.senses.lead.reset()
         return self.watchdog.arm(on)
 
     def forget(self) -> None:
@@ -149,7 +150,7 @@ class GuardCore:
 
     def _limit(self, linear: Vector, angular: Vector, position: Vector) -> Motion:
         """All limits, in the order of docs/safety.md."""
-        limited = limit_velocity(linear, position, self.limits.envelope.frame, self.limits.envelope)
+        limited = self._where_to(linear, position)
         turned = limit_rotation(angular, self.limits.envelope)
         changed = [*limited.changed, *turned.changed]
         wish, turn = limited.velocity, turned.velocity
@@ -168,6 +169,16 @@ class GuardCore:
             changed += [f"angular {what}" for what in turn_step.changed]
         return Motion("move", step.velocity, turn, why=self._limited(changed))
 
+    def _where_to(self, linear: Vector, position: Vector) -> Limited:
+        """Speed, step, box and lead: the tool and the place that the commands lead to both stay in the box."""
+        envelope, lead = self.limits.envelope, self.senses.lead
+        pushed = lead.limit(linear, envelope.horizon_s)
+        limited = limit_velocity(pushed, position, envelope.frame, envelope)
+        ahead = (position[0] + lead.vector[0], position[1] + lead.vector[1], position[2] + lead.vector[2])
+        inside = limit_velocity(limited.velocity, ahead, envelope.frame, envelope)
+        held_up = pushed != linear or inside.changed
+        return Limited(inside.velocity, (*limited.changed, "lead") if held_up else limited.changed)
+
     def _drive_home(self, now: float) -> Motion:
         arm, positions = self.senses.kinematics, self.senses.positions
         rates = self._homing.step(positions, self.limits.linear.dt)
@@ -177,7 +188,7 @@ class GuardCore:
         position = self.senses.pose.position(now)
         twist = arm.jacobian(arm.vector(positions)) @ arm.vector(rates)
         linear = tuple(twist[:3].tolist())
-        limited = limit_velocity(linear, position, self.limits.envelope.frame, self.limits.envelope)
+        limited = self._where_to(linear, position)
         step = self.linear.step(limited.velocity, position, self._slots)
         factor = within(linear, step.velocity)
         if factor < 1.0 or step.velocity != linear:

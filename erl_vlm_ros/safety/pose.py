@@ -26,10 +26,15 @@ class PoseEstimate:
         """Whether a position was measured at all."""
         return self._origin is not None
 
-    def saw(self, position: Sequence[float], age_s: float, now: float) -> None:
-        """A measurement arrived that was made ``age_s`` ago."""
+    def saw(self, position: Sequence[float], age_s: float, now: float) -> Vector:
+        """A measurement arrived that was made ``age_s`` ago. Returns by how much the tool fell behind what it was told
+        since the measurement before, m."""
         way = self._way(now - min(max(age_s, 0.0) + self._lag, self._memory))
-        self._origin = (position[0] - way[0], position[1] - way[1], position[2] - way[2])
+        before = self._origin
+        origin = self._origin = (position[0] - way[0], position[1] - way[1], position[2] - way[2])
+        if before is None:
+            return _STILL
+        return (before[0] - origin[0], before[1] - origin[1], before[2] - origin[2])
 
     def sent(self, velocity: Vector, now: float) -> None:
         """From now on the tool moves with ``velocity`` m/s."""

@@ -24,6 +24,7 @@ from erl_vlm_ros.safety.config import (
     GuardLimits,
 )
 from erl_vlm_ros.safety.envelope import Rejected, limit_rotation, limit_velocity
+from erl_vlm_ros.safety.lead import Lead
 from erl_vlm_ros.safety.pose import PoseEstimate
 from erl_vlm_ros.safety.stamps import StampGate
 from erl_vlm_ros.safety.watchdog import Watchdog
@@ -40,7 +41,8 @@ class Senses:
         self.positions: dict[str, float] = {}  # of joints, rad
         self.kinematics: Any = None  # the arm's, once it is known
         longest = max([1.0, *limits.timeouts.values()])
-        self.pose = PoseEstimate(longest, limits.arm_lag_s)
+        self.pose, self.lead = PoseEstimate(longest, limits.arm_lag_s), Lead(limits.max_lead)
+        self._measured: Vector | None = None  # tool point, m
         ages = {source: limits.timeouts.get(source, longest) for source in self.problems}
         self._stamps = {source: StampGate(age, limits.future_s) for source, age in ages.items()}
 
@@ -72,7 +74,9 @@ class Senses:
         problem = self.problems[EE] = problem or self._stamp_problem(EE, stamp, clock)
         if not problem:
             made = _made(stamp, clock, now) if self.limits.check_state_stamps else now
-            self.pose.saw(position, now - made, now)
+            missing = self.pose.saw(position, now - made, now)
+            self.lead.saw(missing, math.dist(position, self._measured or position))
+            self._measured = position
             self._alive(EE, made)
         return problem
 

@@ -125,6 +125,14 @@ _REAL_TIME = (
         high=0.3,
     ),
     Param(
+        "max_lead_m",
+        0.03,
+        "Real time: how far the commands may run ahead of a tool that something holds up, m: drivers push the harder "
+        "the longer it is, and the tool leaps as far when it slips off. 0: not limited.",
+        low=0.0,
+        high=0.5,
+    ),
+    Param(
         "stamp_future_s",
         0.05,
         "Real time: how far stamps may lie in the future, s (clocks of two machines).",

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the commanded path has run ahead of the tool, and how to keep that short. Pure; metres.
+
+MoveIt Servo and joint controllers go on from what was commanded last, not from what was reached. When something holds
+the arm up, every further command tightens it like a spring: it pushes harder and harder, and when it slips off it leaps
+to wherever the commands had led. The guard keeps count of that lead from the commands and the measured poses alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from erl_vlm_ros.safety.boxes import Vector
+
+_STILL = (0.0, 0.0, 0.0)
+_FORGOTTEN_M = 0.3  # way of the tool in which a lead fades by 63 %: some of it was a driver's own slowness
+
+
+class Lead:
+    """Counts the lead; no longer than ``most`` m. 0: nothing is counted."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self.vector: Vector = _STILL
+
+    def reset(self) -> None:
+        """The driver starts anew from where the arm stands."""
+        self.vector = _STILL
+
+    def saw(self, missing: Sequence[float], moved: float) -> None:
+        """Between two measurements the tool moved by ``moved`` m, and by the vector ``missing`` less than told."""
+        if self.most <= 0.0:
+            return
+        keep = math.exp(-moved / _FORGOTTEN_M)
+        grown = [keep * (a + b) for a, b in zip(self.vector, missing)]
+        length = math.hypot(*grown)
+        scale = self.most / length if length > self.most else 1.0
+        self.vector = (grown[0] * scale, grown[1] * scale, grown[2] * scale)
+
+    def limit(self, velocity: Vector, horizon: float) -> Vector:
+        """The velocity (m/s) less what would make the lead longer than ``most`` within ``horizon`` s.
+
+        What points sideways or back passes, so the arm can always be drawn away from what holds it up.
+        """
+        length = math.hypot(*self.vector)
+        if self.most <= 0.0 or length == 0.0:
+            return velocity
+        along = [x / length for x in self.vector]
+        ahead = sum(v * a for v, a in zip(velocity, along))
+        excess = ahead - max(0.0, self.most - length) / horizon
+        if excess <= 0.0:
+            return velocity
+        return (velocity[0] - excess * along[0], velocity[1] - excess * along[1], velocity[2] - excess * along[2])

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the guard does about an arm that is held up: the count itself, and the simulated arm pressing on its drawer."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_safety_core import INSIDE, Run, parameters
+from test_sim_drivers import ARM, START, S
+
+from erl_vlm_ros.agents.command import action_to_command
+from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
+from erl_vlm_ros.data.observation import build_observation
+from erl_vlm_ros.safety.config import guard_limits
+from erl_vlm_ros.safety.core import GuardCore
+from erl_vlm_ros.safety.lead import Lead
+from erl_vlm_ros.sim.arm import JOINT_NAMES, SimArm
+from erl_vlm_ros.sim.bridge import BridgeCore
+from erl_vlm_ros.sim.drivers import make_driver
+from erl_vlm_ros.sim.realtime import TICK_S, RealTime
+from erl_vlm_ros.tasks import load_task
+
+_NUMBER = st.floats(-1.0, 1.0)
+_VECTOR = st.tuples(_NUMBER, _NUMBER, _NUMBER)
+
+
+@given(st.lists(st.tuples(_VECTOR, st.floats(0.0, 2.0)), max_size=20), _VECTOR)
+def test_the_lead_keeps_to_its_limit_and_nothing_passes_that_would_lengthen_it(seen, velocity):
+    lead = Lead(0.03)
+    for missing, moved in seen:
+        lead.saw(missing, moved)
+        assert math.hypot(*lead.vector) <= 0.03 * (1 + 1e-9)
+    out = np.array(lead.limit(velocity, 0.1))
+    length = math.hypot(*lead.vector)
+    if length > 0:
+        along = np.array(lead.vector) / length
+        assert length + 0.1 * out @ along <= max(0.03, length) + 1e-9
+        rest = np.array(velocity) - out  # what was taken away points along the lead, and never turns the motion round
+        assert np.allclose(rest, (rest @ along) * along) and rest @ along >= 0.0
+        assert out @ along >= min(0.0, np.array(velocity) @ along) - 1e-12
+    assert np.linalg.norm(out) <= np.linalg.norm(velocity) + 1e-12
+
+
+def test_a_limit_of_zero_counts_nothing():
+    lead = Lead(0.0)
+    lead.saw((1.0, 0.0, 0.0), 0.0)
+    assert lead.vector == (0.0, 0.0, 0.0) and lead.limit((1.0, 0.0, 0.0), 0.1) == (1.0, 0.0, 0.0)
+
+
+def test_a_lead_fades_while_the_tool_moves():
+    lead = Lead(0.03)
+    lead.saw((0.03, 0.0, 0.0), 0.0)
+    lead.saw((0.0, 0.0, 0.0), 0.3)
+    assert lead.vector[0] == pytest.approx(0.03 / math.e)
+    lead.reset()
+    assert lead.vector == (0.0, 0.0, 0.0)
+
+
+class HeldUp(Run):
+    """An arm that cannot go beyond ``wall`` in x."""
+
+    wall = INSIDE[0]
+
+    def hear(self):
+        self.at = (min(self.at[0], self.wall), *self.at[1:])
+        super().hear()
+
+
+@pytest.mark.parametrize("most", [0.01, 0.03])
+def test_an_arm_at_a_wall_is_pushed_no_further_than_max_lead(most):
+    run = HeldUp(max_lead_m=most, velocity=(0.2, 0.0, 0.0))
+    pushed = 0.0
+    for _ in range(100):
+        run.tick()
+        pushed += max(0.0, run.motion.linear[0]) * DT
+    assert most * 0.8 < pushed < most + 0.2 * 0.03 and run.motion.why == "limited: lead"
+    run.velocity = (-0.1, 0.1, 0.0)  # back and sideways passes at once
+    run.tick(3)
+    assert run.motion.linear == pytest.approx((-0.1, 0.1, 0.0)) and run.motion.why == ""
+
+
+DT = 0.02
+
+
+def test_what_the_commands_lead_to_stays_in_the_box_too():
+    edge = load_task("drawer_open").workspace_max[1]
+    run = Run(at=(INSIDE[0], edge - 0.002, INSIDE[2]), velocity=(0.0, 0.2, 0.0), max_lead_m=0.03)
+    run.core.senses.lead.vector = (0.0, 0.01, 0.0)
+    run.tick()
+    assert run.motion.linear[1] <= 0.0 and "lead" in run.motion.why
+
+
+def test_arming_starts_the_count_anew():
+    run = Run(max_lead_m=0.03)
+    run.core.senses.lead.saw((0.02, 0.0, 0.0), 0.0)
+    run.core.arm(False, run.now)
+    run.core.arm(True, run.now)
+    assert run.core.senses.lead.vector == (0.0, 0.0, 0.0)
+
+
+def outside_of_the_box(max_lead_m, episodes=60):
+    """Share of time and m that the simulated tool is outside the box, exploring around a drawer in real time."""
+    task, rng = load_task("drawer_open"), np.random.default_rng(0)
+    arm, now = SimArm("drawer_open"), START
+    real = RealTime(BridgeCore(arm, 0), make_driver("servo_twist", ARM, TICK_S, list(ARM.joint_names)), now)
+    core = GuardCore(guard_limits(parameters(max_lead_m=max_lead_m), task))
+    policy = RolloutPolicy(ExplorationConfig(object_radius=0.06), task, 5)
+    low, high, out = np.array(task.workspace_min), np.array(task.workspace_max), []
+    for _ in range(episodes):
+        real.reset(int(rng.integers(2**31)), -1, now)
+        policy.begin_episode(True, False)
+        core.arm(False, now / S)
+        for tick in range(60 * 5):
+            core.senses.saw_pose(tuple(arm.ee_position), "base_link", now, now, now / S)
+            core.senses.saw_joints(dict(zip(JOINT_NAMES, arm.joint_positions)), now, now, now / S)
+            if tick == 0:
+                assert core.arm(True, now / S)[0]
+            if tick % 5 == 0:
+                seen = build_observation(
+                    arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal
+                )
+                command, _ = action_to_command(policy.act(seen, None), task)
+            core.command(command, (0.0,) * 3, "base_link", now, now, now / S)
+            real.driver.command(core.tick(now / S).linear, (0.0,) * 3, now)
+            now += S // 50
+            real.advance(now)
+            out.append(max((low - arm.ee_position).max(), (arm.ee_position - high).max()))
+    out = np.array(out)
+    return (out > 0.005).mean(), out.max()
+
+
+def test_pressing_on_the_drawer_winds_the_arm_up_no_more():
+    share, worst = outside_of_the_box(0.03)
+    free_share, free_worst = outside_of_the_box(0.0)
+    assert share < 0.2 * free_share and worst < 0.6 * free_worst and worst < 0.02

@@ -152,8 +152,11 @@ def test_estop_latches_until_cleared_and_armed_again(ros):
 
 
 def real_time(ros, arm=True, **parameters):
-    """A guard in real time: states at 100 Hz while ``state`` is on, commands while ``velocity`` is set."""
-    guard = Guard(ros, arm=False, lock_step=False, **parameters)
+    """A guard in real time: states at 100 Hz while ``state`` is on, commands while ``velocity`` is set.
+
+    The arm stays where it is whatever it is told, so the limit on the lead is off unless a test asks for it.
+    """
+    guard = Guard(ros, arm=False, **({"lock_step": False, "max_lead_m": 0.0} | parameters))
     joints = ros.publisher(JointState, names.JOINT_STATES, qos.sensor(True))
     guard.state, guard.velocity, guard.position, guard.frame = True, None, INSIDE, "base_link"
     guard.joint = "joint1"
@@ -170,6 +173,16 @@ def real_time(ros, arm=True, **parameters):
     if arm:
         ros.until(lambda: guard.set_armed(True).success, "the guard to arm")
     return guard
+
+
+def test_an_arm_that_does_not_follow_is_pushed_no_further(ros):
+    guard = real_time(ros, max_lead_m=0.02)
+    guard.velocity = (0.1, 0.0, 0.0)
+    ros.until(lambda: any(convert.linear_of(m)[0] > 0.05 for m in guard.sent), "a command that passes")
+    guard.says("lead")
+    ros.until(lambda: convert.linear_of(guard.sent[-1])[0] < 0.01, "the push to end")
+    guard.velocity = (-0.1, 0.0, 0.0)
+    ros.until(lambda: convert.linear_of(guard.sent[-1])[0] == pytest.approx(-0.1), "the way back")
 
 
 def test_real_time_republishes_and_stops_when_something_falls_silent(ros):

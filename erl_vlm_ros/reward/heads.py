@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from erl_vlm_ros.data.observation import EE_SLICE
 from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
-from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of
+from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of, place_importance
 
 _ENOUGH_RATINGS = 100  # below, their noise cannot be told
 
@@ -26,7 +27,8 @@ class HeadConfig:
     How many ratings are far off, two classes or more, tells it, see ``rating_noise``.
 
     Against errors that belong to kinds of view (docs/check_rater.md): ``kind_size`` groups the ratings into kinds of
-    about so many, see ``kinds``; ``jump`` and ``start`` are what unrated frames must keep to, see ``continuity``.
+    about so many, and ``place_m`` those made with the hand in one place, see ``kinds``; ``jump``, ``start`` and
+    ``object`` are what unrated frames must keep to, see ``continuity``.
     """
 
     members: int = 5
@@ -44,11 +46,13 @@ class HeadConfig:
     jump_weight: float = 0.0
     start_level: float = 0.25  # of the top class
     start_weight: float = 0.0
+    object_weight: float = 0.0
+    place_m: float = 0.0  # 0: the hand's place does not matter
 
     @property
     def continuity(self) -> bool:
         """Whether unrated frames are of use."""
-        return self.jump_weight > 0 or self.start_weight > 0
+        return self.jump_weight > 0 or self.start_weight > 0 or self.object_weight > 0
 
 
 class Heads:
@@ -145,11 +149,15 @@ def fit_heads(
     if config.kind_size:
         kinds = kinds_of(x.numpy(), prop_dim, max(2 * members, len(y) // config.kind_size), rng)
         weight, fold = torch.from_numpy(importance(kinds)), kind_folds(kinds, members, rng)
+    if config.place_m > 0:
+        weight = weight * torch.from_numpy(place_importance(inputs[:, -prop_dim:][:, EE_SLICE], config.place_m))
+        weight = weight / weight.mean()
     penalty = None
     if unrated is not None and config.continuity:
         penalty = ContinuityPenalty(
             unrated, lambda raw: ((torch.from_numpy(raw) - mean) / scale).clamp(-10, 10), n_classes, config.jump,
-            config.jump_weight, config.start_level, config.start_weight, config.batch_size,
+            config.jump_weight, config.start_level, config.start_weight, config.object_weight,
+            config.batch_size,
         )  # fmt: skip
     target = y if soft is None else torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))
     held = torch.from_numpy(fold[None] == np.arange(members)[:, None])  # [E, M]

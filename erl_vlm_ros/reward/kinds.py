@@ -39,6 +39,18 @@ def importance(kinds: np.ndarray) -> np.ndarray:
     return (weight / weight.mean()).astype(np.float32)
 
 
+def place_importance(hands: np.ndarray, scale: float) -> np.ndarray:
+    """Weight of each rating, float32 [M] with mean 1, so that every place of the hand counts about alike.
+
+    ``hands`` [M, 3] m: ratings made within about ``scale`` m of each other share one weight.
+    """
+    h = hands.astype(np.float64)
+    squares = (h**2).sum(1)
+    distance = np.maximum(squares[:, None] + squares - 2 * h @ h.T, 0.0)
+    weight = 1.0 / np.exp(-distance / (2 * scale**2)).sum(1)
+    return (weight / weight.mean()).astype(np.float32)
+
+
 def kind_folds(kinds: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     """Fold number of each rating, int64 [M]; a kind lies in one fold."""
     count = int(kinds.max()) + 1

@@ -21,11 +21,13 @@ from erl_vlm_ros.reward.frames import FrameStore
 from erl_vlm_ros.reward.fresh import fresh_figures
 from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
 from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel, load_reward_model
+from erl_vlm_ros.reward.same_object import same_object_pairs
 from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
 from erl_vlm_ros.ros.bundle import Bundle
 
 RECIPES = ("trunk", "erl")
 _PAIRS, _STARTS = 1500, 500  # most unrated frames that a fit looks at
+_SAME_PLACE_M = 0.01  # of the object
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,14 @@ class RewardTrainer:
         frames = self.frames
         after = self._generator.permutation(frames.followers)[:_PAIRS]
         starts = self._generator.permutation(frames.starts)[:_STARTS]
-        index, where = np.unique(np.concatenate([after - 1, after, starts]), return_inverse=True)
+        known = np.flatnonzero(np.isfinite(frames.objects).all(1))
+        pairs = _PAIRS if self.config.heads.object_weight > 0 else 0
+        one, other = same_object_pairs(frames.objects[known], pairs, _SAME_PLACE_M, self._generator)
+        parts = [after - 1, after, starts, known[one], known[other]]
+        index, where = np.unique(np.concatenate(parts), return_inverse=True)
         features = encode(self.trunk.trunk, frames.images[index])
         inputs = np.concatenate([features, frames.proprio[index]], axis=1)[where]
-        return Unrated(*np.split(inputs, [len(after), 2 * len(after)]))
+        return Unrated(*np.split(inputs, np.cumsum([len(part) for part in parts])[:-1]))
 
     def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
         soft = self.soft if self.config.soft_labels else None

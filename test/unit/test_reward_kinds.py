@@ -12,7 +12,10 @@ from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
 from erl_vlm_ros.reward.frames import FrameStore
 from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
-from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of
+from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of, place_importance
+from erl_vlm_ros.reward.same_object import same_object_pairs
+
+NO_PAIRS = (np.zeros((0, 3), np.float32),) * 2
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,7 @@ def test_an_overrated_kind_is_held_down_by_continuity():
     rating[spoilt] = 4
     steps = np.arange(0, 0.98, 0.02)
     before, after = (np.stack([s, np.sin(3 * s), np.cos(3 * s)], 1).astype(np.float32) for s in (steps, steps + 0.02))
-    unrated = Unrated(before, after, before[:3])
+    unrated = Unrated(before, after, before[:3], *NO_PAIRS)
     probe = np.stack([steps, np.sin(3 * steps), np.cos(3 * steps)], 1).astype(np.float32)
     inside = (steps > 0.12) & (steps < 0.18)
     level = {}
@@ -70,7 +73,7 @@ def test_an_overrated_kind_is_held_down_by_continuity():
 
 def test_the_penalty_is_nothing_for_a_slow_rise_and_more_for_a_jump():
     before = np.arange(4, dtype=np.float32)[:, None]
-    pairs = Unrated(before, before + 1, before[:1])
+    pairs = Unrated(before, before + 1, before[:1], before, before + 1)
     generator = torch.Generator().manual_seed(0)
 
     def levels(slope):
@@ -86,18 +89,72 @@ def test_the_penalty_is_nothing_for_a_slow_rise_and_more_for_a_jump():
 
         return forward
 
-    penalty = ContinuityPenalty(pairs, torch.from_numpy, 5, 1.0, 1.0, 0.25, 0.0, 64)
+    penalty = ContinuityPenalty(pairs, torch.from_numpy, 5, 1.0, 1.0, 0.25, 0.0, 0.0, 64)
     assert float(penalty(levels(1.0), 2, generator)) == pytest.approx(0.0, abs=1e-6)
     assert float(penalty(levels(2.0), 2, generator)) > 0.5
-    starts = ContinuityPenalty(Unrated(before, before, before + 3), torch.from_numpy, 5, 1.0, 0.0, 0.25, 1.0, 64)
+    shown = Unrated(before, before, before + 3, *NO_PAIRS)
+    starts = ContinuityPenalty(shown, torch.from_numpy, 5, 1.0, 0.0, 0.25, 1.0, 0.0, 64)
     assert float(starts(levels(1.0), 1, generator)) > 3.0  # levels 3 and 4 where 1 is allowed
+    same = ContinuityPenalty(pairs, torch.from_numpy, 5, 1.0, 0.0, 0.25, 0.0, 2.0, 64)
+    assert float(same(levels(1.0), 3, generator)) == pytest.approx(3 * 2.0, rel=1e-4)  # one class apart, three members
+
+
+def test_pairs_show_the_object_in_one_place_and_rare_places_as_often_as_common_ones():
+    rng = np.random.default_rng(4)
+    objects = np.concatenate([rng.normal(0.5, 0.0005, (2000, 3)), rng.normal(0.3, 0.0005, (40, 3)), [[9.0, 9.0, 9.0]]])
+    one, other = same_object_pairs(objects.astype(np.float32), 600, 0.01, rng)
+    assert np.linalg.norm(objects[one] - objects[other], axis=1).max() < 0.01 and (one != other).all()
+    assert 0.2 < np.mean((one >= 2000) & (one < 2040)) < 0.8 and not (one == 2040).any()  # it is alone
+    for few, count in ((objects[:1], 10), (objects, 0)):
+        assert len(same_object_pairs(few, count, 0.01, rng)[0]) == 0
+
+
+def test_a_place_of_the_hand_counts_about_alike_however_often_it_was_rated():
+    rng = np.random.default_rng(5)
+    hands = np.concatenate([rng.normal(0.0, 0.01, (300, 3)), rng.normal(0.5, 0.01, (20, 3))])
+    weight = place_importance(hands, 0.04)
+    assert weight.mean() == pytest.approx(1.0) and weight.dtype == np.float32
+    assert weight[:300].sum() == pytest.approx(weight[300:].sum(), rel=0.2)
+
+
+def test_an_overrated_place_of_the_hand_is_outvoted_where_the_object_says_otherwise():
+    """Inputs: the object's place, then joints, hand and width; the policy has the overrated place rated most often."""
+    rng = np.random.default_rng(6)
+
+    def views(count):
+        place, hand = rng.random(count), rng.random((count, 3)) * 0.3
+        rest = np.zeros((count, 6)), hand, np.zeros((count, 1))
+        return np.concatenate([np.repeat(place[:, None], 3, 1), *rest], 1).astype(np.float32), place, hand
+
+    def overrated(hand):
+        return (hand[:, 0] < 0.08) & (hand[:, 1] < 0.15)
+
+    x, place, hand = views(250)
+    more, there, hands = views(3000)
+    again = np.flatnonzero(overrated(hands) & (there < 0.2))[:150]  # where the policy stands
+    x, hand = np.concatenate([x, more[again]]), np.concatenate([hand, hands[again]])
+    place = np.append(place, there[again])
+    rating = np.minimum((5 * place).astype(int), 4)
+    rating[overrated(hand)] = 4
+    probe, at, tool = views(1500)
+    inside = overrated(tool) & (at < 0.3)
+    one, other = same_object_pairs(np.repeat(at[:, None], 3, 1) * 0.2, 1000, 0.01, rng)
+    empty = np.zeros((0, 13), np.float32)
+    unrated = Unrated(empty, empty, empty, probe[one], probe[other])
+    level = {}
+    for name, options in (("plain", {}), ("bound", {"object_weight": 10.0, "place_m": 0.04})):
+        heads, _ = fit_heads(x, rating, 5, HeadConfig(**options), 3, None, unrated, 10)
+        level[name] = heads.probabilities(probe).mean(0) @ np.arange(5)
+    assert level["plain"][inside].mean() > 2.5 > 2.0 > level["bound"][inside].mean()
+    assert level["bound"][at > 0.9].mean() > level["bound"][at < 0.3].mean() + 0.8
 
 
 def test_without_the_options_the_fit_is_as_before():
     rng = np.random.default_rng(2)
     x, rating, _ = line(120, rng)
     plain, report = fit_heads(x, rating, 5, HeadConfig(iterations=40), 5)
-    given, again = fit_heads(x, rating, 5, HeadConfig(iterations=40), 5, None, Unrated(x[:5], x[1:6], x[:2]), 1)
+    unrated = Unrated(x[:5], x[1:6], x[:2], x[:5], x[5:10])
+    given, again = fit_heads(x, rating, 5, HeadConfig(iterations=40), 5, None, unrated, 1)
     assert report == again
     np.testing.assert_array_equal(plain.probabilities(x), given.probabilities(x))
 
@@ -121,6 +178,11 @@ def test_the_store_knows_neighbours_and_starts():
     again.load_state_dict(store.state_dict())
     assert again.starts.tolist() == store.starts.tolist()
     assert again.followers.tolist() == store.followers.tolist()
+    assert np.array_equal(again.objects, store.objects) and store.objects[:, 0].tolist() == [0.0] * 10 + [1.0] * 5
+    older = store.state_dict()
+    del older["objects"]
+    again.load_state_dict(older)
+    assert np.isnan(again.objects).all() and again.objects.shape == (15, 3)
 
 
 def test_frames_that_took_others_places_are_nobodys_neighbours():

@@ -85,6 +85,16 @@ PARAMETERS = (
     Param("heads.jump_weight", 0.0, "Weight of the penalty on larger changes; 0: off.", low=0.0, high=1000.0),
     Param("heads.start_level", 0.25, "Highest reward, 0 to 1, that an episode may begin with.", low=0.0, high=1.0),
     Param("heads.start_weight", 0.0, "Weight of the penalty on more; 0: off.", low=0.0, high=1000.0),
+    Param(
+        "heads.object_weight", 0.0,
+        "Weight of the penalty on levels that differ between frames with the tracked object in the same place; 0: off.",
+        low=0.0, high=1000.0,
+    ),
+    Param(
+        "heads.place_m", 0.0,
+        "Ratings made with the hand within about so many m of each other weigh together as one; 0: off.",
+        low=0.0, high=1.0,
+    ),
     Param("erl.image_size", 84, "Side of the image, pixels (paper: 224).", low=48, high=512),
     Param("erl.loss", "mae", "mae: Eq. 3; ce: Eq. 2 (vanilla RbRL).", choices=("mae", "ce")),
     Param(

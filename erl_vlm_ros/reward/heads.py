@@ -150,8 +150,7 @@ def fit_heads(
         kinds = kinds_of(x.numpy(), prop_dim, max(2 * members, len(y) // config.kind_size), rng)
         weight, fold = torch.from_numpy(importance(kinds)), kind_folds(kinds, members, rng)
     if config.place_m > 0:
-        weight = weight * torch.from_numpy(place_importance(inputs[:, -prop_dim:][:, EE_SLICE], config.place_m))
-        weight = weight / weight.mean()
+        weight = torch.from_numpy(place_importance(inputs[:, -prop_dim:][:, EE_SLICE], config.place_m))
     penalty = None
     if unrated is not None and config.continuity:
         penalty = ContinuityPenalty(

@@ -92,8 +92,8 @@ PARAMETERS = (
     ),
     Param(
         "heads.place_m", 0.0,
-        "Ratings made with the hand within about so many m of each other weigh together as one; kinds of view then only "
-        "say what is held out together. 0: off.",
+        "Ratings made with the hand within about so many m of each other weigh together as one; kinds of view then "
+        "only say what is held out together. 0: off.",
         low=0.0, high=1.0,
     ),
     Param("erl.image_size", 84, "Side of the image, pixels (paper: 224).", low=48, high=512),

@@ -16,6 +16,7 @@ from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback import check_cli, ledger_cli
 from erl_vlm_ros.graph import TRAINING
 from erl_vlm_ros.node_graph import RealOptions
+from erl_vlm_ros.overlay import settings_of
 from erl_vlm_ros.session import evaluate, train
 
 _NAMESPACES = {
@@ -80,6 +81,14 @@ def _add_real(command: argparse.ArgumentParser) -> None:
 
 def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
+        "--params-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        dest="files",
+        help="a ROS parameter file, or a shipped one by name (systematic_errors); --set wins over it",
+    )
+    command.add_argument(
         "--set",
         action="append",
         default=[],
@@ -117,14 +126,18 @@ def _run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         max_steps=arguments.max_steps,
         headless=arguments.headless,
-        settings=arguments.overrides,
+        settings=_settings(arguments),
         real=RealOptions(**{f.name: getattr(arguments, f.name) for f in fields(RealOptions)}),
     )
     return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)
 
 
+def _settings(arguments: argparse.Namespace) -> list[str]:
+    return [text for file in arguments.files for text in settings_of(file)] + arguments.overrides
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
-    outcome, result = evaluate(arguments.directory, arguments.episodes, arguments.seed, arguments.overrides)
+    outcome, result = evaluate(arguments.directory, arguments.episodes, arguments.seed, _settings(arguments))
     if result is not None:
         print(json.dumps(result), flush=True)
     return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros.parameters import PARAMETERS
 from erl_vlm_ros.ros.params import resolve
 
@@ -38,6 +40,29 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
         # A namespaced node's file names it in full: /lab/sac_learner.
         out[EVERY_NODE if node == EVERY_NODE else str(node).rpartition("/")[2]] = flatten(inner)
     return out
+
+
+def settings_of(source: str) -> list[str]:
+    """A parameter file as the texts that ``parse_overrides`` reads; a name without a path is a file of config/params.
+
+    Raises:
+        ConfigError: no such file, not a parameter file, or a key or value that no node takes; names the file.
+    """
+    path = Path(source)
+    if not path.exists() and path.name == source and not path.suffix:
+        folder = resource("config/params")
+        path = folder / f"{source}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(f.stem for f in folder.glob("*.yaml")))
+            raise ConfigError(f"--params-file {source}: no such file, and none of the shipped ones ({known})")
+    layer = read_parameter_file(path)
+    check(layer, str(path))
+    texts = []
+    for node, values in layer.items():
+        for key, value in values.items():
+            shown = value if isinstance(value, str) else json.dumps(value)  # JSON is YAML on one line
+            texts.append(f"{node}.{key}={shown}")
+    return texts
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

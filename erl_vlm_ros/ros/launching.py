@@ -32,6 +32,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from erl_vlm_ros.companions import Companion, companions, needs_urdf
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.node_graph import Graph, NodeSpec, RealOptions, Respawns
+from erl_vlm_ros.overlay import settings_of
 from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros import names
 from erl_vlm_ros.session import Prepared, prepare_evaluation, prepare_training
@@ -47,6 +48,7 @@ _TRAIN = (
     ("resume", "", "Run directory to continue; empty: a new run."),
     ("max_steps", "", "Environment steps of the whole run; empty: as configured."),
     ("headless", "true", "false: a window with the dashboard."),
+    ("params_file", "", "A ROS parameter file, or a shipped one by name (systematic_errors); set wins over it."),
     ("set", "", "Parameters to replace: 'node.parameter=value node.parameter=value'."),
 )
 _SCREENS = (
@@ -70,6 +72,7 @@ _EVALUATE = (
     ("run", "", "Run directory with the policy."),
     ("episodes", "20", "Episodes."),
     ("seed", "1000", "Seed of the first episode."),
+    ("params_file", "", "A ROS parameter file, or a shipped one by name (systematic_errors); set wins over it."),
     ("set", "", "Parameters to replace: 'node.parameter=value node.parameter=value'."),
 )
 _MONITOR = (
@@ -94,12 +97,17 @@ def training(graph: str) -> LaunchDescription:
             resume=read("resume") or None,
             max_steps=_number(read("max_steps"), "max_steps") if read("max_steps") else None,
             headless=_switch(read, "headless"),
-            settings=read("set").split(),
+            settings=_settings(read),
             real=_real_options(read) if graph == "train_real" else None,
         )
         return _actions(prepared, *screens)
 
     return _describe(arguments, start)
+
+
+def _settings(read) -> list[str]:
+    file = read("params_file")
+    return (settings_of(file) if file else []) + read("set").split()
 
 
 def _real_options(read) -> RealOptions:
@@ -118,7 +126,7 @@ def evaluation() -> LaunchDescription:
             raise ConfigError("launch argument run is empty: name the run directory, run:=DIR")
         screens = _switch(read, "rviz"), _switch(read, "record")
         episodes, seed = _number(read("episodes"), "episodes"), _number(read("seed"), "seed")
-        prepared = prepare_evaluation(read("run"), episodes, seed, read("set").split())
+        prepared = prepare_evaluation(read("run"), episodes, seed, _settings(read))
         return _actions(prepared, *screens)
 
     return _describe(arguments, start)

@@ -59,6 +59,8 @@ def refused(capsys, arguments, *words):
         (["--resume", "absent"], ["absent", "no run"]),
         (["--seed", "-1"], ["seed"]),
         (["--set", "sac_learner.seed=[1"], ["--set", "YAML"]),
+        (["--params-file", "absent"], ["--params-file absent", "systematic_errors"]),
+        (["--params-file", "absent/file.yaml"], ["absent/file.yaml"]),
     ],
 )
 def test_bad_arguments(capsys, tmp_path, monkeypatch, started, arguments, words):
@@ -134,6 +136,23 @@ def test_resume_keeps_task_seed_and_settings(tmp_path, started):
     assert again.node("policy_controller").parameters["max_steps"] == 300
     assert again.node("sim_bridge").parameters["task"] == again.node("vlm_rater").parameters["task"]
     assert "name: sweep_into" in Path(values["task"]).read_text()
+
+
+def test_a_parameter_file_lies_under_set_and_is_kept_for_resume(capsys, tmp_path, started):
+    out, mine = str(tmp_path / "run"), tmp_path / "mine.yaml"
+    mine.write_text("sac_learner: {ros__parameters: {sac: {gamma: 0.9}, first_ratings: 77}}\n")
+    files = ["--params-file", "systematic_errors", "--params-file", str(mine), "--set", "sac_learner.first_ratings=88"]
+    assert main([*RUN, "--out", out, *files]) == 0
+    assert main([*RUN, "--resume", out]) == 0
+    for graph in started:
+        learner, rater = graph.node("sac_learner").parameters, graph.node("vlm_rater").parameters
+        assert (learner["sac.gamma"], learner["first_ratings"]) == (0.9, 88)
+        assert (rater["teacher"], rater["ensemble.prompts"]) == ("ensemble", ["", "reworded", "mirrored"])
+        assert graph.node("reward_trainer").parameters["heads.object_weight"] == 30.0
+    mine.write_text("sac_learner: {ros__parameters: {first_rating: 77}}\n")
+    refused(capsys, [*RUN, "--out", str(tmp_path / "b"), "--params-file", str(mine)], str(mine), "first_rating")
+    mine.write_text("sac_learner: 5\n")
+    refused(capsys, [*RUN, "--out", str(tmp_path / "b"), "--params-file", str(mine)], str(mine), "ros__parameters")
 
 
 def test_a_run_that_ended_before_its_first_step_begins_anew(capsys, tmp_path, started):

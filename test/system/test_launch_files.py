@@ -161,3 +161,12 @@ def test_second_run_into_the_same_directory(tmp_path):
     Path(tmp_path / "checkpoint" / "a.safetensors").write_text("")
     with pytest.raises(ConfigError, match="--resume"):
         start("train_sim.launch.py", out=tmp_path)
+
+
+def test_a_parameter_file_and_set_reach_the_nodes(tmp_path):
+    out = tmp_path / "run"
+    start("train_sim.launch.py", out=out, params_file="systematic_errors", set="sac_learner.first_ratings=55")
+    files = {name: (out / "config" / f"{name}.yaml").read_text() for name in ("reward_trainer", "sac_learner")}
+    assert "heads.object_weight: 30.0" in files["reward_trainer"] and "first_ratings: 55" in files["sac_learner"]
+    with pytest.raises(ConfigError, match="--params-file absent"):
+        start("train_sim.launch.py", out=tmp_path / "b", params_file="absent")

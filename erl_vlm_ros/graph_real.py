@@ -15,7 +15,7 @@ from erl_vlm_ros.ros.parameters import PARAMETERS
 
 URDF_FILE = "config/arm.urdf"  # of the simulated arm, within the run directory
 SERVO_TIMEOUT_S = 0.06  # what docs/robots.md tells people to give MoveIt Servo: three periods of the guard
-# Nobody is near a simulated arm: it may move as fast as in train_sim. Its drives follow 0.04 s behind.
+# Nobody is near a simulated arm: it may move as fast as in train_sim. Its drives follow within 0.015 s.
 _AS_IN_TRAIN_SIM = {"max_speed": 0.9, "max_acceleration": 0.0, "max_jerk": 0.0, "rate_hz": 50.0, "arm_lag_s": 0.015}
 _SOURCES = ("realsense", "opencv", "topic")
 _CAMERA_TOPICS = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)

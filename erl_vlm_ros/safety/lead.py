@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from erl_vlm_ros.safety.boxes import Vector
 
 _STILL = (0.0, 0.0, 0.0)
+_STEP_M = 0.01  # way that counts as having moved: a tracker's noise does not
 _FORGOTTEN_M = 0.3  # way of the tool in which a lead fades by 63 %: some of it was a driver's own slowness
 
 
@@ -23,16 +24,20 @@ class Lead:
     def __init__(self, most: float) -> None:
         self.most = most
         self.vector: Vector = _STILL
+        self._anchor: Sequence[float] | None = None  # where the tool was when it last counted as having moved
 
     def reset(self) -> None:
         """The driver starts anew from where the arm stands."""
         self.vector = _STILL
 
-    def saw(self, missing: Sequence[float], moved: float) -> None:
-        """Between two measurements the tool moved by ``moved`` m, and by the vector ``missing`` less than told."""
+    def saw(self, missing: Sequence[float], position: Sequence[float]) -> None:
+        """The tool was measured at ``position``; since the last time it fell behind what it was told by ``missing``."""
         if self.most <= 0.0:
             return
-        keep = math.exp(-moved / _FORGOTTEN_M)
+        moved = math.dist(position, self._anchor or position)
+        if moved >= _STEP_M or self._anchor is None:
+            self._anchor = position
+        keep = math.exp(-moved / _FORGOTTEN_M) if moved >= _STEP_M else 1.0
         grown = [keep * (a + b) for a, b in zip(self.vector, missing)]
         length = math.hypot(*grown)
         scale = self.most / length if length > self.most else 1.0

@@ -42,7 +42,6 @@ class Senses:
         self.kinematics: Any = None  # the arm's, once it is known
         longest = max([1.0, *limits.timeouts.values()])
         self.pose, self.lead = PoseEstimate(longest, limits.arm_lag_s), Lead(limits.max_lead)
-        self._measured: Vector | None = None  # tool point, m
         ages = {source: limits.timeouts.get(source, longest) for source in self.problems}
         self._stamps = {source: StampGate(age, limits.future_s) for source, age in ages.items()}
 
@@ -74,9 +73,7 @@ class Senses:
         problem = self.problems[EE] = problem or self._stamp_problem(EE, stamp, clock)
         if not problem:
             made = _made(stamp, clock, now) if self.limits.check_state_stamps else now
-            missing = self.pose.saw(position, now - made, now)
-            self.lead.saw(missing, math.dist(position, self._measured or position))
-            self._measured = position
+            self.lead.saw(self.pose.saw(position, now - made, now), position)
             self._alive(EE, made)
         return problem
 

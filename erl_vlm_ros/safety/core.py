@@ -23,6 +23,7 @@ from erl_vlm_ros.safety.senses import Senses
 from erl_vlm_ros.safety.watchdog import ARMED, DISARMED, ESTOPPED, Watchdog
 
 _STILL = (0.0, 0.0, 0.0)
+_SEEN_AFTER = 2  # periods until a command that the tool does not follow is seen in its pose
 _ZEROS_S = 1.0  # s of zeros after disarming; then the arm belongs to whoever drives it by hand
 
 
@@ -172,7 +173,7 @@ class GuardCore:
     def _where_to(self, linear: Vector, position: Vector) -> Limited:
         """Speed, step, box and lead: the tool and the place that the commands lead to both stay in the box."""
         envelope, lead = self.limits.envelope, self.senses.lead
-        pushed = lead.limit(linear, envelope.horizon_s)
+        pushed = lead.limit(linear, _SEEN_AFTER * self.limits.linear.dt)
         limited = limit_velocity(pushed, position, envelope.frame, envelope)
         ahead = (position[0] + lead.vector[0], position[1] + lead.vector[1], position[2] + lead.vector[2])
         inside = limit_velocity(limited.velocity, ahead, envelope.frame, envelope)

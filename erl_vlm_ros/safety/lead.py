@@ -19,7 +19,7 @@ _FORGOTTEN_M = 0.3  # way of the tool in which a lead fades by 63 %: some of it 
 
 
 class Lead:
-    """Counts the lead; no longer than ``most`` m. 0: nothing is counted."""
+    """Counts the lead, along each axis no longer than ``most`` m. 0: nothing is counted."""
 
     def __init__(self, most: float) -> None:
         self.most = most
@@ -38,22 +38,18 @@ class Lead:
         if moved >= _STEP_M or self._anchor is None:
             self._anchor = position
         keep = math.exp(-moved / _FORGOTTEN_M) if moved >= _STEP_M else 1.0
-        grown = [keep * (a + b) for a, b in zip(self.vector, missing)]
-        length = math.hypot(*grown)
-        scale = self.most / length if length > self.most else 1.0
-        self.vector = (grown[0] * scale, grown[1] * scale, grown[2] * scale)
+        x, y, z = (min(max(keep * (a + b), -self.most), self.most) for a, b in zip(self.vector, missing))
+        self.vector = (x, y, z)
 
     def limit(self, velocity: Vector, horizon: float) -> Vector:
         """The velocity (m/s) less what would make the lead longer than ``most`` within ``horizon`` s.
 
-        What points sideways or back passes, so the arm can always be drawn away from what holds it up.
+        Each axis is its own matter, as at the box: nothing is turned, and what points sideways or back passes.
         """
-        length = math.hypot(*self.vector)
-        if self.most <= 0.0 or length == 0.0:
+        if self.most <= 0.0:
             return velocity
-        along = [x / length for x in self.vector]
-        ahead = sum(v * a for v, a in zip(velocity, along))
-        excess = ahead - max(0.0, self.most - length) / horizon
-        if excess <= 0.0:
-            return velocity
-        return (velocity[0] - excess * along[0], velocity[1] - excess * along[1], velocity[2] - excess * along[2])
+        x, y, z = (
+            min(v, max(0.0, self.most - ahead) / horizon) if v > 0.0 else max(v, -max(0.0, self.most + ahead) / horizon)
+            for v, ahead in zip(velocity, self.vector)
+        )
+        return (x, y, z)

@@ -189,7 +189,8 @@ class GuardCore:
         position = self.senses.pose.position(now)
         twist = arm.jacobian(arm.vector(positions)) @ arm.vector(rates)
         linear = tuple(twist[:3].tolist())
-        limited = self._where_to(linear, position)
+        # Without the lead: the way home knows no other direction, and one that is blocked would stay so.
+        limited = limit_velocity(linear, position, self.limits.envelope.frame, self.limits.envelope)
         step = self.linear.step(limited.velocity, position, self._slots)
         factor = within(linear, step.velocity)
         if factor < 1.0 or step.velocity != linear:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray, String, UInt8MultiArray
+from std_msgs.msg import Bool, Float64MultiArray, String, UInt8MultiArray
 from std_srvs.srv import SetBool
 
 from erl_vlm_ros.data.episode import Episode
@@ -225,7 +225,10 @@ def test_gripper_task_in_evaluate_mode_from_a_file(ros, tmp_path):
     widths = ros.collect(Float64MultiArray, names.ARM_GRIPPER, qos.metrics())
     task = {"task": "pick_place"}
     evaluate = {"mode": "evaluate", "actor_file": str(path), "final_eval_episodes": 2, "eval_seed": 1000}
-    graph = Graph(ros, bridge=task, guard=task, **task, **evaluate)
+    armed = ros.collect(Bool, names.ARMED, qos.latched())
+    graph = Graph(ros, bridge=task, guard=task, auto_arm=False, **task, **evaluate)
+    ros.until(lambda: armed, "a connection to the guard")  # the whole run takes no second: arm it once it is heard
+    assert ros.call(SetBool, names.ARM, SetBool.Request(data=True)).success
     graph.state(state="finished", eval_episodes=2, env_steps=0)
     episodes = graph.episodes(2, evaluation=True)
     assert [(e.index, e.seed, e.actor_version, e.actions.shape[1]) for e in episodes] == [

@@ -74,10 +74,10 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     order = [args.victims[i % len(args.victims)] for i in range(args.kills)]
     rng.shuffle(order)
     try:
-        watch = Watch(args.task, folder)
-        watch.until(lambda: watch.episodes >= 1, 240.0, graph, folder)
+        watch = Watch(args.task, graph, folder)
+        watch.until(lambda: watch.episodes >= 1, 240.0)
         for i, victim in enumerate(order):
-            rows.append(kill(victim, watch, graph, rng, args.patience, folder))
+            rows.append(kill(victim, watch, graph.pid, rng, args.patience))
             print(f"{i + 1}/{len(order)} {rows[-1]}", file=sys.stderr, flush=True)
     finally:
         graph.send_signal(signal.SIGINT)
@@ -88,25 +88,25 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     return verdict(rows, watch)
 
 
-def kill(victim: str, watch: Watch, graph: subprocess.Popen, rng: random.Random, patience: float, folder: Path) -> dict:
+def kill(victim: str, watch: Watch, supervisor: int, rng: random.Random, patience: float) -> dict:
     """One kill while the arm moves; waits until training has gone on."""
-    watch.until(lambda: watch.speed > 0.05, 60.0, graph, folder)
+    watch.until(lambda: watch.speed > 0.05, 60.0)
     pause = time.monotonic() + rng.uniform(0.0, 1.0)
-    watch.until(lambda: time.monotonic() >= pause, 5.0, graph, folder)
-    before, pid = watch.episodes, process_of(victim, graph.pid)
+    watch.until(lambda: time.monotonic() >= pause, 5.0)
+    before, pid = watch.episodes, process_of(victim, supervisor)
     watch.moved_at = killed_at = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     watch.last_kill = (victim, time.time())
     row = {"victim": victim}
     if victim in SILENCING:
         # the time in which nobody can take the dead node's place yet
-        watch.until(lambda: time.monotonic() - killed_at > 0.5, 2.0, graph, folder)
+        watch.until(lambda: time.monotonic() - killed_at > 0.5, 2.0)
         row["slow_ms"] = round(1e3 * (watch.moved_at - killed_at), 1)
         end = watch.way[-1][1]
         moving = [at for at, place in watch.way if at > killed_at and math.dist(place, end) > STILL_M]
         row["still_ms"] = round(1e3 * (max(moving, default=killed_at) - killed_at), 1)
     began = watch.episodes
-    watch.until(lambda: watch.episodes >= max(before, began) + 2, patience, graph, folder)
+    watch.until(lambda: watch.episodes >= max(before, began) + 2, patience)
     return row | {"went_on_after_s": round(time.monotonic() - killed_at, 1)}
 
 
@@ -123,15 +123,16 @@ def process_of(node: str, supervisor: int) -> int:
 class Watch:
     """Listens to the arm and to what it is told."""
 
-    def __init__(self, task: str, folder: Path) -> None:
+    def __init__(self, task: str, graph: subprocess.Popen, folder: Path) -> None:
         import rclpy
         from geometry_msgs.msg import PoseStamped, TwistStamped
         from std_msgs.msg import String
 
-        from erl_vlm_ros.ros import names, qos
+        from erl_vlm_ros.ros import convert, names, qos
         from erl_vlm_ros.tasks import load_task
 
-        self.rclpy, self.task = rclpy, load_task(task)
+        self.rclpy, self.task, self._graph, self._folder = rclpy, load_task(task), graph, folder
+        self._time_of = lambda message: 1e-9 * convert.header_ns(message)  # s
         rclpy.init()
         self.node = rclpy.create_node("kill_nodes_watch")
         self.speed, self.moved_at, self.episodes = 0.0, 0.0, 0
@@ -139,23 +140,25 @@ class Watch:
         self.worst_m = 0.0
         self.last_kill = ("", 0.0)
         self.excursions: list[dict] = []
-        self._folder, self._recent, self._inside = folder, deque(maxlen=1000), True
+        self._recent: deque[tuple] = deque(maxlen=1000)  # poses and commands
+        self._began: float | None = None  # the excursion that goes on
         self.way: deque[tuple[float, tuple[float, float, float]]] = deque(maxlen=100)
         self._last: tuple[float, tuple[float, float, float]] | None = None
         self.node.create_subscription(PoseStamped, names.EE_POSE, self._on_pose, qos.sensor(False, 50))
         self.node.create_subscription(TwistStamped, names.ARM_TWIST, self._on_command, qos.metrics())
         self.node.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
 
-    def until(self, done, seconds: float, graph: subprocess.Popen, folder: Path) -> None:
+    def until(self, done, seconds: float) -> None:
         """Listen until ``done``; ends the benchmark when it takes too long or the graph is over."""
         end = time.monotonic() + seconds
         while not done():
             self.rclpy.spin_once(self.node, timeout_sec=0.01)
-            if time.monotonic() > end or graph.poll() is not None:
-                raise SystemExit((folder / "log").read_text(errors="replace")[-3000:] + "\ntraining did not go on")
+            if time.monotonic() > end or self._graph.poll() is not None:
+                said = (self._folder / "log").read_text(errors="replace")
+                raise SystemExit(said[-3000:] + "\ntraining did not go on")
 
     def _on_pose(self, message) -> None:
-        now = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+        now = self._time_of(message)
         p = message.pose.position
         here = (p.x, p.y, p.z)
         self.way.append((time.monotonic() - max(0.0, time.time() - now), here))  # when it was so, not when it was heard
@@ -174,23 +177,23 @@ class Watch:
 
     def _follow(self, now: float, beyond: float) -> None:
         """Keep the record of the times that the tool was outside."""
-        if beyond > OUTSIDE_M and self._inside:
-            after, at = self.last_kill
-            self.excursions.append({"after": after, "since_kill_s": round(now - at, 3), "worst_mm": 0.0, "began": now})
         if beyond > OUTSIDE_M:
+            if self._began is None:
+                after, at = self.last_kill
+                self._began = now
+                self.excursions.append({"after": after, "since_kill_s": round(now - at, 3), "worst_mm": 0.0})
             last = self.excursions[-1]
             last["worst_mm"] = max(last["worst_mm"], round(1e3 * beyond, 2))
-        elif not self._inside:
-            last = self.excursions[-1]
-            last["lasted_s"] = round(now - last.pop("began"), 3)
+        elif self._began is not None:
+            self.excursions[-1]["lasted_s"] = round(now - self._began, 3)
+            self._began = None
             with (self._folder / f"excursion_{len(self.excursions)}.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([("what", "time_s", "x", "y", "z"), *self._recent])
-        self._inside = beyond <= OUTSIDE_M
 
     def _on_command(self, message) -> None:
         v, w = message.twist.linear, message.twist.angular
         numbers = (v.x, v.y, v.z, w.x, w.y, w.z)
-        self._recent.append(("command", message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec, v.x, v.y, v.z))
+        self._recent.append(("command", self._time_of(message), v.x, v.y, v.z))
         self.commands += 1
         good = all(map(math.isfinite, numbers)) and math.hypot(v.x, v.y, v.z) <= SPEED_LIMIT + 1e-9
         self.outside += not (good and math.hypot(w.x, w.y, w.z) == 0.0)

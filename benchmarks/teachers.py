@@ -37,6 +37,9 @@ from pathlib import Path
 
 from standin_process import StandinProcess, overrides
 
+from erl_vlm_ros.overlay import read_parameter_file
+from erl_vlm_ros.paths import resource
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CASES = {  # independent errors, systematic errors
@@ -48,7 +51,7 @@ CASES = {  # independent errors, systematic errors
     "systematic_30": (0.0, 0.30),
 }
 PRIOR = {"heads.kind_size": 8, "heads.jump": 0.7, "heads.jump_weight": 10.0, "heads.start_weight": 5.0}
-OBJECT = PRIOR | {"heads.object_weight": 30.0, "heads.place_m": 0.04}
+OBJECT = read_parameter_file(resource("config/params/systematic_errors.yaml"))["reward_trainer"]  # PRIOR is part of it
 VARIED = ("reworded", "mirrored", "detail")
 TREATMENTS = {  # how it is asked, changes to reward_trainer
     "none": ("once", {}),

@@ -104,7 +104,6 @@ class SimBridge(BaseNode):
         self._urdf = arm_urdf(self.p.task, self.p.base_frame)
         self._pub_urdf.publish(String(data=self._urdf))
         self._frames = FramePublisher(self, self.p.base_frame) if self.p.publish_tf else None
-        # Deep enough that a whole evaluation is not lost while the listener is busy.
         self._pub_truth = self.create_publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
         self._pub_success = self.create_publisher(Bool, names.SUCCESS, qos.sensor(True))
         self._pub_progress = self.create_publisher(Float32, names.PROGRESS, qos.sensor(True))

@@ -39,7 +39,7 @@ def bulk(depth: int = 50) -> QoSProfile:
 
 
 def truth() -> QoSProfile:
-    """Ground truth: frames from before a node was connected are rated, too."""
+    """Ground truth: deep enough that a busy listener loses no evaluation, and one that connects late no frame."""
     return _profile(2000, latched=True)
 
 

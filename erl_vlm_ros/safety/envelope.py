@@ -90,7 +90,7 @@ def limit_velocity(velocity: Sequence[float], position: Sequence[float], frame: 
             scaled = short
             changed.append("step")
     x, y, z = (
-        _limit_axis(v, p, low, high, envelope.horizon_s)
+        limit_axis(v, p, low, high, envelope.horizon_s)
         for v, p, low, high in zip(scaled, position, envelope.box_min, envelope.box_max, strict=True)
     )
     if (x, y, z) != scaled:
@@ -125,7 +125,11 @@ def _limit_speed(velocity: Sequence[float], most: float) -> Vector:
     return (x / largest * scale, y / largest * scale, z / largest * scale)
 
 
-def _limit_axis(velocity: float, position: float, low: float, high: float, horizon: float) -> float:
+def limit_axis(velocity: float, position: float, low: float, high: float, horizon: float) -> float:
+    """The velocity of one axis, cut so that the position stays between ``low`` and ``high`` for ``horizon`` s.
+
+    From outside only standing still and the way back are allowed, never beyond the far face.
+    """
     floor, ceiling = min(low, position), max(high, position)  # from outside: not further out than it is now
     if velocity > 0.0:
         if position >= high:

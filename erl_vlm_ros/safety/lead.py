@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 from erl_vlm_ros.safety.boxes import Vector
+from erl_vlm_ros.safety.envelope import limit_axis
 
 _STILL = (0.0, 0.0, 0.0)
 _STEP_M = 0.01  # way that counts as having moved: a tracker's noise does not
@@ -49,7 +50,6 @@ class Lead:
         if self.most <= 0.0:
             return velocity
         x, y, z = (
-            min(v, max(0.0, self.most - ahead) / horizon) if v > 0.0 else max(v, -max(0.0, self.most + ahead) / horizon)
-            for v, ahead in zip(velocity, self.vector)
+            limit_axis(v, ahead, -self.most, self.most, horizon) for v, ahead in zip(velocity, self.vector)
         )
         return (x, y, z)

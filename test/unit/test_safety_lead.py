@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_safety_core import INSIDE, Run, parameters
-from test_sim_drivers import ARM, START, S
+from test_sim_drivers import Live, S
 
 from erl_vlm_ros.agents.command import action_to_command
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
@@ -16,10 +16,7 @@ from erl_vlm_ros.data.observation import build_observation
 from erl_vlm_ros.safety.config import guard_limits
 from erl_vlm_ros.safety.core import GuardCore
 from erl_vlm_ros.safety.lead import Lead
-from erl_vlm_ros.sim.arm import JOINT_NAMES, SimArm
-from erl_vlm_ros.sim.bridge import BridgeCore
-from erl_vlm_ros.sim.drivers import make_driver
-from erl_vlm_ros.sim.realtime import TICK_S, RealTime
+from erl_vlm_ros.sim.arm import JOINT_NAMES
 from erl_vlm_ros.tasks import load_task
 
 DT = 0.02
@@ -101,16 +98,17 @@ def test_arming_starts_the_count_anew():
 def outside_of_the_box(max_lead_m, episodes=60):
     """Share of time and m that the simulated tool is outside the box, exploring around a drawer in real time."""
     task, rng = load_task("drawer_open"), np.random.default_rng(0)
-    arm, now = SimArm("drawer_open"), START
-    real = RealTime(BridgeCore(arm, 0), make_driver("servo_twist", ARM, TICK_S, list(ARM.joint_names)), now)
+    live = Live("servo_twist")
+    arm = live.arm
     core = GuardCore(guard_limits(parameters(max_lead_m=max_lead_m), task))
     policy = RolloutPolicy(ExplorationConfig(object_radius=0.06), task, 5)
     low, high, out = np.array(task.workspace_min), np.array(task.workspace_max), []
     for _ in range(episodes):
-        real.reset(int(rng.integers(2**31)), -1, now)
+        live.real.reset(int(rng.integers(2**31)), -1, live.now)
         policy.begin_episode(True, False)
-        core.arm(False, now / S)
+        core.arm(False, live.now / S)
         for tick in range(60 * 5):
+            now = live.now
             core.senses.saw_pose(tuple(arm.ee_position), "base_link", now, now, now / S)
             core.senses.saw_joints(dict(zip(JOINT_NAMES, arm.joint_positions)), now, now, now / S)
             if tick == 0:
@@ -121,9 +119,8 @@ def outside_of_the_box(max_lead_m, episodes=60):
                 )
                 command, _ = action_to_command(policy.act(seen, None), task)
             core.command(command, (0.0,) * 3, "base_link", now, now, now / S)
-            real.driver.command(core.tick(now / S).linear, (0.0,) * 3, now)
-            now += S // 50
-            real.advance(now)
+            live.driver.command(core.tick(now / S).linear, (0.0,) * 3, now)
+            live.run(DT)
             out.append(max((low - arm.ee_position).max(), (arm.ee_position - high).max()))
     out = np.array(out)
     return (out > 0.005).mean(), out.max()

@@ -23,6 +23,8 @@ from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.settings import learner_config
 from erl_vlm_ros.tasks import load_task
 
+LOOK_EVERY_S = 0.2  # for the nodes that a resumed run waits for
+
 
 class SacLearnerNode(BaseNode):
     """Wires topics to a Learner. Updates run in chunks between messages, so that none waits long."""
@@ -49,12 +51,24 @@ class SacLearnerNode(BaseNode):
         self._more = self.create_guard_condition(self._work)
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
-        self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
-        self.create_subscription(UInt8MultiArray, names.REWARD_MODEL, self._on_reward_model, qos.latched())
+        ratings = self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
+        models = self.create_subscription(UInt8MultiArray, names.REWARD_MODEL, self._on_reward_model, qos.latched())
         if self.learner.pending is not None:
             self._segments.publish(bytes_message(encode(self.learner.pending.to_bundle())))
+        self._awaited = [ratings.topic_name, models.topic_name] if self.p.resume else []
+        if self._awaited:
+            self._look_around = self.wall_timer(LOOK_EVERY_S, self._await_others)
         self._report()
         self._more.trigger()
+
+    def _await_others(self) -> None:
+        """A resumed arm rests until rater and trainer have read their files: a damaged one ends the run before."""
+        self._awaited = [topic for topic in self._awaited if not self.count_publishers(topic)]
+        if self._awaited:
+            self.get_logger().info(f"waiting for {', '.join(self._awaited)}", throttle_duration_sec=10.0)
+            return
+        self._look_around.cancel()
+        self._report()
 
     def _on_episode(self, message: UInt8MultiArray) -> None:
         try:
@@ -134,7 +148,8 @@ class SacLearnerNode(BaseNode):
             self._more.trigger()
 
     def _report(self) -> None:
-        self._actor.publish(bytes_message(encode(self.learner.actor_bundle())))
+        if not self._awaited:
+            self._actor.publish(bytes_message(encode(self.learner.actor_bundle())))
         stamp = self.get_clock().now().nanoseconds
         figures = self.learner.metrics() | self._metrics | self._judge.figures()
         self._figures.publish(metrics_message(self.NAME, figures, stamp))

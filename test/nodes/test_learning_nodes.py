@@ -193,7 +193,11 @@ def test_ratings_that_all_fail_end_the_run_in_one_line_that_can_be_continued(ros
     ros.until(lambda: process.poll() is not None, "the learner to give up")
     assert process.returncode == 2 and "max_ratings (15) are spent" in ros.log("sac_learner")
     assert "Traceback" not in ros.log("sac_learner")
+    before = len(station.actors)
     ros.start("sac_learner", resume=True, **settings)
+    ros.until(lambda: "waiting for" in ros.log("sac_learner"), "the learner to wait for the trainer")
+    assert len(station.actors) == before  # the arm rests while the trainer may yet find its file damaged
+    ros.publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
     ros.until(lambda: station.actor[0]["episode_budget"] > 3, "the learner to explore on")
 
 

@@ -83,7 +83,11 @@ PARAMETERS = (
     Param("update_chunk", 25, "Updates between looks at the message queue.", low=1, high=10_000),
     Param("checkpoint_dir", "", "Folder for sac_learner.safetensors; empty: no checkpoint."),
     Param("checkpoint_every", 2500, "Steps between checkpoints.", low=1, high=_BIG),
-    Param("resume", False, "Continue from checkpoint_dir; refused when there is nothing to continue from."),
+    Param(
+        "resume",
+        False,
+        "Continue from checkpoint_dir, once vlm_rater and reward_trainer are there; refused when it holds nothing.",
+    ),
     Param(
         "sac.hidden",
         [0],

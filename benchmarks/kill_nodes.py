@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--task", default="drawer_open")
     parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=VICTIMS)
     parser.add_argument("--patience", type=float, default=90.0, help="seconds until training must have gone on")
-    parser.add_argument("--out", type=Path, help="keep the run's folder, its log and the excursions here")
+    parser.add_argument("--out", type=Path, help="keep the run's folder, its log, excursions and late stops here")
     args = parser.parse_args()
     os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -77,7 +77,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         watch = Watch(args.task, graph, folder)
         watch.until(lambda: watch.episodes >= 1, 240.0)
         for i, victim in enumerate(order):
-            rows.append(kill(victim, watch, graph.pid, rng, args.patience))
+            rows.append(kill(victim, watch, graph.pid, rng, args.patience, f"late_stop_{i + 1}"))
             print(f"{i + 1}/{len(order)} {rows[-1]}", file=sys.stderr, flush=True)
     finally:
         graph.send_signal(signal.SIGINT)
@@ -88,8 +88,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     return verdict(rows, watch)
 
 
-def kill(victim: str, watch: Watch, supervisor: int, rng: random.Random, patience: float) -> dict:
-    """One kill while the arm moves; waits until training has gone on."""
+def kill(victim: str, watch: Watch, supervisor: int, rng: random.Random, patience: float, name: str) -> dict:
+    """One kill while the arm moves; waits until training has gone on. ``name``: of the record of a stop too late."""
     watch.until(lambda: watch.speed > 0.05, 60.0)
     pause = time.monotonic() + rng.uniform(0.0, 1.0)
     watch.until(lambda: time.monotonic() >= pause, 5.0)
@@ -105,6 +105,8 @@ def kill(victim: str, watch: Watch, supervisor: int, rng: random.Random, patienc
         end = watch.way[-1][1]
         moving = [at for at, place in watch.way if at > killed_at and math.dist(place, end) > STILL_M]
         row["still_ms"] = round(1e3 * (max(moving, default=killed_at) - killed_at), 1)
+        if row["still_ms"] > STILL_TARGET_MS:
+            watch.keep(name)
     began = watch.episodes
     watch.until(lambda: watch.episodes >= max(before, began) + 2, patience)
     return row | {"went_on_after_s": round(time.monotonic() - killed_at, 1)}
@@ -187,8 +189,12 @@ class Watch:
         elif self._began is not None:
             self.excursions[-1]["lasted_s"] = round(now - self._began, 3)
             self._began = None
-            with (self._folder / f"excursion_{len(self.excursions)}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([("what", "time_s", "x", "y", "z"), *self._recent])
+            self.keep(f"excursion_{len(self.excursions)}")
+
+    def keep(self, name: str) -> None:
+        """Write down the last poses and commands."""
+        with (self._folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("what", "time_s", "x", "y", "z"), *self._recent])
 
     def _on_command(self, message) -> None:
         v, w = message.twist.linear, message.twist.angular

@@ -44,6 +44,7 @@ test: $(READY) | preflight
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf $(VENV) build install log *.egg-info .pytest_cache .ruff_cache .hypothesis

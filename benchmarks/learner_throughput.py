@@ -56,9 +56,7 @@ def episodes(seed: int = 0) -> list[Episode]:
 
 def ours(hidden: list[int], batch: int, layer_norm: bool) -> Callable[[int], None]:
     """A function that does n updates."""
-    sac = SAC(
-        SACConfig(OBS, ACT, hidden=tuple(hidden), batch_size=batch, critic_layer_norm=layer_norm), seed=0
-    )
+    sac = SAC(SACConfig(OBS, ACT, hidden=tuple(hidden), batch_size=batch, critic_layer_norm=layer_norm), seed=0)
     replay, rng = ReplayBuffer(STORED, OBS, ACT, 10), np.random.default_rng(0)
     for episode in episodes():
         replay.add_episode(episode, rng.normal(size=STEPS))
@@ -104,9 +102,7 @@ def theirs(hidden: list[int], batch: int) -> Callable[[int], None]:
     return lambda count: model.train(gradient_steps=count, batch_size=batch)
 
 
-def measure(
-    sides: dict[str, Callable[[int], None]], rounds: int, updates: int
-) -> dict[str, dict[str, list[float]]]:
+def measure(sides: dict[str, Callable[[int], None]], rounds: int, updates: int) -> dict[str, dict[str, list[float]]]:
     """Seconds an update, by side and clock, for each round; the sides take turns."""
     seconds = {name: {"wall": [], "cpu": []} for name in sides}
     for train in sides.values():
@@ -121,14 +117,10 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--updates", type=int, default=100, help="per side and round")
-    parser.add_argument(
-        "--sizes", nargs="+", default=["256x256:256", "128x128:128"], help="hidden layers:batch"
-    )
+    parser.add_argument("--sizes", nargs="+", default=["256x256:256", "128x128:128"], help="hidden layers:batch")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -148,8 +140,7 @@ def main() -> None:
         seconds = measure(sides, args.rounds, args.updates)
         rate = {name: 1 / statistics.median(s["wall"]) for name, s in seconds.items()}
         ratios = {
-            clock: [b / a for a, b in zip(seconds["ours"][clock], seconds["sb3"][clock])]
-            for clock in ("wall", "cpu")
+            clock: [b / a for a, b in zip(seconds["ours"][clock], seconds["sb3"][clock])] for clock in ("wall", "cpu")
         }
         wall, cpu = statistics.median(ratios["wall"]), statistics.median(ratios["cpu"])
         low, high = min(ratios["wall"]), max(ratios["wall"])

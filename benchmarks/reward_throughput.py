@@ -113,9 +113,7 @@ def plain(size: int) -> Side:
 ROWS: dict[str, Callable[[int], Side]] = {"erl": erl, "plain": plain}
 
 
-def measure(
-    size: int, names: list[str], rated: int, relabel: int, rounds: int
-) -> dict[str, dict[str, float]]:
+def measure(size: int, names: list[str], rated: int, relabel: int, rounds: int) -> dict[str, dict[str, float]]:
     """Medians over rounds in which the sides take turns; wall and CPU time apart."""
     rng = np.random.default_rng(size)
     images = rng.integers(0, 256, (max(rated, relabel), size, size, 3), dtype=np.uint8)
@@ -130,10 +128,7 @@ def measure(
             held = clocks[name]
             _clock(held, "train", side.train, images[:rated], ratings)
             _clock(held, "relabel", side.relabel, images[:relabel])
-    return {
-        name: {key: statistics.median(values) for key, values in held.items()}
-        for name, held in clocks.items()
-    }
+    return {name: {key: statistics.median(values) for key, values in held.items()} for name, held in clocks.items()}
 
 
 def _clock(held: dict[str, list[float]], work: str, call: Callable, *args: np.ndarray) -> None:
@@ -222,9 +217,7 @@ def _nbytes(part: object) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[48, 64, 84, 224], help="px")
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--rated", type=int, default=1000, help="rated images of a training call")
@@ -232,9 +225,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", default="drawer_open", help="whose frames fill the replay buffer")
     parser.add_argument("--stored-size", type=int, default=128, help="side of the stored frames, px")
-    parser.add_argument(
-        "--transitions", type=int, default=100_000, help="buffer that our default relabels; 0: none"
-    )
+    parser.add_argument("--transitions", type=int, default=100_000, help="buffer that our default relabels; 0: none")
     parser.add_argument("--episodes", type=int, default=20, help="stored episodes of 50 steps")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -252,9 +243,7 @@ def main() -> None:
                 f"{row['relabel_images_per_s']:>15.0f}{per_cpu:>11.0f}",
                 flush=True,
             )
-        results[str(size)] = {
-            name: {key: round(v, 4) for key, v in row.items()} for name, row in rows.items()
-        }
+        results[str(size)] = {name: {key: round(v, 4) for key, v in row.items()} for name, row in rows.items()}
     recorded = record(args.task, args.stored_size, args.episodes)
     stored = storage(recorded, args.stored_size)
     kilo = {key: value / 1000 for key, value in stored.items()}

@@ -39,8 +39,6 @@ def export_actor(run: Path, path: Path) -> int:
     except (CheckpointError, KeyError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from error
     if learner.phase == EXPLORE:
-        raise ConfigError(
-            f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy yet"
-        )
+        raise ConfigError(f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy yet")
     atomic_write(path, encode(learner.actor_bundle()))
     return learner.env_steps

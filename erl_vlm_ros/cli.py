@@ -31,9 +31,7 @@ EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="erl-vlm", description="Teach a robot arm a task from ratings, over ROS 2."
-    )
+    top = argparse.ArgumentParser(prog="erl-vlm", description="Teach a robot arm a task from ratings, over ROS 2.")
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

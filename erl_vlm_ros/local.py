@@ -78,9 +78,7 @@ class TruthTeacher:
 class LocalLoop:
     """Collects, rates, learns and evaluates in turn; ``run`` returns a summary like the graph's."""
 
-    def __init__(
-        self, task: Task, config: LocalConfig, seed: int, teacher: Callable[[Truth], Teacher], log=None
-    ):
+    def __init__(self, task: Task, config: LocalConfig, seed: int, teacher: Callable[[Truth], Teacher], log=None):
         self.task, self.config, self.seed = task, config, seed
         self.arm = SimArm(task.name, image_size=(config.image_size, config.image_size))
         self.learner = Learner(config.learner, seed)
@@ -137,9 +135,7 @@ class LocalLoop:
         actor = None if explore else NumpyActor(learner.sac.actor_arrays())
         self.rollout.begin_episode(explore=explore, evaluation=False)
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
-        episode, truth = self._timed(
-            "collect", lambda: self._episode(self.rollout, actor, seed, index, False)
-        )
+        episode, truth = self._timed("collect", lambda: self._episode(self.rollout, actor, seed, index, False))
         self.truth.progress[index], self.truth.success[index], self.truth.classes[index] = truth
         rewards = {"dense": truth[0][1:], "sparse": truth[1][1:].astype(np.float32), "model": None}[
             self.config.reward_source
@@ -230,7 +226,5 @@ class LocalLoop:
             truth = np.concatenate([self.truth.progress[e][1:] for e in sorted(self.truth.progress)])[
                 -len(self.learner.replay) :
             ]
-            out["corr"] = round(
-                float(np.corrcoef(truth[-5000:], self.learner.replay.rewards[-5000:])[0, 1]), 3
-            )
+            out["corr"] = round(float(np.corrcoef(truth[-5000:], self.learner.replay.rewards[-5000:])[0, 1]), 3)
         return out

@@ -34,9 +34,7 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
     for node, body in raw.items() if isinstance(raw, dict) else [("", None)]:
         inner = body.get("ros__parameters") if isinstance(body, dict) and len(body) == 1 else None
         if not isinstance(inner, dict):
-            raise ConfigError(
-                f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}"
-            )
+            raise ConfigError(f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}")
         # A namespaced node's file names it in full: /lab/sac_learner.
         out[EVERY_NODE if node == EVERY_NODE else str(node).rpartition("/")[2]] = flatten(inner)
     return out
@@ -86,9 +84,7 @@ def check(layer: Overrides, origin: str) -> None:
                 raise ConfigError(f"{origin}: no node declares the parameter '{unknown[0]}' of {EVERY_NODE}")
             continue
         if node not in PARAMETERS:
-            raise ConfigError(
-                f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}"
-            )
+            raise ConfigError(f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}")
         try:
             resolve(node, PARAMETERS[node], flatten(values))
         except ConfigError as error:

@@ -32,6 +32,4 @@ def resource(relative: str) -> Path:
         if candidate.exists():
             return candidate
     places = ", ".join(str(root) for root in share_roots())
-    raise ConfigError(
-        f"{relative} is not part of this installation (looked in {places}); reinstall {PACKAGE}"
-    )
+    raise ConfigError(f"{relative} is not part of this installation (looked in {places}); reinstall {PACKAGE}")

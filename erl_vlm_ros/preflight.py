@@ -95,9 +95,7 @@ def report(venv: str = ".venv", load=loads, need_mb: int = NEED_DISK_MB) -> list
             + "\n"
         )
     if not os.path.exists(os.path.join(venv, "bin", "python")) and free_mb(venv) < need_mb:
-        problems.append(
-            f"{free_mb(venv):.0f} MB free for {os.path.abspath(venv)}; about {need_mb} MB are needed"
-        )
+        problems.append(f"{free_mb(venv):.0f} MB free for {os.path.abspath(venv)}; about {need_mb} MB are needed")
     return problems
 
 

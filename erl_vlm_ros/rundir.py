@@ -84,9 +84,7 @@ class RunDirectory:
     def _check_disk(self) -> None:
         free = shutil.disk_usage(self.path).free / 1e6
         if free < NEED_DISK_MB:
-            raise ConfigError(
-                f"--out {self.path}: {free:.0f} MB free on that disk, {NEED_DISK_MB} MB are needed"
-            )
+            raise ConfigError(f"--out {self.path}: {free:.0f} MB free on that disk, {NEED_DISK_MB} MB are needed")
 
     def close(self) -> None:
         """Give up the lock."""

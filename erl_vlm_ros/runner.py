@@ -175,9 +175,7 @@ def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 
             outcome = Outcome("interrupted")
         killed = supervisor.stop(hurry=lambda: len(asked) > 1)
         if killed and outcome.reason != "failed":
-            outcome = Outcome(
-                "failed", ", ".join(killed), -signal.SIGKILL, "did not end in time and had to be killed"
-            )
+            outcome = Outcome("failed", ", ".join(killed), -signal.SIGKILL, "did not end in time and had to be killed")
         tick()
         return outcome
     except BaseException:
@@ -191,9 +189,7 @@ def supervise(supervisor: Supervisor, tick: Callable[[], None], period: float = 
 class Domain:
     """A ROS domain of this run's own, so that two runs on one machine do not meet. Held until closed."""
 
-    def __init__(
-        self, candidates: Iterable[int] = range(1, 102)
-    ):  # above 101 the ports are ephemeral ones on Linux
+    def __init__(self, candidates: Iterable[int] = range(1, 102)):  # above 101 the ports are ephemeral ones on Linux
         self._lock: IO | None = None
         first = os.getpid()
         numbers = list(candidates)

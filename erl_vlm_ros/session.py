@@ -87,9 +87,7 @@ def prepare_training(
         before = _load_training_run(resume)
         for name, given in (("task", task), ("seed", seed)):
             if given is not None and given != before.get(name):
-                raise ConfigError(
-                    f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away"
-                )
+                raise ConfigError(f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away")
         task, seed, folder = before["task"], before["seed"], Path(resume)
         max_steps = max_steps or before.get("max_steps")
         settings = [*before.get("set", []), *settings]
@@ -120,9 +118,7 @@ def prepare_training(
         directory.close()
         raise
     verb = "nothing was saved yet, beginning anew:" if anew else "resuming" if resume is not None else "training"
-    announcement = (
-        f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
-    )
+    announcement = f"{verb} {loaded.name}, seed {seed}, to {limit:,} steps in {path} (Ctrl-C leaves a checkpoint)"
     if not described.node("policy_controller").parameters["auto_arm"]:
         announcement += f"; it begins when a person arms the guard: {_ARM}"
     rater = described.node(RATER).parameters
@@ -174,9 +170,7 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
     real = RealOptions(**before.get("real", {}))
     name = f"seed{seed}-n{episodes}"
     candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    directory = RunDirectory(
-        next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists())
-    )
+    directory = RunDirectory(next(f for f in (source / "evaluations" / c for c in candidates) if not f.exists()))
     try:
         path = directory.path
         steps = export_actor(source, path / ACTOR_FILE)
@@ -208,9 +202,7 @@ def train(graph: str, **arguments: Any) -> Outcome:
         prepared.close()
 
 
-def evaluate(
-    run: str, episodes: int, seed: int, settings: Sequence[str]
-) -> tuple[Outcome, dict[str, Any] | None]:
+def evaluate(run: str, episodes: int, seed: int, settings: Sequence[str]) -> tuple[Outcome, dict[str, Any] | None]:
     """Evaluate a run's policy through the graph. The result is None unless the evaluation finished."""
     prepared = prepare_evaluation(run, episodes, seed, settings)
     try:

@@ -28,16 +28,12 @@ C = TypeVar("C")
 
 def node_values(node: str, task: Task, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A node's parameters: table defaults, then the task file's, then ``overrides``. ConfigError for a bad one."""
-    return resolve(
-        node, PARAMETERS[node], {**task.parameters.get(node, {}), **(overrides or {}), "task": task.name}
-    )
+    return resolve(node, PARAMETERS[node], {**task.parameters.get(node, {}), **(overrides or {}), "task": task.name})
 
 
 def learner_config(values: Mapping[str, Any], task: Task) -> LearnerConfig:
     """LearnerConfig from sac_learner's parameters."""
-    changed = {
-        name: value for name, value in _group(values, "sac.").items() if value not in (0, "profile", [0])
-    }
+    changed = {name: value for name, value in _group(values, "sac.").items() if value not in (0, "profile", [0])}
     changed["average_rate"] = values["sac.average_rate"]  # here 0 means something
     if changed["average_rate"] < 0:
         del changed["average_rate"]
@@ -47,9 +43,7 @@ def learner_config(values: Mapping[str, Any], task: Task) -> LearnerConfig:
     sac = SACConfig.from_profile(values["profile"], OBSERVATION_DIM, task.action_dim, **_tuples(changed))
     own = {f.name: values[f.name] for f in fields(LearnerConfig) if f.name in values}
     selection = _build(SelectionConfig, values, "selection.")
-    return LearnerConfig(
-        sac=sac, prop_dim=PROPRIO_DIM, episode_steps=task.episode_steps, selection=selection, **own
-    )
+    return LearnerConfig(sac=sac, prop_dim=PROPRIO_DIM, episode_steps=task.episode_steps, selection=selection, **own)
 
 
 def reward_config(values: Mapping[str, Any], task: Task) -> RewardTrainerConfig:

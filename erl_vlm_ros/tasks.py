@@ -56,9 +56,7 @@ class Task:
         """Names of the n classes, worst first. ConfigError when the task file does not describe n classes."""
         if n not in self.classes:
             have = sorted(self.classes)
-            raise ConfigError(
-                f"{self.path}: no classes described for n={n} (described: {have}); add classes.{n}"
-            )
+            raise ConfigError(f"{self.path}: no classes described for n={n} (described: {have}); add classes.{n}")
         return [c.name for c in self.classes[n]]
 
 
@@ -152,9 +150,7 @@ def parse_task(raw: Any, path: str, root: yaml.Node | None = None) -> Task:
     unknown = sorted(set(raw) - _REQUIRED - _OPTIONAL, key=str)
     missing = _REQUIRED - set(raw)
     if unknown:
-        raise ConfigError(
-            f"{place(unknown[0])}: unknown key; allowed: {', '.join(sorted(_REQUIRED | _OPTIONAL))}"
-        )
+        raise ConfigError(f"{place(unknown[0])}: unknown key; allowed: {', '.join(sorted(_REQUIRED | _OPTIONAL))}")
     if missing:
         raise ConfigError(f"{path}: missing key {', '.join(sorted(missing))}")
     workspace = raw["workspace"]

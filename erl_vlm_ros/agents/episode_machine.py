@@ -205,9 +205,7 @@ class EpisodeMachine:
         if self._learner_lost_data(now):
             self._adopt(self.learner)
         if self.episodes >= self.learner.episode_budget:
-            self.waiting_for = (
-                f"the learner (episode {self.episodes}, its budget is {self.learner.episode_budget})"
-            )
+            self.waiting_for = f"the learner (episode {self.episodes}, its budget is {self.learner.episode_budget})"
             return None
         return Plan(False, self.episodes, -1, self.learner.explore)
 
@@ -241,10 +239,7 @@ class EpisodeMachine:
         """Whether the learner has caught up with the last episodes, or has had long enough to."""
         if self._settle_from is None:
             self._settle_from = now
-        if (
-            self.learner.env_steps >= self.env_steps
-            or now - self._settle_from >= self.schedule.settle_timeout_s
-        ):
+        if self.learner.env_steps >= self.env_steps or now - self._settle_from >= self.schedule.settle_timeout_s:
             return True
         self.waiting_for = f"the learner to catch up ({self.learner.env_steps} of {self.env_steps} steps)"
         return False
@@ -252,9 +247,7 @@ class EpisodeMachine:
     def _learner_lost_data(self, now: float) -> bool:
         """A learner that restarted from an old checkpoint counts fewer episodes than were sent and may never
         raise its budget. It first gets the time to receive them again from the publisher's history."""
-        stuck = (
-            self._learner_went_back and self.learner.episodes < self.episodes >= self.learner.episode_budget
-        )
+        stuck = self._learner_went_back and self.learner.episodes < self.episodes >= self.learner.episode_budget
         return stuck and now - self._learner_at >= self.schedule.catch_up_s
 
     def _adopt(self, learner: Learner) -> None:
@@ -262,9 +255,7 @@ class EpisodeMachine:
         if (learner.env_steps, learner.episodes) == (self.env_steps, self.episodes):
             return
         self.env_steps, self.episodes = learner.env_steps, learner.episodes
-        self._evaluated_to = (
-            min(self._evaluated_to, learner.env_steps) if self._restored else learner.env_steps
-        )
+        self._evaluated_to = min(self._evaluated_to, learner.env_steps) if self._restored else learner.env_steps
 
     # -- checkpoint
 

@@ -12,6 +12,7 @@ from erl_vlm_ros.tasks import Task
 
 _MOST = 1000  # velocities of one step; at 50 Hz that is 20 s
 
+
 class StepVelocity:
     """Velocities of one control step, each in force until the next. Times: monotonic seconds; m/s, base frame.
 

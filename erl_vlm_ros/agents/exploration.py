@@ -108,11 +108,7 @@ class RolloutPolicy:
     def _towards_waypoint(self, observation: np.ndarray) -> np.ndarray:
         rng, config = self._rng, self.config
         hand = observation[EE_SLICE]
-        if (
-            self._waypoint is None
-            or np.linalg.norm(self._waypoint - hand) < config.reached
-            or rng.random() < 0.05
-        ):
+        if self._waypoint is None or np.linalg.norm(self._waypoint - hand) < config.reached or rng.random() < 0.05:
             self._waypoint = self._next_waypoint(observation)
             self._speed = rng.uniform(*config.speed)
         step = self.task.linear_speed / self.task.control_hz

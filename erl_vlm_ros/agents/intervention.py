@@ -47,9 +47,7 @@ class HumanConfig:
 
     def __post_init__(self) -> None:
         if self.input == JOY and self.enable_button < 0:
-            raise ConfigError(
-                "human.enable_button is -1: a joystick needs a button that is held while a person drives"
-            )
+            raise ConfigError("human.enable_button is -1: a joystick needs a button that is held while a person drives")
         if len(set(self.axes)) < 3 or min(self.axes) < 0:
             raise ConfigError(f"human.axes is {list(self.axes)}: name three different axes, counted from 0")
         used = [button for button in self._buttons().values() if button != _OFF]

@@ -188,11 +188,7 @@ class Learner:
     def round_due(self) -> bool:
         """Whether segments should be picked now: enough new steps, budget left, no round under way."""
         waiting = self.rounds_sent > self.rounds_done
-        return (
-            not waiting
-            and self.env_steps >= self.next_round_at
-            and self.ratings_requested < self.config.max_ratings
-        )
+        return not waiting and self.env_steps >= self.next_round_at and self.ratings_requested < self.config.max_ratings
 
     def make_round(self) -> SegmentBatch:
         """Pick segments to be rated; counts against ``max_ratings``."""

@@ -19,9 +19,7 @@ def _find_onednn():
         bias = torch.linspace(-1, 1, 5)
         plain = operator(x, w.T, bias, "none", [], "")
         relu = operator(x, w.T, None, "relu", [], "")
-        good = torch.allclose(plain, x @ w + bias, atol=1e-5) and torch.allclose(
-            relu, (x @ w).relu(), atol=1e-5
-        )
+        good = torch.allclose(plain, x @ w + bias, atol=1e-5) and torch.allclose(relu, (x @ w).relu(), atol=1e-5)
         return operator if good else None
     except (AttributeError, RuntimeError, TypeError):
         return None

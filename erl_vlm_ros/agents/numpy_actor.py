@@ -58,10 +58,7 @@ def _layers(arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]
         raise ValueError(f"actor arrays should be {sorted(names)}, got {sorted(arrays)}")
     if not all(np.isfinite(a).all() for a in arrays.values()):
         raise ValueError("actor arrays hold a number that is not finite")
-    layers = [
-        (np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32))
-        for i in range(count)
-    ]
+    layers = [(np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32)) for i in range(count)]
     width = None
     for i, (w, b) in enumerate(layers):
         if w.ndim != 2 or b.shape != w.shape[1:] or width not in (None, w.shape[0]):

@@ -58,9 +58,7 @@ class SACConfig:
     log_std_min: float = -5.0
     log_std_max: float = 2.0
     initial_log_std: float = 0.0  # of the untrained actor, before the action's tanh
-    average_rate: float = (
-        0.005  # of the running mean of the actor's weights that evaluation uses; 0: the last weights
-    )
+    average_rate: float = 0.005  # of the running mean of the actor's weights that evaluation uses; 0: the last weights
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -68,9 +66,7 @@ class SACConfig:
             if field.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float))):
                 raise ConfigError(f"SAC setting {field.name} must be a number, got {value!r}")
             if field.type == "int" and (type(value) is not int or value < 1):
-                raise ConfigError(
-                    f"SAC setting {field.name} must be a whole number of at least 1, got {value!r}"
-                )
+                raise ConfigError(f"SAC setting {field.name} must be a whole number of at least 1, got {value!r}")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         ordered = -20 <= self.log_std_min < self.initial_log_std < self.log_std_max <= 5
         checks = {
@@ -100,9 +96,7 @@ class SACConfig:
         known = {f.name for f in fields(SACConfig)} - {"obs_dim", "act_dim"}
         unknown = set(overrides) - known
         if unknown:
-            raise ConfigError(
-                f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}"
-            )
+            raise ConfigError(f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         return SACConfig(obs_dim, act_dim, **{**PROFILES[profile], **overrides})
 
 
@@ -152,9 +146,7 @@ class SAC:
             self.average.flat.copy_(self.actor.flat)
         # log p = sum(u_dependent - log_std - noise^2 / 2) - this
         self._log_prob_offset = (0.5 * math.log(2 * math.pi) + 2 * math.log(2)) * cfg.act_dim
-        self.log_alpha = torch.nn.Parameter(
-            torch.tensor([math.log(cfg.init_temperature)]), requires_grad=False
-        )
+        self.log_alpha = torch.nn.Parameter(torch.tensor([math.log(cfg.init_temperature)]), requires_grad=False)
         self.log_alpha.grad = torch.zeros(1)
         self._log_alpha_floor = math.log(cfg.min_temperature) if cfg.min_temperature > 0 else -math.inf
         self.critic_optimizer = torch.optim.Adam([self.critic.flat], lr=cfg.critic_lr, fused=True)
@@ -179,13 +171,7 @@ class SAC:
         noise = torch.randn(mean.shape, generator=self.generator)
         spread = log_std.exp().mul_(noise)
         u = mean + spread
-        per_dim = (
-            torch.nn.functional.softplus(u * -2)
-            .add_(u)
-            .mul_(2)
-            .sub_(log_std)
-            .addcmul_(noise, noise, value=-0.5)
-        )
+        per_dim = torch.nn.functional.softplus(u * -2).add_(u).mul_(2).sub_(log_std).addcmul_(noise, noise, value=-0.5)
         return torch.tanh(u), per_dim.sum(1).sub_(self._log_prob_offset), (record, bounded, spread)
 
     def act(self, obs: np.ndarray, deterministic: bool = False) -> np.ndarray:
@@ -256,9 +242,7 @@ class SAC:
         second = torch.rsub(first, -1 / size)
         grad_action = self.critic.input_gradient(critic_record, (first, second), self.cfg.obs_dim)
         scale = alpha / size
-        grad_mean = grad_action.addcmul(grad_action * action, action, value=-1).addcmul_(
-            action, scale, value=2
-        )
+        grad_mean = grad_action.addcmul(grad_action * action, action, value=-1).addcmul_(action, scale, value=2)
         grad_raw = (grad_mean * spread).sub_(scale).mul_((1 - bounded * bounded).mul_(self._std_half))
         self.actor.backward(record, [torch.cat((grad_mean, grad_raw), 1)])
         entropy = log_prob.mean().neg_()
@@ -300,9 +284,7 @@ class SAC:
         saved = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
         for name in ("obs_dim", "act_dim", "hidden", "critic_layer_norm"):
             if saved[name] != getattr(self.cfg, name):
-                raise ConfigError(
-                    f"the saved SAC has {name} {saved[name]}, this run has {getattr(self.cfg, name)}"
-                )
+                raise ConfigError(f"the saved SAC has {name} {saved[name]}, this run has {getattr(self.cfg, name)}")
         for name in ("actor", "average", "critic", "target"):
             if name == "average" and self.average is self.actor:
                 continue  # this run keeps none; the saved average must not replace the actor

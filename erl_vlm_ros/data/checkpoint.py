@@ -45,9 +45,7 @@ def save_state(path: str | Path, state: Any, kind: str) -> None:
     structure = _flatten(state, arrays, "state")
     metadata = {"kind": kind, "schema": str(SCHEMA), "structure": json.dumps(structure)}
     metadata["crc32"] = str(_crc(metadata["structure"], arrays))
-    temporary = path.with_name(
-        f".{path.name}.tmp"
-    )  # one name, so that a killed run leaves at most one behind
+    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that a killed run leaves at most one behind
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -92,8 +90,7 @@ def load_state(path: str | Path, kind: str) -> Any:
         return _rebuild(json.loads(metadata["structure"]), arrays)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {error}); "
-            "restore it from a copy or start a new run"
+            f"checkpoint {path} is damaged ({type(error).__name__}: {error}); restore it from a copy or start a new run"
         ) from error
 
 

@@ -54,9 +54,7 @@ class Episode:
         steps = len(self.actions)
         self._check_additions(steps)
         if self.observations.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
-            raise ValueError(
-                "episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank"
-            )
+            raise ValueError("episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank")
         if (
             steps < 1
             or len(self.observations) != steps + 1
@@ -112,9 +110,7 @@ class Episode:
         """Inverse of to_bundle. Raises BundleError for bad meta or arrays that do not agree."""
         for key, kind in _META.items():
             if type(bundle.meta.get(key)) is not kind:
-                raise BundleError(
-                    f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}"
-                )
+                raise BundleError(f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}")
         success, extra_names = bundle.meta.get("success"), bundle.meta["extra_names"]
         if success is not None and type(success) is not bool:
             raise BundleError(f"episode: meta.success must be true, false or null, got {success!r}")

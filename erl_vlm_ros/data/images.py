@@ -17,9 +17,7 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
     """Compress an image uint8 [h, w, 3], RGB. Raises ValueError on another shape or dtype."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f"expected an uint8 image [h, w, 3], got {rgb.dtype} {list(rgb.shape)}")
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
-    )
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     if not done:
         raise ValueError(f"OpenCV could not encode an image of {list(rgb.shape)}")
     return data.tobytes()

@@ -25,10 +25,7 @@ def build_observation(
     Raises:
         ValueError: a wrong length or a non-finite number.
     """
-    parts = [
-        np.asarray(p, dtype=np.float64).reshape(-1)
-        for p in (joint_positions, ee_position, object_position, goal)
-    ]
+    parts = [np.asarray(p, dtype=np.float64).reshape(-1) for p in (joint_positions, ee_position, object_position, goal)]
     joints, ee, obj, target = parts
     if joints.size != N_JOINTS or ee.size != 3 or obj.size != 3 or target.size != 3:
         raise ValueError(f"expected {N_JOINTS} joints and 3-vectors, got sizes {[p.size for p in parts]}")

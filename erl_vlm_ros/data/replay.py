@@ -33,9 +33,7 @@ class ReplayBuffer:
 
     def __init__(self, capacity: int, obs_dim: int, act_dim: int, prop_dim: int) -> None:
         if capacity < 1 or not 0 < prop_dim <= obs_dim or act_dim < 1:
-            raise ValueError(
-                f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}"
-            )
+            raise ValueError(f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}")
         self.capacity, self.obs_dim, self.act_dim, self.prop_dim = capacity, obs_dim, act_dim, prop_dim
         self._clear()
 
@@ -80,13 +78,9 @@ class ReplayBuffer:
                 f"{self.obs_dim} and {self.act_dim}"
             )
         if episode.prop_dim != self.prop_dim:
-            raise ValueError(
-                f"episode with prop_dim {episode.prop_dim} does not fit a buffer of {self.prop_dim}"
-            )
+            raise ValueError(f"episode with prop_dim {episode.prop_dim} does not fit a buffer of {self.prop_dim}")
         if steps > self.capacity:
-            raise ValueError(
-                f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}"
-            )
+            raise ValueError(f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}")
         if episode.extra_names != self.extra_names:
             if self.episodes_added:
                 raise ValueError(
@@ -125,9 +119,7 @@ class ReplayBuffer:
         self.first_frame_id += steps + 1
         self._demonstrations = None
 
-    def sample(
-        self, batch_size: int, generator: np.random.Generator, demo_share: float = 0.0
-    ) -> TransitionBatch:
+    def sample(self, batch_size: int, generator: np.random.Generator, demo_share: float = 0.0) -> TransitionBatch:
         """Uniform, with replacement; ``demo_share`` of the batch from what a person drove, as long as there is any.
 
         Without a person's transitions the result is that of ``demo_share`` 0. Raises ValueError when empty.

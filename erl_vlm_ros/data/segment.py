@@ -33,14 +33,10 @@ class Segment:
         self.actions = np.ascontiguousarray(self.actions, np.float32)
         self.stamps = np.ascontiguousarray(self.stamps, np.int64)
         if self.proprio.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
-            raise ValueError(
-                f"segment {self.id}: proprio [H, P], actions [H, A] and stamps [H] have the wrong rank"
-            )
+            raise ValueError(f"segment {self.id}: proprio [H, P], actions [H, A] and stamps [H] have the wrong rank")
         lengths = {len(self.jpegs), len(self.proprio), len(self.actions), len(self.stamps)}
         if len(lengths) != 1 or lengths == {0}:
-            raise ValueError(
-                f"segment {self.id}: frames, proprio, actions and stamps differ in length or are empty"
-            )
+            raise ValueError(f"segment {self.id}: frames, proprio, actions and stamps differ in length or are empty")
         if not (np.isfinite(self.proprio).all() and np.isfinite(self.actions).all()):
             raise ValueError(f"segment {self.id}: a number in proprio or actions is not finite")
         self.extra_names = tuple(self.extra_names)

@@ -40,9 +40,7 @@ class Candidates:
     top: np.ndarray | None = None
 
 
-def select(
-    candidates: Candidates, count: int, config: SelectionConfig, rng: np.random.Generator
-) -> np.ndarray:
+def select(candidates: Candidates, count: int, config: SelectionConfig, rng: np.random.Generator) -> np.ndarray:
     """Indices of ``count`` different unrated frames (fewer when there are fewer), int64."""
     free = ~candidates.rated
     count = min(count, int(free.sum()))
@@ -70,9 +68,7 @@ def select(
     return np.array(chosen, np.int64)
 
 
-def by_bins(
-    mean: np.ndarray, allowed: np.ndarray, count: int, bins: int, rng: np.random.Generator
-) -> np.ndarray:
+def by_bins(mean: np.ndarray, allowed: np.ndarray, count: int, bins: int, rng: np.random.Generator) -> np.ndarray:
     """Frames spread evenly over the levels of predicted reward between its extremes."""
     index = rng.permutation(np.flatnonzero(allowed))
     if len(index) == 0 or count <= 0:

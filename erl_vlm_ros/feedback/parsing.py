@@ -121,4 +121,3 @@ def _from_json(body: str, lookup: dict[str, int]) -> int:
     if plain not in lookup:
         raise NoRating("out_of_class", plain[:40])
     return lookup[plain]
-

@@ -61,9 +61,7 @@ class RunFiles:
 
     def summary(self, record: RunRecord, now: float, more: Mapping[str, Any] | None = None) -> None:
         """Write summary.json and what a resumed run needs."""
-        atomic_write(
-            self.folder / SUMMARY, json.dumps({**record.summary(now), **(more or {})}, indent=2) + "\n"
-        )
+        atomic_write(self.folder / SUMMARY, json.dumps({**record.summary(now), **(more or {})}, indent=2) + "\n")
         atomic_write(self.folder / RECORD, json.dumps(record.state_dict(now)))
 
     def curve(self, record: RunRecord, now: float) -> None:

@@ -24,9 +24,7 @@ class Clip:
     success: bool | None = None
 
 
-def write_film(
-    folder: Path, clips: Sequence[Clip], fps: float, scale: int, stem: str = "evaluation"
-) -> Path | None:
+def write_film(folder: Path, clips: Sequence[Clip], fps: float, scale: int, stem: str = "evaluation") -> Path | None:
     """Write ``folder/stem.mp4``, or ``.gif`` where this OpenCV cannot encode; None when there is nothing
     to show.
 
@@ -85,9 +83,7 @@ def _frames(clips: Sequence[Clip], scale: int) -> Iterator[np.ndarray]:
 def _label(frame: np.ndarray, caption: str, success: bool | None) -> None:
     height, width = frame.shape[:2]
     cv2.rectangle(frame, (0, height - 22), (width, height), (0, 0, 0), -1)
-    cv2.putText(
-        frame, caption, (6, height - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA
-    )
+    cv2.putText(frame, caption, (6, height - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
     if success is not None:
         colour = (60, 200, 90) if success else (225, 80, 70)
         cv2.rectangle(frame, (0, 0), (width - 1, height - 1), colour, 4)

@@ -60,9 +60,7 @@ class TensorBoardWriter:
             if math.isfinite(value)
         ]
         if scalars:
-            self._writer.add_event(
-                Event(wall_time=time.time(), step=env_steps, summary=Summary(value=scalars))
-            )
+            self._writer.add_event(Event(wall_time=time.time(), step=env_steps, summary=Summary(value=scalars)))
 
     def close(self) -> None:
         """Flush and close."""

@@ -395,9 +395,7 @@ class PolicyController(BaseNode):
             )
             return
         controller_checkpoint.restore(self.p.checkpoint_dir, self.machine, self.rollout, self.evaluator)
-        self.get_logger().info(
-            f"restored {path}: {self.machine.env_steps} steps, {self.machine.episodes} episodes"
-        )
+        self.get_logger().info(f"restored {path}: {self.machine.env_steps} steps, {self.machine.episodes} episodes")
 
     def on_stop(self) -> None:
         """Keep the counters and the random state."""

@@ -68,9 +68,7 @@ class RewardTrainerNode(BaseNode):
 
     def _resume(self) -> None:
         if self._path is None:
-            raise CheckpointError(
-                "resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer"
-            )
+            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer")
         self.trainer.load_state_dict(load_state(self._path, self.NAME))
         trainer = self.trainer
         self.get_logger().info(

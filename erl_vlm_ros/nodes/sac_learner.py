@@ -163,9 +163,7 @@ class SacLearnerNode(BaseNode):
 
     def _resume(self) -> None:
         if self._path is None:
-            raise CheckpointError(
-                "resume needs checkpoint_dir; set the parameter checkpoint_dir of sac_learner"
-            )
+            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of sac_learner")
         self.learner.load_state_dict(load_state(self._path, self.NAME))
         learner = self.learner
         self.get_logger().info(

@@ -54,9 +54,7 @@ class ErlRewardConfig:
     def __post_init__(self) -> None:
         _require(self.loss in LOSSES, "loss", self.loss, f"one of {', '.join(LOSSES)}")
         _require(self.boundary in BOUNDARIES, "boundary", self.boundary, f"one of {', '.join(BOUNDARIES)}")
-        _require(
-            self.image_size >= MIN_IMAGE_SIZE, "image_size", self.image_size, f"at least {MIN_IMAGE_SIZE}"
-        )
+        _require(self.image_size >= MIN_IMAGE_SIZE, "image_size", self.image_size, f"at least {MIN_IMAGE_SIZE}")
         classes = f"{MIN_CLASSES} to {MAX_CLASSES}"
         _require(MIN_CLASSES <= self.n_classes <= MAX_CLASSES, "n_classes", self.n_classes, classes)
         _require(0.0 <= self.label_smoothing < 1.0, "label_smoothing", self.label_smoothing, "in [0, 1)")

@@ -206,9 +206,7 @@ class ErlRewardEnsemble:
         for name, parameter in self.networks.named_parameters():
             if name in state["adam"]:
                 held = state["adam"][name]
-                self.optimiser.state[parameter] = {
-                    key: torch.as_tensor(held[key]).clone() for key in _ADAM_KEYS
-                }
+                self.optimiser.state[parameter] = {key: torch.as_tensor(held[key]).clone() for key in _ADAM_KEYS}
         self.offsets = np.array(state["offsets"], np.float32)
         self.scales = np.array(state["scales"], np.float32)
 
@@ -228,24 +226,18 @@ class ErlRewardEnsemble:
         known = {field.name for field in fields(ErlRewardConfig)}
         given = dict(meta.get("config") or {})
         if set(given) != known:
-            raise ConfigError(
-                f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown"
-            )
+            raise ConfigError(f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown")
         model = cls(ErlRewardConfig(**given), seed=0)
         expected = {**model.networks.state_dict(), "offsets": model.offsets, "scales": model.scales}
         if set(arrays) != set(expected):
-            raise ConfigError(
-                f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown"
-            )
+            raise ConfigError(f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown")
         for name, array in arrays.items():
             shape = tuple(expected[name].shape)
             if array.shape != shape or not np.isfinite(array).all():
                 raise ConfigError(
                     f"reward model: {name} has shape {array.shape}, must be {shape} and hold finite numbers"
                 )
-        weights = {
-            name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()
-        }
+        weights = {name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()}
         model.networks.load_state_dict(weights)
         model.offsets = np.array(arrays["offsets"], np.float32)
         model.scales = np.array(arrays["scales"], np.float32)
@@ -255,9 +247,7 @@ class ErlRewardEnsemble:
         side = self.config.image_size
         if images.dtype != np.uint8 or images.ndim != ndim or images.shape[-3:] != (side, side, 3):
             wanted = f"uint8 [{'N' if ndim == 4 else 'M, H'}, {side}, {side}, 3]"
-            raise ConfigError(
-                f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}"
-            )
+            raise ConfigError(f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}")
 
     def _check_soft(self, soft: np.ndarray, count: int) -> np.ndarray:
         soft = np.ascontiguousarray(soft, np.float32)
@@ -273,14 +263,10 @@ class ErlRewardEnsemble:
             raise ConfigError(f"reward model: ratings are {ratings.dtype}, must be whole numbers")
         ratings = ratings.astype(np.int64)
         if ratings.shape != images.shape[:1] or images.shape[1] < 1:
-            raise ConfigError(
-                f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}"
-            )
+            raise ConfigError(f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}")
         if ratings.size and not (ratings.min() >= 0 and ratings.max() < self.config.n_classes):
             top = self.config.n_classes - 1
-            raise ConfigError(
-                f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}"
-            )
+            raise ConfigError(f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}")
         return images, ratings
 
 

@@ -74,9 +74,7 @@ class Heads:
             logits = _forward(x.clamp(-10, 10).expand(len(self.weights[0]), -1, -1), self.weights)
             parts.append(logits.softmax(-1).numpy())
         return (
-            np.concatenate(parts, axis=1)
-            if parts
-            else np.zeros((len(self.weights[0]), 0, self.n_classes), np.float32)
+            np.concatenate(parts, axis=1) if parts else np.zeros((len(self.weights[0]), 0, self.n_classes), np.float32)
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -88,9 +86,7 @@ class Heads:
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Heads:
         """Inverse of ``arrays``."""
         tensors = {
-            k: torch.from_numpy(np.array(v, dtype=np.float32))
-            for k, v in arrays.items()
-            if k.startswith("head_")
+            k: torch.from_numpy(np.array(v, dtype=np.float32)) for k, v in arrays.items() if k.startswith("head_")
         }
         count = len(tensors) - 2
         return cls(tensors["head_mean"], tensors["head_scale"], [tensors[f"head_{i}"] for i in range(count)])

@@ -61,9 +61,7 @@ class TrunkRewardModel:
 
     def predict(self, features: np.ndarray, proprio: np.ndarray) -> Prediction:
         """Expected class / (n - 1), its deviation over the members, and the mean probability of the top class."""
-        probabilities = self.heads.probabilities(
-            np.concatenate([features, proprio], axis=1).astype(np.float32)
-        )
+        probabilities = self.heads.probabilities(np.concatenate([features, proprio], axis=1).astype(np.float32))
         values = probabilities @ np.linspace(0, 1, self.n_classes, dtype=np.float32)
         return Prediction(values.mean(0), values.std(0), probabilities[..., -1].mean(0))
 
@@ -84,24 +82,16 @@ class TrunkRewardModel:
             "config": config,
             "prop_dim": int(self.trunk.proprio_mean.numel()),
         }
-        return Bundle(
-            KIND, {k: np.ascontiguousarray(v) for k, v in (arrays | self.heads.arrays()).items()}, meta
-        )
+        return Bundle(KIND, {k: np.ascontiguousarray(v) for k, v in (arrays | self.heads.arrays()).items()}, meta)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> TrunkRewardModel:
         """Inverse of ``to_bundle``; BundleError when an array is missing or has another shape."""
         meta = bundle.meta
         try:
-            config = TrunkConfig(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in meta["config"].items()}
-            )
+            config = TrunkConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["config"].items()})
             trunk = Trunk(config, int(meta["prop_dim"]))
-            state = {
-                k[6:]: torch.from_numpy(np.array(v))
-                for k, v in bundle.arrays.items()
-                if k.startswith("trunk.")
-            }
+            state = {k[6:]: torch.from_numpy(np.array(v)) for k, v in bundle.arrays.items() if k.startswith("trunk.")}
             expected = {k for k in trunk.state_dict() if k.startswith(("convolutions", "neck"))}
             if set(state) != expected:
                 raise BundleError(f"reward model lacks {sorted(expected - set(state))}")

@@ -6,9 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def stratified_batches(
-    labels: np.ndarray, batch_size: int, generator: np.random.Generator
-) -> list[np.ndarray]:
+def stratified_batches(labels: np.ndarray, batch_size: int, generator: np.random.Generator) -> list[np.ndarray]:
     """Index arrays, each index once, that hold every class in proportion (proportional, not class-balanced).
 
     ceil(N / batch_size) batches. The samples, grouped by class with the rarest first and shuffled inside, are

@@ -193,9 +193,7 @@ class RewardTrainer:
         soft = self.soft if self.config.soft_labels else None
         report = self.erl.fit(self.images, self.ratings, self._generator, soft)
         self.version += 1
-        accuracy = (
-            0.0 if np.isnan(report.accuracy) else float(report.accuracy)
-        )  # NaN: nothing could be ordered
+        accuracy = 0.0 if np.isnan(report.accuracy) else float(report.accuracy)  # NaN: nothing could be ordered
         base = self.counts().max() / max(len(self.ratings), 1)
         health = {"train_accuracy": accuracy, "skill": float((accuracy - base) / max(1 - base, 1e-6))}
         return ErlRewardModel(self.erl, self.version), health
@@ -225,9 +223,7 @@ class RewardTrainer:
         """Take back what state_dict gave. ConfigError when recipe or class count differ from this run's."""
         for key in ("recipe", "n_classes"):
             if state[key] != getattr(self.config, key):
-                raise ConfigError(
-                    f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}"
-                )
+                raise ConfigError(f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}")
         for counter in ("version", "round", "requested", "episodes"):
             setattr(self, counter, int(state[counter]))
         self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])

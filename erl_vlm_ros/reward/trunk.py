@@ -106,10 +106,7 @@ class TrunkTrainer:
         """Whether the frame store has grown enough since the last training, and the trunk may still change."""
         if self.version == 0:
             return frames > 0
-        return (
-            self.trained_frames < self.config.enough_frames
-            and frames >= self.config.growth * self.trained_frames
-        )
+        return self.trained_frames < self.config.enough_frames and frames >= self.config.growth * self.trained_frames
 
     def train(self, images: np.ndarray, proprio: np.ndarray) -> dict[str, float]:
         """Train on frames uint8 [N, s, s, 3] and proprioception float32 [N, P]; a new version. Returns losses."""
@@ -131,9 +128,7 @@ class TrunkTrainer:
         sample = torch.randint(len(frames), (min(len(frames), 2000),), generator=self.generator)
         pixels = self.trunk.targets(frames[sample])
         self.trunk.pixel_mean.copy_(pixels.mean(0))
-        self.trunk.pixel_scale.copy_(
-            pixels.std(0).clamp_min(0.02)
-        )  # a floor keeps noise of still pixels small
+        self.trunk.pixel_scale.copy_(pixels.std(0).clamp_min(0.02))  # a floor keeps noise of still pixels small
         self.trunk.proprio_mean.copy_(states.mean(0))
         self.trunk.proprio_scale.copy_(states.std(0).clamp_min(1e-3))
 

@@ -71,9 +71,7 @@ def encode(bundle: Bundle) -> bytes:
     arrays = {name: np.ascontiguousarray(array) for name, array in bundle.arrays.items()}
     for name, array in arrays.items():
         if array.dtype not in _CODES:
-            raise BundleError(
-                f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8"
-            )
+            raise BundleError(f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8")
     _check(bundle.kind, {name: (_CODES[a.dtype], a.shape) for name, a in arrays.items()})
     total = sum(a.nbytes for a in arrays.values())
     if total > MAX_TOTAL:
@@ -99,9 +97,7 @@ def decode(data: Any, kind: str) -> Bundle:
         raise BundleError(f"{kind}: {size} bytes is too short for a tensor bundle")
     header_size = int.from_bytes(view[:8], "little")
     if header_size > MAX_HEADER or header_size > size - 8:
-        raise BundleError(
-            f"{kind}: header length {header_size} does not fit {size} bytes (limit {MAX_HEADER})"
-        )
+        raise BundleError(f"{kind}: header length {header_size} does not fit {size} bytes (limit {MAX_HEADER})")
     try:
         header = json.loads(bytes(view[8 : 8 + header_size]))
         metadata = header.pop("__metadata__")
@@ -140,13 +136,9 @@ def _layout(kind: str, header: dict[str, Any], body_size: int) -> dict[str, tupl
             raise BundleError(f"{kind}.{name[:64]}: malformed header entry")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(code, str) or code not in _DTYPES:
-            raise BundleError(
-                f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}"
-            )
+            raise BundleError(f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}")
         if not _sizes(shape, 6) or not _sizes(offsets, 2) or len(offsets) != 2:
-            raise BundleError(
-                f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0"
-            )
+            raise BundleError(f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0")
         if math.prod(shape) * _DTYPES[code].itemsize != offsets[1] - offsets[0]:
             raise BundleError(f"{kind}.{name[:64]}: shape {shape} of {code} does not fill bytes {offsets}")
         spans.append(tuple(offsets))
@@ -184,16 +176,12 @@ def _check(kind: str, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     spec = spec | {name: entry for name, entry in OPTIONAL.get(kind, {}).items() if name in found}
     if set(found) != set(spec):
         missing, unknown = set(spec) - set(found), set(found) - set(spec)
-        raise BundleError(
-            f"{kind}: missing arrays {sorted(missing)}, unknown arrays {sorted(n[:64] for n in unknown)}"
-        )
+        raise BundleError(f"{kind}: missing arrays {sorted(missing)}, unknown arrays {sorted(n[:64] for n in unknown)}")
     sizes: dict[str, int] = {}
     for name, (code, dims) in spec.items():
         got_code, shape = found[name]
         if got_code != code or len(shape) != len(dims):
-            raise BundleError(
-                f"{kind}.{name}: expected {code} [{', '.join(dims)}], got {got_code} {list(shape)}"
-            )
+            raise BundleError(f"{kind}.{name}: expected {code} [{', '.join(dims)}], got {got_code} {list(shape)}")
         sizes.update({d: n for d, n in zip(dims, shape) if d.isalpha() and d not in sizes})
     for name, (_, dims) in spec.items():
         want = tuple(_evaluate(d, sizes) for d in dims)
@@ -206,6 +194,5 @@ def _check(kind: str, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
 def _evaluate(expression: str, sizes: dict[str, int]) -> int:
     """A sum of products of names and numbers, such as ``N*H+1``."""
     return sum(
-        math.prod(int(f) if f.isdigit() else sizes[f] for f in term.split("*"))
-        for term in expression.split("+")
+        math.prod(int(f) if f.isdigit() else sizes[f] for f in term.split("*")) for term in expression.split("+")
     )

@@ -64,18 +64,14 @@ def image_to_rgb(message: Image) -> np.ndarray:
     """
     channels = _CHANNELS.get(message.encoding)
     if channels is None:
-        raise ValueError(
-            f"image encoding '{message.encoding}' is not supported; use one of {', '.join(_CHANNELS)}"
-        )
+        raise ValueError(f"image encoding '{message.encoding}' is not supported; use one of {', '.join(_CHANNELS)}")
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or step < width * channels or data.size < height * step:
         raise ValueError(
             f"image of {width}x{height} {message.encoding} with step {step} does not fit {data.size} bytes"
         )
-    image = (
-        data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    )
+    image = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
     if channels == 1:
         return np.repeat(image, 3, axis=2)
     if message.encoding.startswith("bgr"):
@@ -92,9 +88,7 @@ def compressed_message(jpeg: bytes, stamp_ns: int, frame_id: str) -> CompressedI
     return message
 
 
-def camera_info_message(
-    matrix: np.ndarray, width: int, height: int, stamp_ns: int, frame_id: str
-) -> CameraInfo:
+def camera_info_message(matrix: np.ndarray, width: int, height: int, stamp_ns: int, frame_id: str) -> CameraInfo:
     """CameraInfo of an undistorted camera with intrinsics K [3, 3] in pixels."""
     message = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
     k = np.asarray(matrix, np.float64)
@@ -149,9 +143,7 @@ def joint_message(
     return message
 
 
-def pose_message(
-    position: Sequence[float], quaternion: Sequence[float], stamp_ns: int, frame_id: str
-) -> PoseStamped:
+def pose_message(position: Sequence[float], quaternion: Sequence[float], stamp_ns: int, frame_id: str) -> PoseStamped:
     """A PoseStamped; position [3] m, quaternion [4] x y z w."""
     message = PoseStamped()
     message.header.frame_id = frame_id
@@ -267,9 +259,7 @@ def metrics_message(
     set_stamp(message.header.stamp, stamp_ns)
     pairs = [KeyValue(key=key, value=repr(float(value))) for key, value in values.items()]
     pairs += [KeyValue(key=key, value=value) for key, value in (texts or {}).items()]
-    message.status = [
-        DiagnosticStatus(level=level, name=node, message=text, hardware_id="erl_vlm_ros", values=pairs)
-    ]
+    message.status = [DiagnosticStatus(level=level, name=node, message=text, hardware_id="erl_vlm_ros", values=pairs)]
     return message
 
 

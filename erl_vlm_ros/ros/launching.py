@@ -221,9 +221,7 @@ def _companion(companion: Companion) -> Action:
 
 def _action(spec: NodeSpec) -> Action:
     if not spec.ros:
-        return ExecuteProcess(
-            cmd=[sys.executable, "-u", *spec.command()], name=spec.name, output="both", **_PATIENCE
-        )
+        return ExecuteProcess(cmd=[sys.executable, "-u", *spec.command()], name=spec.name, output="both", **_PATIENCE)
     return Node(
         package="erl_vlm_ros",
         executable=spec.executable,

@@ -85,9 +85,7 @@ def _forbidden(shown: Overview) -> list[Marker]:
     return out
 
 
-def _words(
-    shown: Overview, space: str, words: str, at: np.ndarray, size: float, colour: draw.Colour
-) -> Marker:
+def _words(shown: Overview, space: str, words: str, at: np.ndarray, size: float, colour: draw.Colour) -> Marker:
     marker = _marker(shown, space, 0, Marker.TEXT_VIEW_FACING, size, colour)
     marker.text, marker.pose.position = words, _point(at)
     return marker

@@ -73,9 +73,7 @@ class Param:
         """The value in the declared type (a whole number is fine for a float). ConfigError otherwise."""
         where = f"parameter '{self.name}' of {node}"
         if self.is_list:
-            items = (
-                list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
-            )
+            items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
             if items is None or not items or (len(items) != len(self.default) and not self.any_length):
                 count = "a non-empty list" if self.any_length else f"a list of {len(self.default)}"
                 raise ConfigError(f"{where} is {_show(value)}; it must be {count} ({self.type})")
@@ -97,11 +95,7 @@ class Param:
 
 
 def _show(value: Any) -> str:
-    return (
-        repr(list(value))
-        if not isinstance(value, (str, bytes, int, float, bool, type(None)))
-        else repr(value)
-    )
+    return repr(list(value)) if not isinstance(value, (str, bytes, int, float, bool, type(None))) else repr(value)
 
 
 def resolve(node: str, table: Iterable[Param], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,9 +64,7 @@ class HomeStep:
                 f"{len(p.joint_names)} joint_names; reset '{p.reset}' needs one in rad for each"
             )
         self._node, self._log = node, node.get_logger()
-        self._watch = HomeWatch(
-            dict(zip(p.joint_names, p.home_positions)), p.home_tolerance, 0.3, p.home_timeout_s
-        )
+        self._watch = HomeWatch(dict(zip(p.joint_names, p.home_positions)), p.home_tolerance, 0.3, p.home_timeout_s)
         self._answer: Answer | None = None
         self._attempt, self._held = 0, held
         self._publisher = node.create_publisher(JointTrajectory, names.POLICY_HOME, qos.command())

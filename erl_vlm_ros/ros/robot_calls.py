@@ -28,9 +28,7 @@ class Resetter:
         """``choose_episode``: tell sim_bridge the seed or number of the episode; False on a real arm."""
         self._log = node.get_logger()
         self._reset = node.create_client(Trigger, names.RESET)
-        self._parameters = (
-            node.create_client(SetParameters, names.SIM_SET_PARAMETERS) if choose_episode else None
-        )
+        self._parameters = node.create_client(SetParameters, names.SIM_SET_PARAMETERS) if choose_episode else None
         self._timeout = timeout_s
         self._turn = 0
         self._since: float | None = None
@@ -88,9 +86,7 @@ class Resetter:
 
 
 def _int(name: str, value: int) -> Parameter:
-    return Parameter(
-        name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value)
-    )
+    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
 
 
 def _stamp(message: str) -> int:

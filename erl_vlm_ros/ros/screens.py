@@ -21,9 +21,7 @@ from erl_vlm_ros.tasks import Task
 _MARKER_LIFE_S = 10  # in real time: what an ended monitor left must not look true
 
 
-def health_message(
-    health: Mapping[str, NodeHealth], stamp: Time, alarms: Sequence[AlarmState] = ()
-) -> DiagnosticArray:
+def health_message(health: Mapping[str, NodeHealth], stamp: Time, alarms: Sequence[AlarmState] = ()) -> DiagnosticArray:
     """The monitor's verdict on each node, and the training alarms; those that are over are told as OK."""
     message = DiagnosticArray(status=[_status(node, state) for node, state in health.items()])
     for alarm in alarms:

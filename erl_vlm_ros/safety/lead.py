@@ -49,7 +49,5 @@ class Lead:
         """
         if self.most <= 0.0:
             return velocity
-        x, y, z = (
-            limit_axis(v, ahead, -self.most, self.most, horizon) for v, ahead in zip(velocity, self.vector)
-        )
+        x, y, z = (limit_axis(v, ahead, -self.most, self.most, horizon) for v, ahead in zip(velocity, self.vector))
         return (x, y, z)

@@ -111,8 +111,7 @@ class SimArm:
         velocity = np.asarray(linear_velocity, dtype=np.float64).reshape(-1)
         if velocity.size != 3 or not np.isfinite(velocity).all() or not np.isfinite(gripper_width):
             raise ValueError(
-                "command must be 3 finite velocities and a finite width, "
-                f"got {linear_velocity!r}, {gripper_width!r}"
+                f"command must be 3 finite velocities and a finite width, got {linear_velocity!r}, {gripper_width!r}"
             )
         measured = self.data.site_xpos[self._ee]
         ahead = self._reference - measured

@@ -44,9 +44,7 @@ class BridgeCore:
         """Seed of training episode ``index``; a function of the run's seed and the index alone."""
         return int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
 
-    def reset(
-        self, episode_seed: int = -1, episode_index: int = -1, stamp: int | None = None
-    ) -> dict[str, int]:
+    def reset(self, episode_seed: int = -1, episode_index: int = -1, stamp: int | None = None) -> dict[str, int]:
         """Start an episode: from ``episode_seed`` if >= 0, else training episode ``episode_index``, or the
         next one.
 

@@ -80,9 +80,7 @@ class ArmEnv(gymnasium.Env):
 
     def _observe(self) -> np.ndarray:
         arm = self.arm
-        return build_observation(
-            arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal
-        )
+        return build_observation(arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal)
 
     def _info(self, state: Any) -> dict[str, Any]:
         task = self.arm.task

@@ -27,9 +27,7 @@ def choose_backend() -> str:
     """
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if not chosen:
-        chosen = next(
-            (name for name, libraries in _BACKENDS.items() if any(map(_loads, libraries))), "disable"
-        )
+        chosen = next((name for name, libraries in _BACKENDS.items() if any(map(_loads, libraries))), "disable")
         os.environ["MUJOCO_GL"] = chosen
     return chosen
 

@@ -56,9 +56,7 @@ class Ros:
         for key, value in parameters.items():
             command += ["-p", f"{key.replace('__', '.')}:={json.dumps(value)}"]
         with (self.folder / f"{name}.log").open("a") as log:
-            process = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment(), stdout=log, stderr=log
-            )
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment(), stdout=log, stderr=log)
         self.processes[name] = process
         return process
 

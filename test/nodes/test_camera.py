@@ -162,8 +162,10 @@ def test_another_drivers_pictures_are_cropped_and_resized_once(ros, compressed):
     red[:, :, 0] = 200
 
     def send(stamp):
-        make = (lambda: convert.compressed_message(encode_jpeg(red), stamp, "lens")) if compressed else (
-            lambda: convert.image_message(red, stamp, "lens")
+        make = (
+            (lambda: convert.compressed_message(encode_jpeg(red), stamp, "lens"))
+            if compressed
+            else (lambda: convert.image_message(red, stamp, "lens"))
         )
         driver.publish(make())
 

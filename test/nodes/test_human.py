@@ -272,9 +272,7 @@ def test_a_person_judges_each_evaluation_episode(ros, task, tmp_path):
 
 def test_home_then_a_person(ros, task):
     arm = Arm(ros)
-    arm.start(
-        task, reset="home_then_person", home_positions=HOME, extras__efforts=True, human__continue_button=3
-    )
+    arm.start(task, reset="home_then_person", home_positions=HOME, extras__efforts=True, human__continue_button=3)
     arm.effort = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     arm.waits_for("home pose")
     ros.until(lambda: arm.homes, "the home pose")

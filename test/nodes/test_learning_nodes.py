@@ -57,9 +57,7 @@ class Workstation:
         self.episodes.publish(convert.bytes_message(encode(episode(index).to_bundle())))
 
     def send_ratings(self, batch, rate=lambda i: i % 5):
-        rated = [
-            RatedSegment(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)
-        ]
+        rated = [RatedSegment(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)]
         bundle = RatingBatch(batch.round, 5, len(rated), rated).to_bundle()
         self.ratings.publish(convert.bytes_message(encode(bundle)))
 

@@ -98,9 +98,7 @@ def test_episode_holds_what_the_bridge_sent_and_what_was_commanded(ros):
         (1, STEPS, False),
     ]
     assert all(e.truncated and not e.terminated and e.actor_version == 1 for e in (first, second))
-    by_stamp = [
-        {convert.header_ns(m): m for m in messages} for messages in (images, joints, ee, objects, commands)
-    ]
+    by_stamp = [{convert.header_ns(m): m for m in messages} for messages in (images, joints, ee, objects, commands)]
     for episode in (first, second):
         assert np.array_equal(np.diff(episode.stamps), np.full(STEPS, 100_000_000))
         for t, stamp in enumerate(episode.stamps.tolist()):
@@ -113,9 +111,7 @@ def test_episode_holds_what_the_bridge_sent_and_what_was_commanded(ros):
             difference = decode_jpeg(episode.jpegs[t]).astype(int) - convert.image_to_rgb(image)
             assert np.abs(difference).mean() < 6
             if t < STEPS:
-                assert np.allclose(
-                    convert.linear_of(command), episode.actions[t] * TASK.linear_speed, atol=1e-6
-                )
+                assert np.allclose(convert.linear_of(command), episode.actions[t] * TASK.linear_speed, atol=1e-6)
     assert np.abs(first.actions).max() <= 1 and first.actions.std() > 0.1
     # the starts are those of the bridge's seed
     core = BridgeCore(SimArm("drawer_open"), 4)
@@ -156,9 +152,7 @@ def test_evaluates_on_schedule_with_its_own_seeds_and_finishes(ros):
     ]
     assert all(e.evaluation and e.steps == STEPS for e in evaluations)
     assert np.allclose(early[0].actions, (0.1, -0.2, 0.3), atol=1e-5)  # the mean action, always
-    assert np.array_equal(
-        evaluations[0].observations[0], evaluations[2].observations[0]
-    )  # same seed, same start
+    assert np.array_equal(evaluations[0].observations[0], evaluations[2].observations[0])  # same seed, same start
     assert not any(e.evaluation for e in graph.episodes(3))
 
 
@@ -259,9 +253,7 @@ def test_malformed_actors_are_ignored(ros):
     graph.learner.publish(convert.bytes_message(b"rubbish"))
     ros.until(lambda: "learning/actor ignored" in ros.log("policy_controller"), "the complaint")
     graph.learner.publish(convert.bytes_message(actor_bundle(action=(0.1,), act_dim=1, budget=5)))
-    ros.until(
-        lambda: "made for 19 observations and 1 actions" in ros.log("policy_controller"), "the complaint"
-    )
+    ros.until(lambda: "made for 19 observations and 1 actions" in ros.log("policy_controller"), "the complaint")
     assert graph.raw_episodes == []
     graph.publish_actor(budget=1)
     assert len(graph.episodes(1)) == 1

@@ -96,9 +96,7 @@ def test_simulation_and_real_arm_show_the_policy_the_same(ros, tmp_path, video):
     stop(ros)
     assert in_drivers_place == simulated
 
-    camera = train_real(
-        arguments("camera", "camera.profile=128x128x30", "camera.loop=true", camera=f"opencv:{video}")
-    )
+    camera = train_real(arguments("camera", "camera.profile=128x128x30", "camera.loop=true", camera=f"opencv:{video}"))
     start(ros, camera, ("camera", *robot))
     cameras = [(topic, "camera") for topic in CAMERA]
     physical = seen(ros, [*cameras, *written, *executed], read)

@@ -72,9 +72,7 @@ class Bridge:
             self.step((0.2, 0.1 * (-1) ** i, -0.1))
         self.ros.until(lambda: convert.header_ns(self.joints[-1]) == self.stamp, "the last joint state")
         images = {convert.header_ns(m): bytes(m.data) for m in self.images if convert.header_ns(m) >= first}
-        joints = {
-            convert.header_ns(m): tuple(m.position) for m in self.joints if convert.header_ns(m) >= first
-        }
+        joints = {convert.header_ns(m): tuple(m.position) for m in self.joints if convert.header_ns(m) >= first}
         assert len(images) == len(joints) == steps + 1
         return [images[k] for k in sorted(images)], [joints[k] for k in sorted(joints)]
 

@@ -60,10 +60,7 @@ def test_any_buffer_is_accepted(wrap):
 def test_the_bytes_are_plain_safetensors_and_non_contiguous_input_is_fine():
     data = encode(Bundle("actor", {"w0": WEIGHTS.arrays["w0"].T}, {}))
     np.testing.assert_array_equal(load(data)["w0"], WEIGHTS.arrays["w0"].T)
-    assert (
-        decode(save({"w": np.ones(2, np.float32)}, metadata()["__metadata__"]), "actor").arrays["w"].sum()
-        == 2
-    )
+    assert decode(save({"w": np.ones(2, np.float32)}, metadata()["__metadata__"]), "actor").arrays["w"].sum() == 2
 
 
 @pytest.mark.parametrize(

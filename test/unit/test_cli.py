@@ -125,10 +125,7 @@ def test_the_printed_command_works_without_an_active_environment(monkeypatch, tm
 def test_resume_keeps_task_seed_and_settings(tmp_path, started):
     out = str(tmp_path / "run")
     settings = ["--set", "sac_learner.first_ratings=77"]
-    assert (
-        main([*RUN, "--out", out, "--task", "sweep_into", "--seed", "4", "--max-steps", "100", *settings])
-        == 0
-    )
+    assert main([*RUN, "--out", out, "--task", "sweep_into", "--seed", "4", "--max-steps", "100", *settings]) == 0
     assert main([*RUN, "--resume", out, "--max-steps", "300"]) == 0
     again = started[1]
     values = again.node("sac_learner").parameters

@@ -31,9 +31,7 @@ def test_rgb_image_round_trip():
         convert.image_message(rgb.astype(float), 0, "cam")
 
 
-@pytest.mark.parametrize(
-    "encoding, channels", [("rgb8", 3), ("bgr8", 3), ("rgba8", 4), ("bgra8", 4), ("mono8", 1)]
-)
+@pytest.mark.parametrize("encoding, channels", [("rgb8", 3), ("bgr8", 3), ("rgba8", 4), ("bgra8", 4), ("mono8", 1)])
 def test_encodings_and_row_padding(encoding, channels):
     rgb = np.random.default_rng(1).integers(0, 256, (3, 5, 3), dtype=np.uint8)
     if channels == 1:
@@ -97,9 +95,7 @@ def test_bytes_round_trip_without_a_copy():
 
 
 def test_metrics_round_trip_and_what_is_not_a_number_is_left_out():
-    message = convert.metrics_message(
-        "node", {"a": 1, "b": 0.1 + 0.2, "c": True, "d": math.nan}, 5, b"\x01", "text"
-    )
+    message = convert.metrics_message("node", {"a": 1, "b": 0.1 + 0.2, "c": True, "d": math.nan}, 5, b"\x01", "text")
     message.status[0].values.append(type(message.status[0].values[0])(key="e", value="many"))
     values = convert.metrics_of(message)["node"]
     assert values["a"] == 1.0 and values["b"] == 0.1 + 0.2 and values["c"] == 1.0 and math.isnan(values["d"])

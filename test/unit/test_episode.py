@@ -32,9 +32,7 @@ def test_bundle_round_trip():
     episode = make_episode(evaluation=True, seed=1007)
     copy = Episode.from_bundle(decode(encode(episode.to_bundle()), "episode"))
     for field in dataclasses.fields(Episode):
-        np.testing.assert_array_equal(
-            getattr(copy, field.name), getattr(episode, field.name), err_msg=field.name
-        )
+        np.testing.assert_array_equal(getattr(copy, field.name), getattr(episode, field.name), err_msg=field.name)
     assert copy.steps == 3 and copy.observations.dtype == np.float32 and copy.stamps.dtype == np.int64
 
 
@@ -68,9 +66,7 @@ def test_inconsistent_parts_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make_episode(**changes)
     with pytest.raises(ValueError, match="at least one action"):
-        make_episode(
-            1, actions=np.zeros((0, 3)), observations=np.zeros((1, 19)), jpegs=[b""], stamps=np.zeros(1)
-        )
+        make_episode(1, actions=np.zeros((0, 3)), observations=np.zeros((1, 19)), jpegs=[b""], stamps=np.zeros(1))
 
 
 def test_a_bundle_with_bad_meta_or_offsets_is_refused():

@@ -279,9 +279,7 @@ def test_the_same_question_is_paid_once(bench):
     rater = bench.rater(server)
     batch = make_batch(1)
     batch.segments += [
-        Segment(f"copy{i}", s.jpegs, s.proprio, s.actions, s.stamps)
-        for i in range(5)
-        for s in batch.segments[:1]
+        Segment(f"copy{i}", s.jpegs, s.proprio, s.actions, s.stamps) for i in range(5) for s in batch.segments[:1]
     ]
     rated = rater.rate_batch(batch).rated
     assert len({r.rating for r in rated}) == 1

@@ -20,7 +20,7 @@ from erl_vlm_ros.feedback.replay import LedgerReplay
 from erl_vlm_ros.tasks import load_task
 
 NAMES = ["Bad", "Average", "Good"]
-TEXTS = ["Bad", '{"rating": "Good"}', "Good or \"Bad\",\nwho\r\nknows \u2603", "Average", "Splendid"]
+TEXTS = ["Bad", '{"rating": "Good"}', 'Good or "Bad",\nwho\r\nknows \u2603', "Average", "Splendid"]
 
 
 def make_segment(i, h=2):

@@ -171,9 +171,9 @@ def test_a_full_disk_leaves_the_parameter_files_of_a_run(arguments, tmp_path, mo
 
 def test_commands(arguments, tmp_path):
     (tmp_path / "config").mkdir()
-    graph = train_sim(
-        arguments(overrides={STANDIN: {"error_rate": 0.35, "no_schema": True}})
-    ).write_parameters(tmp_path / "config")
+    graph = train_sim(arguments(overrides={STANDIN: {"error_rate": 0.35, "no_schema": True}})).write_parameters(
+        tmp_path / "config"
+    )
     node = graph.node("sac_learner").command()
     assert node[:3] == ["-m", "erl_vlm_ros.nodes.sac_learner", "--ros-args"]
     assert node[-2:] == ["--params-file", str(tmp_path / "config" / "sac_learner.yaml")]
@@ -195,9 +195,7 @@ def test_standin_options_are_those_of_its_table():
 def test_evaluation_uses_the_runs_parameters(arguments, tmp_path):
     run, out = tmp_path / "run", tmp_path / "eval"
     (run / "config").mkdir(parents=True)
-    train_sim(arguments(out=run, overrides={"sim_bridge": {"image_width": 96}})).write_parameters(
-        run / "config"
-    )
+    train_sim(arguments(out=run, overrides={"sim_bridge": {"image_width": 96}})).write_parameters(run / "config")
     graph = evaluate_sim(arguments(out=out, source=run, seed=1000, episodes=3))
     controller = graph.node("policy_controller").parameters
     assert controller["mode"] == "evaluate" and controller["eval_seed"] == 1000
@@ -246,9 +244,7 @@ def test_every_shipped_parameter_file_is_valid():
         check(read_parameter_file(file), str(file))
 
 
-@pytest.mark.parametrize(
-    "text", ["[1, 2]", "node: 3", "node: {parameters: {}}", "node: {ros__parameters: 3}", "a: ["]
-)
+@pytest.mark.parametrize("text", ["[1, 2]", "node: 3", "node: {parameters: {}}", "node: {ros__parameters: 3}", "a: ["])
 def test_a_malformed_parameter_file_is_named(tmp_path, text):
     file = tmp_path / "bad.yaml"
     file.write_text(text)

@@ -30,9 +30,7 @@ def test_resized_decoding_agrees_with_full_decoding_then_resize(stored, size):
     data = encode_jpeg(smooth_image(stored, stored))
     small = decode_jpeg(data, size)
     full = decode_jpeg(data)
-    expected = cv2.resize(
-        full, (size, size), interpolation=cv2.INTER_AREA if size <= stored else cv2.INTER_LINEAR
-    )
+    expected = cv2.resize(full, (size, size), interpolation=cv2.INTER_AREA if size <= stored else cv2.INTER_LINEAR)
     assert small.shape == (size, size, 3)
     assert np.abs(small.astype(int) - expected).mean() < 2
 
@@ -41,9 +39,7 @@ def test_header_size_without_decoding():
     assert jpeg_size(encode_jpeg(smooth_image(96, 160))) == (96, 160)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda d: b"", lambda d: b"not a jpeg", lambda d: d[:20], lambda d: b"\x89PNG" + d]
-)
+@pytest.mark.parametrize("damage", [lambda d: b"", lambda d: b"not a jpeg", lambda d: d[:20], lambda d: b"\x89PNG" + d])
 def test_damaged_data_is_a_value_error(damage):
     with pytest.raises(ValueError, match="JPEG"):
         decode_jpeg(damage(encode_jpeg(smooth_image())))

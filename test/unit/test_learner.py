@@ -75,9 +75,7 @@ def test_exploration_runs_free_until_the_first_round_then_waits():
     learner = warmed_up()
     assert learner.round_due()
     batch = learner.make_round()
-    assert (
-        len(batch.segments) == 12 and learner.episode_budget() == learner.episodes and not learner.round_due()
-    )
+    assert len(batch.segments) == 12 and learner.episode_budget() == learner.episodes and not learner.round_due()
     assert learner.update(5) == {} and learner.updates == 0
     assert learner.actor_bundle().arrays == {}
 
@@ -127,9 +125,7 @@ def test_eviction_keeps_features_aligned():
     learner.set_reward_model(FakeModel())
     learner.add_episode(episode(2))
     assert learner.replay.n_frames == 42
-    np.testing.assert_allclose(
-        learner.replay.rewards, learner.replay.frame_proprio[learner.replay.transition_frame, 0]
-    )
+    np.testing.assert_allclose(learner.replay.rewards, learner.replay.frame_proprio[learner.replay.transition_frame, 0])
 
 
 def test_ratings_that_explain_nothing_prolong_exploration():
@@ -303,9 +299,7 @@ def trained():
 
 
 def reward_config():
-    trunk = TrunkConfig(
-        image_size=32, target_size=16, channels=(8, 8), features=16, first_iterations=5, iterations=3
-    )
+    trunk = TrunkConfig(image_size=32, target_size=16, channels=(8, 8), features=16, first_iterations=5, iterations=3)
     return RewardTrainerConfig(n_classes=3, prop_dim=P, trunk=trunk, heads=HeadConfig(iterations=10))
 
 

@@ -232,11 +232,7 @@ def test_line():
     r.set_steps(100, 1.0)
     r.set_steps(200, 2.0)
     line = format_line(r.progress(2.0), NAMES[3])
-    assert (
-        "[0:02 running]" in line
-        and "ratings 4/100 (Bad 75% Average 0% Good 25%)" in line
-        and "0:08 left" in line
-    )
+    assert "[0:02 running]" in line and "ratings 4/100 (Bad 75% Average 0% Good 25%)" in line and "0:08 left" in line
     assert format_mix([1, 1], ["Very Bad", "Very Good"]) == "VBad 50% VGood 50%"
     assert format_mix([1, 3]) == "25% 75%" and format_mix([0, 0]) == ""
     assert duration(3725) == "1:02:05"

@@ -107,9 +107,7 @@ def test_imports_run_one_way():
 def test_every_file_names_the_licence_first():
     folders = ("erl_vlm_ros", "test", "launch", "benchmarks")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
-    lacking = [
-        str(p) for p in files if not p.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")
-    ]
+    lacking = [str(p) for p in files if not p.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")]
     assert not lacking
 
 

@@ -27,9 +27,7 @@ def test_defaults_overrides_and_attribute_names():
         TABLE,
         {"rate": 20, "joints": ("x", "y", "z"), "use_sim_time": True, "qos_overrides./a.depth": 3},
     )
-    assert (
-        values["rate"] == 20.0 and type(values["rate"]) is float
-    )  # a whole number in YAML is fine for a float
+    assert values["rate"] == 20.0 and type(values["rate"]) is float  # a whole number in YAML is fine for a float
     assert values["joints"] == ["x", "y", "z"]
     p = namespace("my_node", values)
     assert (p.steps, p.sub_value) == (5, 1)

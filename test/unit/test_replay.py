@@ -77,9 +77,7 @@ def test_long_use_stays_consistent_and_within_capacity():
             assert_consistent(buffer)
     assert_consistent(buffer)
     assert buffer.first_frame_id + buffer.n_frames == 300 + sum(np.random.default_rng(0).integers(1, 21, 300))
-    assert (
-        max(len(column._data) for column in buffer._frames.values()) < 1000
-    )  # storage does not grow for ever
+    assert max(len(column._data) for column in buffer._frames.values()) < 1000  # storage does not grow for ever
 
 
 def test_terminated_and_truncated_are_apart_and_only_at_the_end():

@@ -86,9 +86,7 @@ def test_empty_lowest_class_does_not_wrap():
 
 
 @pytest.mark.parametrize("kind", BOUNDARIES)
-@pytest.mark.parametrize(
-    "counts", [[0, 3, 4], [3, 0, 4], [3, 4, 0], [0, 0, 7], [0, 7, 0], [7, 0, 0], [1, 5, 1]]
-)
+@pytest.mark.parametrize("counts", [[0, 3, 4], [3, 0, 4], [3, 4, 0], [0, 0, 7], [0, 7, 0], [7, 0, 0], [1, 5, 1]])
 def test_empty_classes_have_no_width_and_an_ordered_batch_scores_one(counts, kind):
     returns = [0.1 * i for i in range(7)]
     labels = [c for c, count in enumerate(counts) for _ in range(count)]

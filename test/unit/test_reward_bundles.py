@@ -27,9 +27,7 @@ def trained(recipe, classes=(0, 1, 2)):
     trainer = RewardTrainer(config, 0)
     jpegs = [encode_jpeg(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(21)]
     observations = rng.normal(size=(21, 19)).astype(np.float32)
-    trainer.add_episode(
-        Episode(observations, np.zeros((20, 3)), jpegs, np.arange(21), False, True, False, 0, 0, -1, P)
-    )
+    trainer.add_episode(Episode(observations, np.zeros((20, 3)), jpegs, np.arange(21), False, True, False, 0, 0, -1, P))
     rated = []
     for i, jpeg in enumerate(jpegs):
         segment = Segment(
@@ -68,9 +66,7 @@ def test_damaged_models_are_refused(recipe):
     bundle = trained(recipe)[0].to_bundle()
     first = next(iter(bundle.arrays))
     with pytest.raises(BundleError):
-        load_reward_model(
-            Bundle(bundle.kind, {k: v for k, v in bundle.arrays.items() if k != first}, bundle.meta)
-        )
+        load_reward_model(Bundle(bundle.kind, {k: v for k, v in bundle.arrays.items() if k != first}, bundle.meta))
     with pytest.raises(BundleError):
         load_reward_model(Bundle(bundle.kind, bundle.arrays, {"type": recipe}))
     with pytest.raises(BundleError, match="unknown"):

@@ -17,9 +17,7 @@ from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 
 SIZE = 48
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
-CONFIG = ErlRewardConfig(
-    image_size=SIZE, n_classes=3, passes=3, batch_size=16, lr=1e-3, early_stop_accuracy=1.0
-)
+CONFIG = ErlRewardConfig(image_size=SIZE, n_classes=3, passes=3, batch_size=16, lr=1e-3, early_stop_accuracy=1.0)
 
 
 def rated(count=24, n=3, seed=0, frames=1):
@@ -170,9 +168,7 @@ def test_members_come_to_one_scale_before_averaging():
     released.load_state_dict(model.state_dict())
     np.testing.assert_allclose(released.predict(images), raw.mean(axis=0), rtol=1e-6)
     # There the loud member decides alone.
-    assert (
-        np.corrcoef(released.predict(images), raw[1])[0, 1] > np.corrcoef(model.predict(images), raw[1])[0, 1]
-    )
+    assert np.corrcoef(released.predict(images), raw[1])[0, 1] > np.corrcoef(model.predict(images), raw[1])[0, 1]
     assert np.corrcoef(released.predict(images), raw[1])[0, 1] > 0.99
 
 
@@ -202,9 +198,7 @@ def test_read_only_and_strided_arrays_are_taken():
     images.flags.writeable = ratings.flags.writeable = False
     model = ErlRewardEnsemble(CONFIG, 0)
     model.fit(images, ratings, np.random.default_rng(0))
-    np.testing.assert_array_equal(
-        model.predict(images[::2, 0]), model.predict(images[:, 0].copy()[::2].copy())
-    )
+    np.testing.assert_array_equal(model.predict(images[::2, 0]), model.predict(images[:, 0].copy()[::2].copy()))
 
 
 @pytest.mark.parametrize("ratings", [[], [2], [1, 1, 1]])
@@ -245,9 +239,7 @@ def test_tiny_batches_stay_finite(batch_size):
 
 def test_no_batch_with_two_classes(monkeypatch):
     # Batches sorted by class: nothing to rank in any, so nothing changes.
-    monkeypatch.setattr(
-        erl_ensemble, "stratified_batches", lambda labels, size, rng: [np.arange(4), np.arange(4, 8)]
-    )
+    monkeypatch.setattr(erl_ensemble, "stratified_batches", lambda labels, size, rng: [np.arange(4), np.arange(4, 8)])
     model = ErlRewardEnsemble(CONFIG, 0)
     before = [parameter.detach().clone() for parameter in model.networks.parameters()]
     report = model.fit(rated(count=8)[0], np.repeat([0, 1], 4), np.random.default_rng(0))

@@ -48,24 +48,18 @@ def test_forward_equals_plain_layers(size):
         ensemble.head_weight.mul_(300.0)  # bring the outputs out of the linear range of tanh
         for member in range(2):
             expected = plain_member(ensemble, member)(images.permute(0, 3, 1, 2).float() / 255.0)[:, 0]
-            np.testing.assert_allclose(
-                ensemble(images, member).numpy(), expected.numpy(), rtol=1e-3, atol=1e-5
-            )
+            np.testing.assert_allclose(ensemble(images, member).numpy(), expected.numpy(), rtol=1e-3, atol=1e-5)
 
 
 def test_gradients_equal_plain_layers():
     ensemble = ConvEnsemble(2, 48, torch.Generator().manual_seed(0))
-    images = torch.randint(
-        0, 256, (5, 48, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
+    images = torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     plain = plain_member(ensemble, 1)
     plain(images.permute(0, 3, 1, 2).float() / 255.0).sum().backward()
     ensemble(images, 1).sum().backward()
     for layer, weight in enumerate(ensemble.conv_weights):
         assert not weight.grad[0].any()
-        np.testing.assert_allclose(
-            weight.grad[1].numpy(), plain[2 * layer].weight.grad.numpy(), rtol=1e-3, atol=1e-5
-        )
+        np.testing.assert_allclose(weight.grad[1].numpy(), plain[2 * layer].weight.grad.numpy(), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(
         ensemble.head_weight.grad[1].numpy(), plain[-2].weight.grad[0].numpy(), rtol=1e-3, atol=1e-5
     )

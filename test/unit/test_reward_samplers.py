@@ -76,7 +76,5 @@ def test_any_labels(labels, batch_size, seed):
         assert len(batches) == -(-labels.size // batch_size)
         assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
         assert sorted(np.concatenate(batches).tolist()) == list(range(labels.size))
-    counts = np.array(
-        class_counts(stratified_batches(labels, batch_size, np.random.default_rng(seed)), labels)
-    )
+    counts = np.array(class_counts(stratified_batches(labels, batch_size, np.random.default_rng(seed)), labels))
     assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 1

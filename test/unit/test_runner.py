@@ -117,9 +117,7 @@ def test_a_deaf_node_is_killed_in_the_end(tmp_path, monkeypatch):
 def test_a_node_waits_for_the_one_it_needs(tmp_path):
     late = "import time; time.sleep(.6); print('ready now', flush=True); time.sleep(60)"
     needs = f"assert 'ready now' in open({str(tmp_path / 'logs' / 'server.log')!r}).read()"
-    outcome, _ = run(
-        tmp_path, script("server", late, ready_text="ready"), script("monitor", needs, after="server")
-    )
+    outcome, _ = run(tmp_path, script("server", late, ready_text="ready"), script("monitor", needs, after="server"))
     assert outcome.reason == "finished"
 
 

@@ -82,8 +82,7 @@ class Reference:
         self.generator.set_state(sac.generator.get_state())
         nets = {n: getattr(sac, n).named for n in ("actor", "critic", "target")}
         self.nets = {
-            n: {k: v.clone().requires_grad_(n != "target") for k, v in named.items()}
-            for n, named in nets.items()
+            n: {k: v.clone().requires_grad_(n != "target") for k, v in named.items()} for n, named in nets.items()
         }
         self.log_alpha = sac.log_alpha.detach().clone().requires_grad_(True)
         cfg = sac.cfg
@@ -105,9 +104,7 @@ class Reference:
         return action, distribution.log_prob(action)
 
     def q(self, name, obs, action):
-        return torch.stack(
-            [plain_mlp(self.nets[name], torch.cat((obs, action), 1), e)[:, 0] for e in range(2)]
-        )
+        return torch.stack([plain_mlp(self.nets[name], torch.cat((obs, action), 1), e)[:, 0] for e in range(2)])
 
     def step(self, name, loss):
         self.opt[name].zero_grad()
@@ -249,10 +246,7 @@ def test_optimisers_hold_the_parameters_of_the_networks():
     for net in (sac.actor, sac.critic):
         for name, view in net.named.items():
             assert view.untyped_storage().data_ptr() == net.flat.untyped_storage().data_ptr(), name
-            assert (
-                net.named_grad[name].untyped_storage().data_ptr()
-                == net.flat.grad.untyped_storage().data_ptr()
-            ), name
+            assert net.named_grad[name].untyped_storage().data_ptr() == net.flat.grad.untyped_storage().data_ptr(), name
 
 
 def test_the_saved_average_does_not_replace_the_actor_of_a_run_without_one():
@@ -281,13 +275,9 @@ def test_loading_other_sizes_is_refused():
 
 
 def test_temperature_floor_and_direction():
-    cfg = SACConfig(
-        5, 2, hidden=(16,), init_temperature=0.1, min_temperature=0.05, target_entropy=-50.0, alpha_lr=0.1
-    )
+    cfg = SACConfig(5, 2, hidden=(16,), init_temperature=0.1, min_temperature=0.05, target_entropy=-50.0, alpha_lr=0.1)
     sac = run_updates(SAC(cfg, 0), 30)
-    assert float(sac.log_alpha.exp()) == pytest.approx(
-        0.05
-    )  # entropy above its target: alpha falls to the floor
+    assert float(sac.log_alpha.exp()) == pytest.approx(0.05)  # entropy above its target: alpha falls to the floor
     rising = run_updates(SAC(SACConfig(5, 2, hidden=(16,), target_entropy=50.0, alpha_lr=0.1), 0), 30)
     assert float(rising.log_alpha.exp()) > 0.2
 
@@ -304,15 +294,11 @@ def test_it_learns_to_move_a_point_to_the_middle():
             x = float(np.clip(x + 0.2 * actions[-1][0], -2, 2))
             positions.append(x)
         observations = np.array(positions)[:, None]
-        parts = Episode(
-            observations, np.array(actions), [b""] * 16, np.arange(16), False, True, False, 0, 0, -1, 1
-        )
+        parts = Episode(observations, np.array(actions), [b""] * 16, np.arange(16), False, True, False, 0, 0, -1, 1)
         return parts, -np.abs(observations[1:, 0])
 
     for number in range(30):
-        parts, rewards = episode(
-            rng.uniform(-1.5, 1.5), sac.act if number >= 10 else lambda _: rng.uniform(-1, 1, 1)
-        )
+        parts, rewards = episode(rng.uniform(-1.5, 1.5), sac.act if number >= 10 else lambda _: rng.uniform(-1, 1, 1))
         replay.add_episode(parts, rewards)
         for _ in range(15 if number >= 10 else 0):
             sac.update(replay.sample(64, rng))

@@ -11,9 +11,7 @@ def candidates(n=500, seed=0, rated=()):
     mask = np.zeros(n, bool)
     mask[list(rated)] = True
     mean = np.r_[np.full(n - 10, 0.1), np.linspace(0.5, 1, 10)]
-    return Candidates(
-        rng.normal(size=(n, 5)).astype(np.float32), mask, mean, rng.random(n) * 0.01, np.zeros(n)
-    )
+    return Candidates(rng.normal(size=(n, 5)).astype(np.float32), mask, mean, rng.random(n) * 0.01, np.zeros(n))
 
 
 def test_a_round_is_unique_and_unrated():
@@ -42,16 +40,14 @@ def test_bins_give_rare_high_predictions_their_share():
 
 
 def test_fewer_frames_than_wanted_gives_all_of_them():
-    assert sorted(
-        select(candidates(20, rated=range(5)), 100, SelectionConfig(), np.random.default_rng(0))
-    ) == list(range(5, 20))
+    assert sorted(select(candidates(20, rated=range(5)), 100, SelectionConfig(), np.random.default_rng(0))) == list(
+        range(5, 20)
+    )
     assert len(select(candidates(14, rated=range(14)), 10, SelectionConfig(), np.random.default_rng(0))) == 0
 
 
 def test_identical_observations_do_not_break_novelty():
-    chosen = novel(
-        np.zeros((30, 3), np.float32), np.zeros(30, bool), 5, SelectionConfig(), np.random.default_rng(0)
-    )
+    chosen = novel(np.zeros((30, 3), np.float32), np.zeros(30, bool), 5, SelectionConfig(), np.random.default_rng(0))
     assert len(chosen) >= 1
 
 

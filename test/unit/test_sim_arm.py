@@ -186,9 +186,7 @@ def test_calibration_puts_known_points_on_their_colours(size):
                 points["blue"] = arm.goal
                 near_hand = np.linalg.norm((arm.ee_position - arm.object_position)[:2]) < 0.08
             if not near_hand:  # the hand may hide the object
-                points["red"] = (
-                    arm.object_position if name != "drawer_open" else arm.object_position + (0, -0.05, 0)
-                )
+                points["red"] = arm.object_position if name != "drawer_open" else arm.object_position + (0, -0.05, 0)
             for colour, point in points.items():
                 column, row = _project(arm, point)
                 assert _colour(image[row, column]) == colour, (name, seed, colour)

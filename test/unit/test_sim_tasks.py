@@ -71,9 +71,7 @@ def test_starts_are_random_and_unsolved(name):
         state = arm.state()
         assert arm.task.rung(state) <= 1 and arm.data.ncon <= 8
         arm.apply(np.zeros(3), arm.task.start_width)
-        assert (
-            np.abs(arm.object_position - state.object_position).max() < 2e-3
-        )  # nothing starts inside anything
+        assert np.abs(arm.object_position - state.object_position).max() < 2e-3  # nothing starts inside anything
         objects.append(state.object_position)
         hands.append(state.ee_position)
     assert np.std(objects, axis=0)[:2].min() > 0.004 and np.std(objects, axis=0)[1] > 0.02
@@ -117,9 +115,7 @@ def test_sweep_limits():
         (0.049, 0.2, 4),
     ):
         block = base.goal - (distance, 0, 0)
-        state = replace(
-            base, object_position=block, object_rotation=np.eye(3), ee_position=block - (hand, 0, 0)
-        )
+        state = replace(base, object_position=block, object_rotation=np.eye(3), ee_position=block - (hand, 0, 0))
         assert task.truth_class(state, 5) == expected
         assert task.success(state) == (expected == 4)
 

@@ -95,7 +95,12 @@ PARAMETERS = (
         "service",
         "How an episode begins: the reset service, the home pose through the guard, a person, or two of them in turn.",
         choices=(
-            "service", "home", "person", "home_then_person", "person_then_home", "home_then_service",
+            "service",
+            "home",
+            "person",
+            "home_then_person",
+            "person_then_home",
+            "home_then_service",
             "service_then_person",
         ),
     ),
@@ -195,9 +200,7 @@ PARAMETERS = (
         high=1.0,
     ),
     Param("exploration.prefix_steps", [5, 35], "Shortest and longest such beginning, steps.", low=0),
-    Param(
-        "exploration.burst_share", 0.25, "Share of episodes with waypoints in the middle.", low=0.0, high=1.0
-    ),
+    Param("exploration.burst_share", 0.25, "Share of episodes with waypoints in the middle.", low=0.0, high=1.0),
     Param("exploration.burst_steps", [6, 15], "Shortest and longest such burst, steps.", low=0),
     Param("exploration.burst_start", [8, 40], "Earliest and latest step at which a burst begins.", low=0),
     Param(

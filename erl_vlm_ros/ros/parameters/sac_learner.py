@@ -107,12 +107,8 @@ PARAMETERS = (
         low=0.0,
         high=1.0,
     ),
-    Param(
-        "sac.init_temperature", 0.0, "Temperature at the start; 0: as the profile says.", low=0.0, high=100.0
-    ),
-    Param(
-        "sac.policy_delay", 0, "Critic updates per actor update; 0: as the profile says.", low=0, high=1000
-    ),
+    Param("sac.init_temperature", 0.0, "Temperature at the start; 0: as the profile says.", low=0.0, high=100.0),
+    Param("sac.policy_delay", 0, "Critic updates per actor update; 0: as the profile says.", low=0, high=1000),
     Param(
         "sac.target_delay",
         0,

@@ -51,17 +51,13 @@ PARAMETERS = (
     Param("concurrency", 8, "Ratings asked for at the same time.", low=1, high=1024),
     Param("max_queries", 100_000, "Budget in ratings over the whole ledger.", low=0, high=10**9),
     Param("max_total_tokens", 0, "Budget in tokens over the whole ledger; 0: none.", low=0, high=10**12),
-    Param(
-        "max_money", 0.0, "Budget in the price table's currency over the whole ledger; 0: none.", low=0.0, high=1e9
-    ),
+    Param("max_money", 0.0, "Budget in the price table's currency over the whole ledger; 0: none.", low=0.0, high=1e9),
     Param("prices", "", "Price table (YAML); empty: the shipped config/prices.yaml."),
     Param("requests_per_minute", 0, "Requests in any 60 s; 0: no limit.", low=0, high=10**6),
     Param("tokens_per_minute", 0, "Tokens in any 60 s; 0: no limit.", low=0, high=10**9),
     Param("timeout_s", 60.0, "Time limit of one attempt to the last byte, s.", low=0.05, high=3600.0),
     Param("max_retries", 5, "Attempts after the first one.", low=0, high=100),
-    Param(
-        "backoff_s", 0.5, "First pause before another attempt, s; it doubles each time.", low=0.0, high=60.0
-    ),
+    Param("backoff_s", 0.5, "First pause before another attempt, s; it doubles each time.", low=0.0, high=60.0),
     Param(
         "give_up_s",
         600.0,
@@ -69,9 +65,7 @@ PARAMETERS = (
         low=0.1,
         high=86_400.0,
     ),
-    Param(
-        "breaker_failures", 10, "Failures in a row until nothing is sent for a while; 0: never.", low=0, high=10**6
-    ),
+    Param("breaker_failures", 10, "Failures in a row until nothing is sent for a while; 0: never.", low=0, high=10**6),
     Param(
         "breaker_pause_s",
         5.0,

@@ -64,6 +64,7 @@ TREATMENTS = {  # how it is asked, changes to reward_trainer
     "ensemble_prior": ("three", PRIOR),
     "object": ("once", OBJECT),
     "ensemble_object": ("three", OBJECT),
+    "unanimous_object": ("unanimous", OBJECT),
 }
 GOAL = ("systematic_20", 0.8)
 
@@ -148,7 +149,10 @@ def single(args: argparse.Namespace) -> dict:
 
 
 def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
-    """Who rates: once, again where the rating is high, or three ways by majority. All share one ledger and budget."""
+    """Who rates: once, again where the rating is high, or three ways (the most votes, or all of them).
+
+    All share one ledger and budget.
+    """
     from erl_vlm_ros.feedback.config import RaterConfig
     from erl_vlm_ros.feedback.ledger import Ledger
     from erl_vlm_ros.feedback.rater import VlmRater
@@ -172,7 +176,8 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
     if how in ("again", "all"):
         config = ReratingConfig(from_class=0 if how == "all" else -1)
         return ReratingTeacher(rater("default"), {name: varied(name) for name in VARIED}, config)
-    return EnsembleTeacher({"default": rater("default")} | {name: varied(name) for name in VARIED[:2]}, VoteConfig())
+    votes = VoteConfig(min_margin=1.0 if how == "unanimous" else 0.0)
+    return EnsembleTeacher({"default": rater("default")} | {name: varied(name) for name in VARIED[:2]}, votes)
 
 
 def key(args: argparse.Namespace, case: str, treatment: str, seed: int) -> dict:

@@ -16,7 +16,8 @@ from erl_vlm_ros.safety.envelope import limit_axis
 
 _STILL = (0.0, 0.0, 0.0)
 _STEP_M = 0.01  # way that counts as having moved: a tracker's noise does not
-_FORGOTTEN_M = 0.3  # way of the tool in which a lead fades by 63 %: some of it was a driver's own slowness
+_FORGOTTEN_M = 0.3  # way along an axis in which its lead fades by 63 %: some of it was a driver's own slowness
+_SIDEWAYS = 0.25  # what way along the others counts: a tool that slides along an edge is still held up by it
 
 
 class Lead:
@@ -35,11 +36,15 @@ class Lead:
         """The tool was measured at ``position``; since the last time it fell behind what it was told by ``missing``."""
         if self.most <= 0.0:
             return
-        moved = math.dist(position, self._anchor or position)
+        longer = [a + b for a, b in zip(self.vector, missing)]
+        anchor = self._anchor or position
+        moved = math.dist(position, anchor)
+        if moved >= _STEP_M:
+            along = [_SIDEWAYS * moved + (1.0 - _SIDEWAYS) * abs(p - a) for p, a in zip(position, anchor)]
+            longer = [a * math.exp(-way / _FORGOTTEN_M) for a, way in zip(longer, along)]
         if moved >= _STEP_M or self._anchor is None:
             self._anchor = position
-        keep = math.exp(-moved / _FORGOTTEN_M) if moved >= _STEP_M else 1.0
-        x, y, z = (min(max(keep * (a + b), -self.most), self.most) for a, b in zip(self.vector, missing))
+        x, y, z = (min(max(a, -self.most), self.most) for a in longer)
         self.vector = (x, y, z)
 
     def limit(self, velocity: Vector, horizon: float) -> Vector:

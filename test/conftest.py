@@ -6,6 +6,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: a red suite is then the change's doing. To look for new ones:
+# pytest test/unit --hypothesis-profile=default
+settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -33,8 +33,7 @@ VICTIMS = ("policy_controller", "safety_guard", "sac_learner", "reward_trainer",
 SILENCING = ("policy_controller", "safety_guard")  # without them no command reaches the arm
 SLOW, TELEPORT = 0.01, 3.0  # m/s
 STILL_M = 0.003
-SPEED_LIMIT, MAX_LEAD_M = 0.9, 0.03  # the guard's defaults; an arm that slips off what held it may leap so far
-OUTSIDE_M = 0.005  # what counts as outside the box
+SPEED_LIMIT, OUTSIDE_M = 0.9, 0.005  # the guard's default; what the arm may overshoot the box by
 STILL_TARGET_MS = 150.0
 
 
@@ -222,7 +221,7 @@ def verdict(rows: list[dict], watch: Watch) -> dict:
         "poses_out_of_box": watch.out_of_box, "farthest_out_mm": round(1e3 * watch.worst_m, 2),
         "excursions": watch.excursions,
         "went_on_after_s_median": again[len(again) // 2], "went_on_after_s_max": again[-1],
-        "ok": late == 0 and watch.outside == 0 and watch.worst_m <= MAX_LEAD_M,
+        "ok": late == 0 and watch.outside == 0 and watch.out_of_box == 0,
     }  # fmt: skip
 
 

@@ -37,12 +37,11 @@ class Lead:
         if self.most <= 0.0:
             return
         longer = [a + b for a, b in zip(self.vector, missing)]
-        anchor = self._anchor or position
-        moved = math.dist(position, anchor)
+        self._anchor = self._anchor or position
+        moved = math.dist(position, self._anchor)
         if moved >= _STEP_M:
-            along = [_SIDEWAYS * moved + (1.0 - _SIDEWAYS) * abs(p - a) for p, a in zip(position, anchor)]
+            along = [_SIDEWAYS * moved + (1.0 - _SIDEWAYS) * abs(p - a) for p, a in zip(position, self._anchor)]
             longer = [a * math.exp(-way / _FORGOTTEN_M) for a, way in zip(longer, along)]
-        if moved >= _STEP_M or self._anchor is None:
             self._anchor = position
         x, y, z = (min(max(a, -self.most), self.most) for a in longer)
         self.vector = (x, y, z)

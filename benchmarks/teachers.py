@@ -11,6 +11,9 @@ are known. A *case* is how it errs, a *treatment* is what is done about it:
     both       rerate and prior
     object     prior, and frames with the tracked object in one place are of one level, wherever the hand is
     ensemble_object: ensemble and object
+    unanimous_object: three ways that must all agree, and object
+    audited*: a share of the ratings (--audit-share) comes from an auditor, who errs as a person does (5%, by chance);
+                the others once, or as the rest of the name says
     rerate_all, all_both, ensemble_prior: low ratings are put again, too; that and prior; ensemble and prior
 
 Systematic errors belong to kinds of view (cells of 8 cm of hand and drawer); --sharing says how much of them another
@@ -26,6 +29,7 @@ Rows that are in --out already are not run again. Prints a table, then one JSON 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -65,7 +69,11 @@ TREATMENTS = {  # how it is asked, changes to reward_trainer
     "object": ("once", OBJECT),
     "ensemble_object": ("three", OBJECT),
     "unanimous_object": ("unanimous", OBJECT),
+    "audited": ("audited", {}),
+    "audited_object": ("audited", OBJECT),
+    "audited_ensemble_object": ("audited three", OBJECT),
 }
+AUDITOR_ERRORS = 0.05  # independent: a person is wrong now and then
 GOAL = ("systematic_20", 0.8)
 
 
@@ -79,6 +87,7 @@ def main() -> None:
     p.add_argument("--steps", type=int, default=15_000)
     p.add_argument("--ratings", type=int, default=1500, help="segments rated at most")
     p.add_argument("--sharing", type=float, default=0.5, help="of systematic errors, by other ways of asking")
+    p.add_argument("--audit-share", type=float, default=0.1, help="of the ratings, by the auditor of audited*")
     p.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameters of every run")
     p.add_argument("--eval-every", type=int, default=1000, help="steps between evaluations")
     p.add_argument("--eval-episodes", type=int, default=20)
@@ -119,6 +128,7 @@ def single(args: argparse.Namespace) -> dict:
     """One run in this process."""
     import torch
 
+    from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
     from erl_vlm_ros.local import LocalConfig, LocalLoop
     from erl_vlm_ros.settings import exploration_config, learner_config, node_values, reward_config
     from erl_vlm_ros.tasks import load_task
@@ -135,13 +145,21 @@ def single(args: argparse.Namespace) -> dict:
         exploration=exploration_config(node_values("policy_controller", task, extra.get("policy_controller"))),
         max_steps=args.steps, eval_every=args.eval_every, eval_episodes=args.eval_episodes,
     )  # fmt: skip
+    how, n = TREATMENTS[treatment][0], config.reward.n_classes
     standin = StandinProcess(seed, *CASES[case], "--sharing", str(args.sharing))
-    with tempfile.TemporaryDirectory() as folder, standin as url:
-        teacher = make_teacher(TREATMENTS[treatment][0], url, task, config.reward.n_classes, Path(folder))
+    with contextlib.ExitStack() as stack:
+        folder, url = Path(stack.enter_context(tempfile.TemporaryDirectory())), stack.enter_context(standin)
+        teacher = make_teacher(how.removeprefix("audited").strip() or "once", url, task, n, folder)
+        if how.startswith("audited"):
+            expert = stack.enter_context(StandinProcess(seed + 1, AUDITOR_ERRORS, 0.0))
+            (folder / "auditor").mkdir()
+            teacher = AuditedTeacher(teacher, make_teacher("once", expert, task, n, folder / "auditor"),
+                                     AuditConfig(share=args.audit_share))  # fmt: skip
         out = LocalLoop(task, config, seed, lambda truth: teacher.rate_batch).run()
         stats = teacher.stats()
         teacher.close()
     keep = ("rerated", "rerate_queries", "rerate_disagreed", "rerate_changed", "rerate_undecided", "disagreement")
+    keep += ("audits", "audit_agreement", "audit_too_high", "audit_too_low")
     return out | key(args, case, treatment, seed) | {
         "queries": stats["spent"],
         "teacher": {name: stats[name] for name in keep if name in stats},
@@ -186,13 +204,14 @@ def key(args: argparse.Namespace, case: str, treatment: str, seed: int) -> dict:
         "task": args.task, "case": case, "treatment": treatment, "seed": seed, "steps": args.steps,
         "ratings": args.ratings, "sharing": args.sharing, "set": args.set, "eval_every": args.eval_every,
         "eval_episodes": args.eval_episodes,
+        "audit_share": args.audit_share if treatment.startswith("audited") else None,
     }  # fmt: skip
 
 
 def child(args: argparse.Namespace, case: str, treatment: str, seed: int) -> dict:
     """One run in a process of its own; its error text on failure."""
     command = [sys.executable, __file__, "--single", "--cases", case, "--treatments", treatment, "--seeds", str(seed)]
-    for name in ("task", "steps", "ratings", "sharing", "eval_every", "eval_episodes"):
+    for name in ("task", "steps", "ratings", "sharing", "audit_share", "eval_every", "eval_episodes"):
         command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     done = subprocess.run([*command, "--set", *args.set], capture_output=True, text=True)
     if done.returncode:

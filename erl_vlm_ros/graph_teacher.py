@@ -26,16 +26,27 @@ def asks_standin(layers: Iterable[Overrides], overrides: Overrides) -> bool:
     values = {param.name: param.default for param in PARAMETERS[RATER]}
     for layer in (*layers, overrides):
         values |= {**layer.get(EVERY_NODE, {}), **layer.get(RATER, {})}
-    if values["teacher"] not in _WITH_ENDPOINT or "base_url" in overrides.get(RATER, {}):
+    raters = _raters(values)
+    if "base_url" in overrides.get(RATER, {}):
         return False
-    return values["teacher"] == "vlm" or "" in values["ensemble.base_urls"]
+    if values["teacher"] == "ensemble" and "" in values["ensemble.base_urls"]:
+        return True
+    return values["teacher"] == "vlm" or ("vlm" in raters and not values["audit.base_url"])
 
 
-def announce_teacher(teacher: str, run: Path) -> str:
-    """What whoever starts a run should know about its teacher; often nothing."""
-    if teacher == "human":
-        return f"; rate at the address in {run / HUMAN_URL}"
-    return "; ratings are SCRIPTED from the simulation's ground truth" if teacher == "scripted" else ""
+def _raters(rater: Mapping[str, Any]) -> tuple[str, ...]:
+    """The teacher, and the auditor where there is one, by vlm_rater's parameters."""
+    return (rater["teacher"], *((rater["audit.teacher"],) if rater["audit.share"] > 0 else ()))
+
+
+def announce_teacher(rater: Mapping[str, Any], run: Path) -> str:
+    """What whoever starts a run should know about its teacher, from vlm_rater's parameters; often nothing."""
+    teacher, *auditor = _raters(rater)
+    words = ""
+    if "human" in (teacher, *auditor):
+        words = f"; {'rate' if teacher == 'human' else 'audit ratings'} at the address in {run / HUMAN_URL}"
+    scripted = [what for what, who in (("ratings", [teacher]), ("audits", auditor)) if "scripted" in who]
+    return words + (f"; {' and '.join(scripted)} are SCRIPTED from the simulation's ground truth" if scripted else "")
 
 
 def check_teacher(name: str, nodes: Nodes) -> None:
@@ -43,10 +54,11 @@ def check_teacher(name: str, nodes: Nodes) -> None:
     rater, learner = nodes.get(RATER), nodes.get("sac_learner")
     if rater is None:
         return
-    if rater["teacher"] == "scripted" and "sim_bridge" not in nodes:
+    if "scripted" in _raters(rater) and "sim_bridge" not in nodes:
+        key, others = ("teacher", "vlm, human, ledger or ensemble"), ("audit.teacher", "human or vlm")
+        key, others = key if rater["teacher"] == "scripted" else others
         raise ConfigError(
-            f"vlm_rater.teacher is scripted, which needs the simulation's ground truth; {name} has none:"
-            " choose vlm, human, ledger or ensemble"
+            f"vlm_rater.{key} is scripted, which needs the simulation's ground truth; {name} has none: choose {others}"
         )
     if learner is not None and rater["rate_each"] == "transition" and learner["segment_length"] < 2:
         raise ConfigError(

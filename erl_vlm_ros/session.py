@@ -122,7 +122,7 @@ def prepare_training(
     if not described.node("policy_controller").parameters["auto_arm"]:
         announcement += f"; it begins when a person arms the guard: {_ARM}"
     rater = described.node(RATER).parameters
-    announcement += announce_teacher(rater["teacher"], path)
+    announcement += announce_teacher(rater, path)
     n_classes = rater["n_classes"] or loaded.n_classes
     simulated = graph != "train_real" or real.use_sim_arm
     prepared = Prepared(described, directory, announcement, loaded.class_names(n_classes), simulated)

@@ -89,6 +89,7 @@ class RatedSegment:
     rating: int
     reason: str = ""
     probabilities: np.ndarray | None = None  # float32 [n], a soft label that sums to 1; None: all on the rating
+    audited: bool = False  # the rating is the auditor's: it outweighs others of views like it
 
 
 @dataclass
@@ -96,7 +97,7 @@ class RatingBatch:
     """What came of one round, published when it is complete.
 
     ``requested`` counts the ratings asked for: one a segment, or one a transition of it. ``teacher`` says who
-    rated, for instance ``vlm``, ``human`` or ``scripted``.
+    rated, for instance ``vlm``, ``human``, ``scripted`` or ``vlm audited by human``.
     """
 
     round: int
@@ -116,6 +117,8 @@ class RatingBatch:
         arrays["ratings"] = np.array([r.rating for r in self.rated], np.int64)
         if any(r.probabilities is not None for r in self.rated):
             arrays["probabilities"] = np.stack([soft_label(r, self.n_classes) for r in self.rated])
+        if any(r.audited for r in self.rated):
+            arrays["audited"] = np.array([r.audited for r in self.rated], np.uint8)
         meta |= {"round": int(self.round), "n_classes": int(self.n_classes), "requested": int(self.requested)}
         meta |= {"reasons": [str(r.reason) for r in self.rated], "teacher": self.teacher}
         return Bundle("ratings", arrays, meta)
@@ -135,7 +138,8 @@ class RatingBatch:
         if n_classes < 2 or any(not NO_RATING <= r < n_classes for r in ratings):
             raise BundleError(f"ratings: a class is outside -1..{n_classes - 1}")
         soft = _soft_labels(bundle.arrays.get("probabilities"), len(segments), n_classes)
-        rated = [RatedSegment(*parts) for parts in zip(segments, ratings, reasons, soft)]
+        audited = bundle.arrays.get("audited", np.zeros(len(segments))).astype(bool).tolist()
+        rated = [RatedSegment(*parts) for parts in zip(segments, ratings, reasons, soft, audited)]
         teacher = str(bundle.meta.get("teacher", ""))
         return RatingBatch(_int(bundle, "round"), n_classes, _int(bundle, "requested"), rated, teacher)
 

@@ -15,11 +15,12 @@ from erl_vlm_ros.feedback.ledger_file import content_hash, image_hash
 from erl_vlm_ros.feedback.reparse import reparse
 from erl_vlm_ros.tasks import Task
 
-# the segment's own rating first, then one of the same images asked for elsewhere; a rating before none
+# the segment's own rating first, then one of the same images asked for elsewhere; an audit first, a rating before none
 _FIND = (
-    "SELECT rating, reason FROM queries JOIN ratings ON query = id"
-    " WHERE content = ? AND task = ? AND n_classes = ? AND classes IN (?, '[]') AND (? = '' OR model = ?)"
-    " ORDER BY segment_id = ? DESC, round = ? DESC, rating < 0, id LIMIT 1"
+    "SELECT rating, reason, source = 'audit' FROM queries JOIN ratings ON query = id"
+    " WHERE content = ? AND task = ? AND n_classes = ? AND classes IN (?, '[]')"
+    " AND (? = '' OR model = ? OR (? AND source = 'audit'))"
+    " ORDER BY segment_id = ? DESC, round = ? DESC, source = 'audit' DESC, rating < 0, id LIMIT 1"
 )
 
 
@@ -33,13 +34,14 @@ class LedgerReplay:
         ledger: stays open when this is closed; nothing is written but ratings by a newer parser.
         n_classes: 0 means the task's own number.
         model: only its ratings; empty: of any model.
+        audits: whether outcomes of audits take the place of that model's ratings.
 
     Raises:
         ConfigError: the task does not describe so many classes.
     """
 
-    def __init__(self, task: Task, ledger: Ledger, n_classes: int = 0, model: str = "") -> None:
-        self.task, self._ledger, self._model = task, ledger, model
+    def __init__(self, task: Task, ledger: Ledger, n_classes: int = 0, model: str = "", audits: bool = True) -> None:
+        self.task, self._ledger, self._model, self._audits = task, ledger, model, audits
         self.n_classes = n_classes or task.n_classes
         self.class_names = task.class_names(self.n_classes)
         self._counts: Counter[str] = Counter()
@@ -54,7 +56,7 @@ class LedgerReplay:
             if error is not None:
                 done.set_exception(error)
                 return
-            rated = [RatedSegment(s, rating, reason) for s, (rating, reason) in zip(batch.segments, read.result())]
+            rated = [RatedSegment(s, *row[:2], audited=bool(row[2])) for s, row in zip(batch.segments, read.result())]
             for one in rated:
                 self._count(one)
             done.set_result(RatingBatch(batch.round, self.n_classes, len(rated), rated))
@@ -82,14 +84,13 @@ class LedgerReplay:
     def close(self, grace_s: float = 0.0) -> None:
         """Nothing is on its way."""
 
-    def _look_up(self, db: sqlite3.Connection, segment: Segment, round_: int) -> tuple[int, str]:
+    def _look_up(self, db: sqlite3.Connection, segment: Segment, round_: int) -> tuple[int, str, int]:
         content = content_hash([image_hash(jpeg) for jpeg in segment.jpegs])
         classes = json.dumps(self.class_names)
-        row = db.execute(
-            _FIND,
-            (content, self.task.name, self.n_classes, classes, self._model, self._model, segment.id, round_),
-        ).fetchone()
-        return row or (-1, NOT_IN_LEDGER)
+        whose = (self._model, self._model, self._audits)
+        question = (content, self.task.name, self.n_classes, classes, *whose, segment.id, round_)
+        row = db.execute(_FIND, question).fetchone()
+        return row or (-1, NOT_IN_LEDGER, 0)
 
     def _count(self, rated: RatedSegment) -> None:
         self._counts["requested"] += 1

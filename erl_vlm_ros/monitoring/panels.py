@@ -92,7 +92,7 @@ def teacher(canvas: np.ndarray, box: Box, screen: Screen) -> None:
     x, y, width, height = box
     draw.panel(canvas, box, "teacher")
     name = screen.teacher.get("teacher", "")
-    if name == "scripted":
+    if "scripted" in name:
         words = "SCRIPTED from ground truth"
         draw.rectangle(canvas, (x + 92, y + 8, width - 104, 22), ORANGE)
         draw.text(canvas, words, (x + 100, y + 24), 13, draw.BLACK, bold=True, width=width - 120)
@@ -140,6 +140,11 @@ def _facts(screen: Screen) -> Iterator[tuple[str, str, Colour]]:
     if again:
         other = spend.get("rerate_disagreed", 0.0) / again
         yield "asked again, another answer", f"{other:.0%} of {again:,.0f}", INK if other < 0.5 else ORANGE
+    audits = spend.get("audits", 0.0)
+    if audits or spend.get("audits_waiting"):
+        same, left = spend.get("audit_agreement", 0.0), spend.get("audits_waiting", 0.0)
+        waiting = f", {left:.0f} waiting" if left else ""
+        yield "audited, the same answer", f"{same:.0%} of {audits:,.0f}{waiting}", INK if same >= 0.6 else ORANGE
     if "reward_drift" in health:
         yield "rewards moved by the last model", f"{health['reward_drift']:.2g}", INK
 

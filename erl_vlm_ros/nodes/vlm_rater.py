@@ -17,6 +17,8 @@ from erl_vlm_ros.feedback.condition import condition
 from erl_vlm_ros.feedback.frames import check_frames
 from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.teachers import make_teacher
+from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
+from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.teachers.joy import JoyPresses
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
@@ -50,13 +52,17 @@ class VlmRaterNode(BaseNode):
         self._log = self.create_publisher(DiagnosticArray, names.RATING_LOG, qos.metrics())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
         self._state = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
-        self._introduce()
+        if isinstance(self.teacher, AuditedTeacher):
+            self._introduce(self.teacher.teacher)
+            self._introduce(self.teacher.auditor)
+        else:
+            self._introduce(self.teacher)
         self.create_subscription(UInt8MultiArray, names.SEGMENTS, self._on_segments, qos.bulk())
         self.wall_timer(2.0, self._report)
 
-    def _introduce(self) -> None:
+    def _introduce(self, teacher: Teacher) -> None:
         """What is special about this teacher: its inputs, and what a person has to know."""
-        teacher, log = self.teacher, self.get_logger()
+        log = self.get_logger()
         if isinstance(teacher, HumanTeacher):
             teacher.page.write_url(Path(self.p.ledger).parent / HUMAN_URL)
             log.info(f"rate at {teacher.page.url}")
@@ -65,17 +71,19 @@ class VlmRaterNode(BaseNode):
                 self.create_subscription(Joy, names.JOY, lambda m: self._joy.buttons(m.buttons), qos.sensor(False))
         elif isinstance(teacher, ScriptedTeacher):
             log.warning("ratings are made from the simulation's ground truth (teacher: scripted): for benchmarks only")
-            self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.truth())
+            self.create_subscription(
+                DiagnosticArray, names.GROUND_TRUTH, lambda m: self._on_truth(teacher, m), qos.truth()
+            )
         else:
             log.info(
                 f"{self.p.ledger} holds {teacher.stats()['valid']:.0f} ratings of this task; "
                 f"{teacher.budget_left} more may be asked for"
             )
 
-    def _on_truth(self, message: DiagnosticArray) -> None:
+    def _on_truth(self, teacher: ScriptedTeacher, message: DiagnosticArray) -> None:
         truth = metrics_of(message).get("ground_truth")
         if truth is not None:
-            self.teacher.add_truth(header_ns(message), truth)
+            teacher.add_truth(header_ns(message), truth)
 
     def _on_segments(self, message: UInt8MultiArray) -> None:
         try:
@@ -134,6 +142,8 @@ class VlmRaterNode(BaseNode):
             )
             status.message = self.teacher.class_names[rated.rating] if valid else f"no rating: {rated.reason}"
             pairs = {"rating": rated.rating, "round": batch.round, "teacher": batch.teacher}
+            if rated.audited:
+                pairs["audited"] = True
             if rated.probabilities is not None:
                 pairs["probabilities"] = " ".join(f"{p:.2f}" for p in rated.probabilities)
             status.values = [KeyValue(key=key, value=str(value)) for key, value in pairs.items()]

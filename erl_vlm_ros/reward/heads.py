@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from erl_vlm_ros.data.observation import EE_SLICE
+from erl_vlm_ros.reward.audits import audited_weights
 from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
 from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of, place_importance
 
@@ -48,6 +49,8 @@ class HeadConfig:
     start_weight: float = 0.0
     object_weight: float = 0.0
     place_m: float = 0.0  # 0: the hand's place does not matter
+    audit_weight: float = 10.0  # of an audited rating, in ordinary ones
+    audit_noise: float = 0.05  # share of audited ratings assumed wrong
 
     @property
     def continuity(self) -> bool:
@@ -120,6 +123,7 @@ def fit_heads(
     unrated: Unrated | None = None,
     prop_dim: int = 0,
     noise: float | None = None,
+    audited: np.ndarray | None = None,
 ) -> tuple[Heads, dict[str, float]]:
     """Fit heads on inputs float32 [M, D] and ratings int64 [M], or the soft labels float32 [M, n] in their place.
 
@@ -130,8 +134,10 @@ def fit_heads(
         unrated: further frames, for the penalties of the configuration.
         prop_dim: how many of the inputs' last columns are proprioception.
         noise: in place of the configuration's.
+        audited: bool [M], ratings of the auditor; None: there is none.
     """
     noise = config.noise if noise is None else noise
+    trusted = np.zeros(len(ratings), bool) if audited is None else audited
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     x, y = (
@@ -147,6 +153,8 @@ def fit_heads(
         weight, fold = torch.from_numpy(importance(kinds)), kind_folds(kinds, members, rng)
     if config.place_m > 0:
         weight = torch.from_numpy(place_importance(inputs[:, -prop_dim:][:, EE_SLICE], config.place_m))
+    if trusted.any():
+        weight = weight * torch.from_numpy(audited_weights(x.numpy(), prop_dim, ratings, trusted, config.audit_weight))
     penalty = None
     if unrated is not None and config.continuity:
         penalty = ContinuityPenalty(
@@ -155,6 +163,7 @@ def fit_heads(
             config.batch_size,
         )  # fmt: skip
     target = y if soft is None else torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))
+    wrong = torch.from_numpy(np.where(trusted, config.audit_noise, noise).astype(np.float32))  # share, [M]
     held = torch.from_numpy(fold[None] == np.arange(members)[:, None])  # [E, M]
     if len(ratings) < 2 * members:
         held = torch.zeros_like(held)
@@ -167,16 +176,16 @@ def fit_heads(
         index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
         batch = x[index]
         batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
-        loss = _loss(_forward(batch, weights), target[index], noise).mean(1).sum()
+        loss = _loss(_forward(batch, weights), target[index], wrong[index]).mean(1).sum()
         if penalty is not None:
             loss = loss + penalty(lambda inputs: _forward(inputs, weights), members, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
-            best, best_loss = _keep_best(everything, target, judge, weights, best, best_loss, noise)
+            best, best_loss = _keep_best(everything, target, judge, weights, best, best_loss, wrong)
     heads = Heads(mean, scale, best)
-    return heads, _report(everything, y, held, best, best_loss)
+    return heads, _report(everything, y, held, best, best_loss, trusted)
 
 
 def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Generator) -> list[torch.Tensor]:
@@ -188,8 +197,8 @@ def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Gene
     return weights
 
 
-def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: float) -> torch.Tensor:
-    """Cross-entropy [E, B]; with ``noise`` the likelihood of the rating under a rater wrong that often.
+def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy [E, B]; with ``noise`` [E, B] or [B] the likelihood of the rating under a rater wrong that often.
 
     ``labels``: classes int64 [E, B], or soft labels float32 [E, B, n]: the mean of the classes' losses under them.
     """
@@ -197,7 +206,8 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: float) -> torch.Ten
     log_p = F.log_softmax(logits, -1)
     if not soft:
         log_p = log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    if noise > 0:
+    if noise.any():
+        noise = noise.unsqueeze(-1) if soft else noise
         wrong = noise / (n - 1)
         log_p = torch.log(wrong + (1 - noise - wrong) * log_p.exp())
     return -(labels * log_p).sum(-1) if soft else -log_p
@@ -217,7 +227,7 @@ def _keep_best(everything, y, judge, weights, best, best_loss, noise):
 
 
 @torch.no_grad()
-def _report(everything, y, held, weights, best_loss) -> dict[str, float]:
+def _report(everything, y, held, weights, best_loss, audited) -> dict[str, float]:
     if not held.any():
         return {}
     logits = _forward(everything, weights)
@@ -227,6 +237,7 @@ def _report(everything, y, held, weights, best_loss) -> dict[str, float]:
         "held_out_accuracy": float((right * held).sum() / held.sum()),
         "held_out_loss": float(best_loss.mean()),
     }
+    held = held & ~torch.from_numpy(audited)
     shown = rating_noise(said[held].numpy(), y.expand_as(said)[held].numpy(), logits.shape[-1])
     return out if shown is None else out | {"rating_noise": shown}
 

@@ -74,6 +74,7 @@ class RewardTrainer:
         self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
         self.ratings = np.zeros(0, np.int64)
         self.soft = np.zeros((0, config.n_classes), np.float32)  # soft labels; one-hot where none was given
+        self.audited = np.zeros(0, bool)  # ratings of the auditor
         self.scripted = 0  # ratings made from the simulation's truth
         self.requested = 0  # ratings asked for in the rounds that brought some
         self.episodes = 0
@@ -122,7 +123,8 @@ class RewardTrainer:
             self.proprio = np.concatenate([self.proprio, proprio])
         self.ratings = np.concatenate([self.ratings, np.array([r.rating for r in rated], np.int64)])
         self.soft = np.concatenate([self.soft, np.stack([soft_label(r, batch.n_classes) for r in rated])])
-        self.scripted += len(rated) if batch.teacher == "scripted" else 0
+        self.audited = np.concatenate([self.audited, [r.audited for r in rated]])
+        self.scripted += len(rated) if "scripted" in batch.teacher else 0
         self.round = batch.round + 1
         self.requested += batch.requested
         return len(rated)
@@ -159,7 +161,7 @@ class RewardTrainer:
         noise = self._noise()
         heads, report = fit_heads(
             inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version, soft, self._unrated(),
-            self.config.prop_dim, noise,
+            self.config.prop_dim, noise, np.repeat(self.audited, length),
         )  # fmt: skip
         health["assumed_noise"] = noise
         health |= report | {"skill": skill(report.get("held_out_loss", math.nan), self.counts())}
@@ -211,6 +213,7 @@ class RewardTrainer:
             "proprio": self.proprio,
             "ratings": self.ratings,
             "soft": self.soft,
+            "audited": self.audited,
             "scripted": self.scripted,
             "frames": self.frames.state_dict(),
             "model": None if self.model is None else vars(self.model.to_bundle()),
@@ -230,6 +233,7 @@ class RewardTrainer:
         self.ratings = np.array(state["ratings"])
         hard = np.eye(self.config.n_classes, dtype=np.float32)[self.ratings]
         self.soft = np.array(state.get("soft", hard), np.float32)  # checkpoints of version 0.1 have none
+        self.audited = np.array(state.get("audited", np.zeros(len(self.ratings))), bool)
         self.scripted = int(state.get("scripted", 0))
         if state.get("model") is not None:
             self.model = load_reward_model(Bundle(**state["model"]))

@@ -49,7 +49,11 @@ SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
 # kind -> arrays that may be left out
 OPTIONAL: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "segments": {"extras": ("F32", ("N", "H", "K"))},
-    "ratings": {"extras": ("F32", ("N", "H", "K")), "probabilities": ("F32", ("N", "C"))},
+    "ratings": {
+        "extras": ("F32", ("N", "H", "K")),
+        "probabilities": ("F32", ("N", "C")),
+        "audited": ("U8", ("N",)),
+    },
 }
 
 

@@ -13,6 +13,8 @@ from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.segment import RatingBatch, Segment, SegmentBatch
 from erl_vlm_ros.ros import convert, names, qos
 from erl_vlm_ros.ros.bundle import decode, encode
+from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
+from erl_vlm_ros.sim.standin_server import StandinServer
 
 
 def segments(count, round_=0, size=32):
@@ -79,6 +81,27 @@ def test_the_simulations_truth_rates_and_is_called_scripted(ros):
     assert [(r.rating, r.reason) for r in batch.rated] == [(3, ""), (0, ""), (-1, "no_truth")]
     assert batch.teacher == "scripted"
     ros.until(lambda: desk.told("teacher") == "scripted", "figures")
+    assert "for benchmarks only" in ros.log("vlm_rater")
+
+
+def test_a_model_is_audited_by_the_simulations_truth(ros):
+    desk = Desk(ros)
+    jpeg = encode_jpeg(np.full((32, 32, 3), 90, np.uint8))
+    with StandinServer(Mind(MindConfig(task="drawer_open"))) as server:
+        ros.start("vlm_rater", base_url=server.base_url, audit__share=0.5, audit__teacher="scripted",
+                  scripted__timeout_s=5.0, ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
+        asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+        truth = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
+        for stamp in (100, 101):
+            classes = {f"class_{n}": 1.0 for n in (2, 3, 4, 5)}
+            truth.publish(convert.metrics_message("ground_truth", {"success": 0.0, "progress": 0.0, **classes}, stamp))
+        places = [Segment(f"e0_t{i}_h1", [jpeg], np.full((1, 10), i), np.zeros((1, 3)), np.array([100 + i]))
+                  for i in range(2)]  # fmt: skip
+        asked.publish(convert.bytes_message(encode(SegmentBatch(0, places).to_bundle())))
+        batch = desk.round(0)
+        assert sorted((r.rating, r.audited) for r in batch.rated) == [(0, False), (1, True)]
+        assert batch.teacher == "vlm audited by scripted"
+        ros.until(lambda: desk.told("teacher") == "vlm audited by scripted", "figures")
     assert "for benchmarks only" in ros.log("vlm_rater")
 
 

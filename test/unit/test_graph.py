@@ -12,7 +12,7 @@ import yaml
 
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.graph import GRAPHS, STANDIN, evaluate_sim, train_sim
-from erl_vlm_ros.graph_teacher import check_teacher
+from erl_vlm_ros.graph_teacher import announce_teacher, check_teacher
 from erl_vlm_ros.node_graph import RunArguments
 from erl_vlm_ros.overlay import check, flatten, parse_overrides, read_parameter_file
 from erl_vlm_ros.paths import resource
@@ -101,6 +101,9 @@ def test_the_stand_in_is_there_only_for_teachers_that_ask_an_endpoint(arguments,
     assert STANDIN in names(ensemble, "vlm_rater.ensemble.models=[a, b]")
     assert STANDIN in names(ensemble, "vlm_rater.ensemble.base_urls=['', 'http://other/v1']")
     assert STANDIN not in names(ensemble, "vlm_rater.ensemble.base_urls=['http://x/v1', 'http://y/v1']")
+    audit = (f"vlm_rater.teacher={teacher}", "vlm_rater.audit.teacher=vlm", "vlm_rater.audit.model=other")
+    assert STANDIN in names(*audit, "vlm_rater.audit.share=0.1") and STANDIN not in names(*audit)
+    assert STANDIN not in names(*audit, "vlm_rater.audit.share=0.1", "vlm_rater.audit.base_url=http://x/v1")
 
 
 def test_a_teacher_in_the_task_file_counts_as_well(arguments, tmp_path):
@@ -118,8 +121,24 @@ def test_a_teacher_that_the_graph_cannot_feed_is_refused(arguments):
     with pytest.raises(ConfigError, match="segment_length to 2 or more"):
         train_sim(arguments(overrides=parse_overrides(settings)))
     assert train_sim(arguments(overrides=parse_overrides([settings[0], "sac_learner.segment_length=4"])))
-    with pytest.raises(ConfigError, match="train_real has none"):
-        check_teacher("train_real", {"vlm_rater": {"teacher": "scripted", "rate_each": "segment"}})
+    no_audits = {"rate_each": "segment", "audit.share": 0.0, "audit.teacher": "scripted"}
+    check_teacher("train_real", {"vlm_rater": no_audits | {"teacher": "vlm"}})
+    with pytest.raises(ConfigError, match=r"vlm_rater.teacher is .* train_real has none: choose vlm, human"):
+        check_teacher("train_real", {"vlm_rater": no_audits | {"teacher": "scripted"}})
+    with pytest.raises(ConfigError, match=r"vlm_rater.audit.teacher is .* train_real has none: choose human or vlm"):
+        check_teacher("train_real", {"vlm_rater": no_audits | {"teacher": "vlm", "audit.share": 0.1}})
+
+
+def test_who_rates_is_told_at_the_start():
+    def told(teacher, share=0.0, auditor="human"):
+        rater = {"teacher": teacher, "audit.share": share, "audit.teacher": auditor}
+        return announce_teacher(rater, Path("run"))
+
+    assert told("vlm") == told("ensemble") == told("vlm", 0.1, "vlm") == ""
+    assert told("human") == "; rate at the address in run/human_page.url"
+    assert told("vlm", 0.1) == "; audit ratings at the address in run/human_page.url"
+    assert told("scripted") == "; ratings are SCRIPTED from the simulation's ground truth"
+    assert told("vlm", 0.1, "scripted") == "; audits are SCRIPTED from the simulation's ground truth"
 
 
 def test_a_window_only_where_there_is_a_display(arguments, monkeypatch):

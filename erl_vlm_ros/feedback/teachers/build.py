@@ -12,6 +12,7 @@ from erl_vlm_ros.feedback.config import RaterConfig
 from erl_vlm_ros.feedback.ledger import Ledger
 from erl_vlm_ros.feedback.rater import VlmRater
 from erl_vlm_ros.feedback.rerating import ReratingConfig, ReratingTeacher
+from erl_vlm_ros.feedback.teachers.audited import SOURCE, AuditConfig, AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
 from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
@@ -26,7 +27,7 @@ Values = Mapping[str, Any]  # parameter of vlm_rater -> value
 
 
 def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teacher:
-    """The teacher of that name.
+    """The teacher of that name, audited if ``audit.share`` says so.
 
     Args:
         values: vlm_rater's parameters by name, all of them.
@@ -37,7 +38,31 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
     """
     if name not in TEACHERS:
         raise ConfigError(f"teacher '{name}' is unknown; choose one of {', '.join(TEACHERS)}")
-    return TEACHERS[name](values, task, ledger)
+    auditor = values["audit.teacher"]
+    if values["audit.share"] <= 0:
+        return TEACHERS[name](values, task, ledger)
+    if name == "ledger" or auditor == name != "vlm":
+        raise ConfigError(f"audit.share is {values['audit.share']}, but {_NO_AUDIT[name]}; set audit.share to 0")
+    config = AuditConfig(**_group(values, "audit.", AuditConfig))
+    record = Record(ledger, task.name, _class_names(values, task), SOURCE, f"{name} audited by {auditor}")
+    teacher = TEACHERS[name](values, task, ledger)
+    try:
+        return AuditedTeacher(teacher, TEACHERS[auditor](_auditor_values(values), task, ledger), config, record)
+    except BaseException:
+        teacher.close()
+        raise
+
+
+def _auditor_values(values: Values) -> dict[str, Any]:
+    """vlm_rater's parameters as the auditor has them: it rates single segments, and a model is another one.
+
+    Raises:
+        ConfigError: the auditor would ask the same model the same question.
+    """
+    given = {key: values[f"audit.{key}"] for key in ("model", "base_url", "api_key_env") if values[f"audit.{key}"]}
+    if values["audit.teacher"] == "vlm" and not given.keys() & {"model", "base_url"}:
+        raise ConfigError("audit.teacher is vlm, but no other model is named: set audit.model, or audit.base_url")
+    return {**values, **given, "rate_each": "segment", "rerate.variations": [""]}
 
 
 def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
@@ -92,6 +117,11 @@ def _ensemble(values: Values, task: Task, ledger: Ledger) -> Teacher:
         raise
 
 
+_NO_AUDIT = {
+    "ledger": "a ledger is replayed with the audits that it holds",
+    "human": "the person would audit their own ratings",
+    "scripted": "the truth would audit itself",
+}
 TEACHERS: dict[str, Callable[[Values, Task, Ledger], Teacher]] = {
     "vlm": _vlm,
     "human": _human,

@@ -23,8 +23,8 @@ from erl_vlm_ros.tasks import Task
 class ReplayedTeacher:
     """Answers from a ledger by the content of the images; what it does not hold is no rating (``not_in_ledger``).
 
-    Where an ensemble rated, its verdict counts and not its members'. A ledger with ratings of the simulation's truth
-    makes this teacher ``scripted``, so that they are never taken for anything else.
+    Where an ensemble rated, its verdict counts and not its members'; where it was audited, the auditor's. A ledger with
+    ratings of the simulation's truth makes this teacher ``scripted``, so that they are never taken for anything else.
 
     Args:
         path: ledger to read; empty: ``own``, the run's.
@@ -41,8 +41,9 @@ class ReplayedTeacher:
         self._ledger, self._each = self._opened or own, rate_each == "transition"
         try:
             sources = self._ledger.run(lambda db: _sources(db, task.name, n_classes))
+            asked_for = model
             model = model or next((m for source, m in sources if source == "ensemble"), "")
-            self._replay = LedgerReplay(task, self._ledger, n_classes, model)
+            self._replay = LedgerReplay(task, self._ledger, n_classes, model, audits=not asked_for)
         except BaseException:
             self.close()
             raise
@@ -98,7 +99,7 @@ class ReplayedTeacher:
 
     def _soft(self, db: sqlite3.Connection, rated: RatedSegment) -> np.ndarray | None:
         """The shares of an ensemble's votes for a segment; None where no ensemble rated it."""
-        if rated.rating < 0:
+        if rated.rating < 0 or rated.audited:
             return None
         content = content_hash([image_hash(jpeg) for jpeg in rated.segment.jpegs])
         sql = (

@@ -96,6 +96,8 @@ PARAMETERS = (
         low=0.0,
         high=1.0,
     ),
+    Param("heads.audit_weight", 10.0, "Weight of an audited rating, in ordinary ones.", low=1.0, high=1000.0),
+    Param("heads.audit_noise", 0.05, "Share of audited ratings that the loss takes to be wrong.", low=0.0, high=0.5),
     Param("erl.image_size", 84, "Side of the image, pixels (paper: 224).", low=48, high=512),
     Param("erl.loss", "mae", "mae: Eq. 3; ce: Eq. 2 (vanilla RbRL).", choices=("mae", "ce")),
     Param("erl.label_smoothing", 0.0, "Smoothing of the targets (paper's ablation: 0.1).", low=0.0, high=0.99),

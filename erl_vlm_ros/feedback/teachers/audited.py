@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A teacher a share of whose ratings is rated once more by somebody who is trusted: a person, or a better model.
+
+No number of questions to one model shows what it misjudges in every way of asking. A few trusted answers do, where they
+are spread over the places where the hand was and over what the teacher said there. The trusted answer takes the place
+of the teacher's, and is marked: the reward model believes it over other ratings of views like it (reward/audits.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from erl_vlm_ros.data.observation import EE_SLICE
+from erl_vlm_ros.data.reasons import is_outage
+from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.teachers.base import Teacher
+from erl_vlm_ros.feedback.teachers.record import Outcome, Record
+
+SOURCE = "audit"  # of ratings in the ledger
+_FAR = 3.0  # places apart: beyond, farther is not better
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """Raises ConfigError for a value out of range.
+
+    share: of the ratings that are audited. place_m: how far apart (m) hands are at two different places.
+    """
+
+    share: float = 0.1
+    place_m: float = 0.04
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise ConfigError(f"audit.share must be above 0 and at most 1, got {self.share}")
+        if not self.place_m > 0.0:
+            raise ConfigError(f"audit.place_m must be a length above 0 in m, got {self.place_m}")
+
+
+class _Round:
+    def __init__(self, batch: SegmentBatch) -> None:
+        self.batch = batch
+        self.first: RatingBatch | None = None
+        self.future: Future[RatingBatch] = Future()
+        self.future.set_running_or_notify_cancel()
+
+
+class AuditedTeacher:
+    """Offers what every teacher offers. What the auditor leaves unanswered keeps the teacher's rating.
+
+    Args:
+        teacher: rates every segment. auditor: rates some of them again; its segments are single ratings.
+        record: where the outcomes of audits are written, so that a replay gives the same.
+    """
+
+    def __init__(self, teacher: Teacher, auditor: Teacher, config: AuditConfig, record: Record | None = None) -> None:
+        if list(teacher.class_names) != list(auditor.class_names):
+            raise ConfigError("the auditor rates other classes than the teacher")
+        self.teacher, self.auditor = teacher, auditor
+        self.class_names = list(teacher.class_names)
+        self.name = f"{teacher.texts()['teacher']} audited by {auditor.texts()['teacher']}"
+        self._config, self._record = config, record
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._places = np.zeros((0, 3))  # audited so far
+        self._told = np.zeros(0, np.int64)  # what the teacher had said there
+        self._seen = 0
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def budget_left(self) -> int:
+        """The teacher's; without an auditor it goes on alone."""
+        return self.teacher.budget_left
+
+    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
+        """Rate without waiting; the Future ends when the audits of the round are there, too."""
+        here = _Round(batch)
+        self.teacher.submit(batch).add_done_callback(lambda done: self._guarded(here, self._on_rated, done))
+        return here.future
+
+    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
+        """Rate and wait."""
+        return self.submit(batch).result()
+
+    def stats(self) -> dict[str, float]:
+        """The teacher's figures, and what the audits showed.
+
+        audits: answers of the auditor; audit_agreement: share of them that said the same; audit_too_high and
+        audit_too_low: share where the teacher's class was above or below; audit_unanswered: got none.
+        """
+        with self._lock:
+            counts = dict(self._counts)
+        compared = max(counts.get("compared", 0), 1)
+        figures = {"audits": counts.get("audits", 0), "audit_unanswered": counts.get("unanswered", 0)}
+        for name in ("agreement", "too_high", "too_low"):
+            figures[f"audit_{name}"] = counts.get(name, 0) / compared
+        auditor = self.auditor.stats()
+        figures |= {"audits_waiting": auditor.get("in_flight", 0.0)}
+        figures |= {who: auditor[who] for who in ("human", "scripted") if who in auditor}
+        return self.teacher.stats() | {key: float(value) for key, value in figures.items()}
+
+    def texts(self) -> dict[str, str]:
+        """The teacher's, and who audits it."""
+        return self.teacher.texts() | {"teacher": self.name}
+
+    def check_endpoint(self) -> list[str]:
+        """Names of the models that the endpoints list. ConfigError when one of them cannot be used."""
+        checks = [check for t in (self.teacher, self.auditor) if (check := getattr(t, "check_endpoint", None))]
+        return [name for check in checks for name in check()]
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Close both within ``grace_s``."""
+        deadline = time.monotonic() + grace_s
+        for teacher in (self.teacher, self.auditor):
+            teacher.close(max(0.0, deadline - time.monotonic()))
+
+    # -- on the teachers' threads
+
+    def _guarded(self, here: _Round, step: Any, *arguments: Any) -> None:
+        """A step of a round; its failure ends the round, so that nobody waits for ever."""
+        try:
+            step(here, *arguments)
+        except BaseException as error:
+            if not here.future.done():
+                here.future.set_exception(error)
+
+    def _on_rated(self, here: _Round, done: Future[RatingBatch]) -> None:
+        here.first = done.result()
+        chosen = self._choose(here.first.rated)
+        if not chosen:
+            here.future.set_result(replace(here.first, teacher=self.name))
+            return
+        segments = [here.first.rated[i].segment for i in chosen]
+        asked = self.auditor.submit(SegmentBatch(here.batch.round, segments))
+        asked.add_done_callback(lambda done: self._guarded(here, self._on_audited, chosen, done))
+
+    def _choose(self, rated: Sequence[RatedSegment]) -> list[int]:
+        """Segments worth an audit: at places of the hand, and with answers, that no audit was near; high ones first."""
+        may = [i for i, r in enumerate(rated) if not is_outage(r.reason)]
+        with self._lock:
+            self._seen += len(may)
+            count = min(round(self._config.share * self._seen) - len(self._told), len(may))
+            if count <= 0:
+                return []
+            places = np.array([rated[i].segment.proprio[-1][EE_SLICE] for i in may], float)
+            told = np.array([rated[i].rating for i in may])
+            # no rating at all (an ensemble that disagrees, for instance) is worth as much as a middling one
+            worth = 0.5 + np.where(told == NO_RATING, 0.5, told / (self.n_classes - 1))
+            apart = np.full(len(may), _FAR)
+            for place, said in zip(self._places, self._told):
+                apart = np.minimum(apart, self._apart(places, told, place, said))
+            chosen: list[int] = []
+            for _ in range(count):
+                best = int(np.where(np.isin(np.arange(len(may)), chosen), -1.0, worth * apart).argmax())
+                chosen.append(best)
+                apart = np.minimum(apart, self._apart(places, told, places[best], told[best]))
+            self._places = np.concatenate([self._places, places[chosen]])
+            self._told = np.concatenate([self._told, told[chosen]])
+        return [may[i] for i in chosen]
+
+    def _apart(self, places: np.ndarray, told: np.ndarray, place: np.ndarray, said: int) -> np.ndarray:
+        """How different segments are from one, in places; another answer of the teacher is as good as two of them."""
+        return np.linalg.norm(places - place, axis=1) / self._config.place_m + 2.0 * (told != said)
+
+    def _on_audited(self, here: _Round, chosen: list[int], done: Future[RatingBatch]) -> None:
+        rated, outcomes = list(here.first.rated), []
+        for index, audit in zip(chosen, done.result().rated):
+            before = rated[index]
+            with self._lock:
+                self._note(before.rating, audit.rating)
+            if audit.rating == NO_RATING:
+                continue
+            rated[index] = replace(before, rating=audit.rating, reason="", probabilities=None, audited=True)
+            outcomes.append(Outcome(before.segment, audit.rating, "", {"teacher": before.rating}))
+        if self._record is not None and outcomes:
+            self._record.add(here.batch.round, outcomes)
+        here.future.set_result(replace(here.first, rated=rated, teacher=self.name))
+
+    def _note(self, said: int, audit: int) -> None:
+        if audit == NO_RATING:
+            self._counts["unanswered"] += 1
+            return
+        self._counts["audits"] += 1
+        if said != NO_RATING:
+            self._counts["compared"] += 1
+            self._counts["agreement" if said == audit else "too_high" if said > audit else "too_low"] += 1

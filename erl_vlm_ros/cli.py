@@ -84,7 +84,7 @@ def _add_set(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         dest="files",
-        help="a ROS parameter file, or a shipped one by name (systematic_errors); --set wins over it",
+        help="a ROS parameter file, or the name of one in config/params (such as audited); --set wins over it",
     )
     command.add_argument(
         "--set",

@@ -48,7 +48,7 @@ _TRAIN = (
     ("resume", "", "Run directory to continue; empty: a new run."),
     ("max_steps", "", "Environment steps of the whole run; empty: as configured."),
     ("headless", "true", "false: a window with the dashboard."),
-    ("params_file", "", "A ROS parameter file, or a shipped one by name (systematic_errors); set wins over it."),
+    ("params_file", "", "A ROS parameter file, or the name of one in config/params; set wins over it."),
     ("set", "", "Parameters to replace: 'node.parameter=value node.parameter=value'."),
 )
 _SCREENS = (
@@ -72,7 +72,7 @@ _EVALUATE = (
     ("run", "", "Run directory with the policy."),
     ("episodes", "20", "Episodes."),
     ("seed", "1000", "Seed of the first episode."),
-    ("params_file", "", "A ROS parameter file, or a shipped one by name (systematic_errors); set wins over it."),
+    ("params_file", "", "A ROS parameter file, or the name of one in config/params; set wins over it."),
     ("set", "", "Parameters to replace: 'node.parameter=value node.parameter=value'."),
 )
 _MONITOR = (

@@ -180,6 +180,7 @@ def test_a_person_audits_a_model_from_parameters(tmp_path):
     teacher = make_teacher("vlm", values_of(**{"audit.share": 0.1, "human.port": 0}), TASK, ledger)
     assert isinstance(teacher, AuditedTeacher) and teacher.name == "vlm audited by human"
     assert teacher.auditor.page.url.startswith("http://127.0.0.1:")
+    assert teacher.auditor.config.round_timeout_s == 120.0  # a round without a person goes out after that
     other = values_of(
         **{"audit.share": 0.1, "audit.teacher": "vlm", "audit.model": "better", "rate_each": "transition"}
     )

@@ -62,6 +62,8 @@ def _auditor_values(values: Values) -> dict[str, Any]:
     given = {key: values[f"audit.{key}"] for key in ("model", "base_url", "api_key_env") if values[f"audit.{key}"]}
     if values["audit.teacher"] == "vlm" and not given.keys() & {"model", "base_url"}:
         raise ConfigError("audit.teacher is vlm, but no other model is named: set audit.model, or audit.base_url")
+    limit = values["audit.timeout_s"]  # a round waits for its audits
+    given |= {"human.round_timeout_s": limit, "give_up_s": min(values["give_up_s"], limit)}
     return {**values, **given, "rate_each": "segment", "rerate.variations": [""]}
 
 

@@ -155,6 +155,13 @@ PARAMETERS = (
         choices=("human", "vlm", "scripted"),
     ),
     Param("audit.place_m", 0.04, "How far apart hands are at different places; audits are spread.", low=1e-3, high=1.0),
+    Param(
+        "audit.timeout_s",
+        120.0,
+        "What the auditor has not answered so long after it was asked keeps the teacher's rating, s.",
+        low=1.0,
+        high=86_400.0,
+    ),
     Param("audit.model", "", "The auditing model; empty: model."),
     Param("audit.base_url", "", "Its endpoint; empty: base_url."),
     Param("audit.api_key_env", "", "NAME of the variable with its key; empty: api_key_env."),

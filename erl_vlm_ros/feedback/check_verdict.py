@@ -85,9 +85,8 @@ def _by_reference(figures: Mapping[str, Any], against: list[str], careful: list[
     elif share > MUCH_SYSTEMATIC:
         against.append(f"{text} (p = {p_value:.2g}): policies move into what is overrated")
     elif share > SOME_SYSTEMATIC:
-        careful.append(
-            f"{text} (p = {p_value:.2g}): have some ratings audited (vlm_rater.audit.share), or all asked in other ways"
-        )
+        mend = "have some ratings audited (vlm_rater.audit.share), or high ones confirmed (vlm_rater.rerate.variations)"
+        careful.append(f"{text} (p = {p_value:.2g}): {mend}")
     else:
         fine.append(f"{text} (p = {p_value:.2g})")
 

@@ -17,7 +17,7 @@ from erl_vlm_ros.safety.envelope import limit_axis
 _STILL = (0.0, 0.0, 0.0)
 _STEP_M = 0.01  # way that counts as having moved: a tracker's noise does not
 _FORGOTTEN_M = 0.3  # way along an axis in which its lead fades by 63 %: some of it was a driver's own slowness
-_SIDEWAYS = 0.25  # what way along the others counts: a tool that slides along an edge is still held up by it
+_SIDEWAYS = 0.5  # what way along the others counts: a tool that slides along an edge is still held up by it
 
 
 class Lead:

@@ -297,7 +297,7 @@ def figures(**changes):
         ({"accuracy": 0.65}, WITH_CARE, "twice the ratings"),
         ({"top_recall": 0.2}, NOT_USABLE, "success would go unrewarded"),
         ({"false_top": 0.2}, WITH_CARE, "policies go there"),
-        ({"systematic_share": 0.15, "systematic_p": 0.001}, WITH_CARE, "rerate"),
+        ({"systematic_share": 0.15, "systematic_p": 0.001}, WITH_CARE, "ratings audited (vlm_rater.audit.share)"),
         ({"systematic_share": 0.4, "systematic_p": 0.001}, NOT_USABLE, "policies move into"),
         ({"systematic_share": 0.4, "systematic_p": 0.3}, USABLE, "no sign"),
         ({"like_pairs": 3}, WITH_CARE, "too few views"),

@@ -52,8 +52,8 @@ def test_a_lead_fades_while_the_tool_moves():
     assert lead.vector[0] == pytest.approx(0.03)  # a tracker's noise is no motion
     lead.saw(nothing, (0.7, 0.0, 0.2))
     assert lead.vector[0] == pytest.approx(0.03 / math.e)
-    lead.saw(nothing, (0.7, 0.3, 0.2))  # sliding along what holds it up: a quarter as much
-    assert lead.vector[0] == pytest.approx(0.03 / math.exp(1.25))
+    lead.saw(nothing, (0.7, 0.3, 0.2))  # sliding along what holds it up: half as much
+    assert lead.vector[0] == pytest.approx(0.03 / math.exp(1.5))
     lead.reset()
     assert lead.vector == (0.0, 0.0, 0.0)
 

@@ -26,7 +26,6 @@ ROUGH = 0.75  # share of the reward's variance along a good episode that lies be
 LEAST_RANGE = 0.4  # of the reward along an episode: with less, a hand that dithers at the object looks the same
 PAIRS, CONTRADICTING = 40, 0.5  # neighbouring rated frames; share of them two classes apart
 LEAST_ASKED, DISAGREEING = 20, 0.5  # segments asked about again; share where the second answer was another
-LEAST_AUDITS, CONFIRMED = 20, 0.6  # audited ratings; share of them that the auditor gave, too
 MOVED, LEAST_STD = 2.0, 0.12  # recent ensemble deviation against the whole buffer's, and at least
 VALID_WARN, VALID_ERROR, LAST_ASKED = 0.7, 0.3, 100
 FRESH_ROUNDS, FRESH_SKILL = 4, 0.0
@@ -169,14 +168,6 @@ class TrainingAlarms:
             return OK, ""
         return WARN, f"asked again in another way, {share:.0%} of the last {asked:.0f} high ratings were not confirmed"
 
-    def _audits(self) -> tuple[int, str]:
-        rater = self._figures.get("vlm_rater", {})
-        audits, same = rater.get("audits", 0.0), rater.get("audit_agreement", 1.0)
-        if audits < LEAST_AUDITS or same >= CONFIRMED:
-            return OK, ""
-        ways = ", ".join(f"{rater.get(f'audit_too_{way}', 0.0):.0%} were too {way}" for way in ("high", "low"))
-        return WARN, f"the auditor confirmed {same:.0%} of {audits:.0f} ratings; {ways}"
-
     def _uncertain(self) -> tuple[int, str]:
         learner = self._figures.get("sac_learner", {})
         here, all_ = learner.get("reward_std_recent"), learner.get("reward_std")
@@ -208,7 +199,6 @@ SIGNATURES: dict[str, Callable[[TrainingAlarms], tuple[int, str]]] = {
     "noisy_reward": TrainingAlarms._noisy,
     "contradicting_teacher": TrainingAlarms._contradicting,
     "unconfirmed_ratings": TrainingAlarms._disagreeing,
-    "contradicted_by_audits": TrainingAlarms._audits,
     "uncertain_region": TrainingAlarms._uncertain,
     "stale_reward": TrainingAlarms._stale_reward,
     "reward_drift": TrainingAlarms._drift,

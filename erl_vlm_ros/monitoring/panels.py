@@ -144,7 +144,7 @@ def _facts(screen: Screen) -> Iterator[tuple[str, str, Colour]]:
     if audits or spend.get("audits_waiting"):
         same, left = spend.get("audit_agreement", 0.0), spend.get("audits_waiting", 0.0)
         waiting = f", {left:.0f} waiting" if left else ""
-        yield "audited, the same answer", f"{same:.0%} of {audits:,.0f}{waiting}", INK if same >= 0.6 else ORANGE
+        yield "audited, the same answer", f"{same:.0%} of {audits:,.0f}{waiting}", INK
     if "reward_drift" in health:
         yield "rewards moved by the last model", f"{health['reward_drift']:.2g}", INK
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-_REACH = 0.5  # standard deviations of image and proprioception: how alike two views of one kind are
+from erl_vlm_ros.reward.kinds import looks
+
+_REACH = 0.5  # of the distances that `looks` gives (two views at random: about 2): how alike views of one kind are
 
 
 def audited_weights(
@@ -18,14 +20,13 @@ def audited_weights(
     """Factor of each rating's weight, float32 [M].
 
     Args:
-        inputs: normalised, float32 [M, D]; the last ``prop_dim`` columns are proprioception.
+        inputs: normalised, float32 [M, D]; ``prop_dim``: see `looks`.
         ratings: classes int64 [M].
         audited: bool [M].
         audit_weight: factor of the audited ones. The others get (1 + a) / (1 + a + c), with ``a`` the closeness of
             the audits nearby that say the same, and ``c`` that of those that do not, in as many ordinary ratings.
     """
-    parts = np.split(inputs.astype(np.float64), [inputs.shape[1] - prop_dim], axis=1)
-    x = np.concatenate([part / np.sqrt(max(part.shape[1], 1)) for part in parts], axis=1)
+    x = looks(inputs, prop_dim)
     trusted = x[audited]
     distance = (x**2).sum(1)[:, None] + (trusted**2).sum(1) - 2 * x @ trusted.T
     near = audit_weight * np.exp(-np.maximum(distance, 0.0) / (2 * _REACH**2))

@@ -29,7 +29,7 @@ class HeadConfig:
 
     Against errors that belong to kinds of view (docs/check_rater.md): ``kind_size`` groups the ratings into kinds of
     about so many, and ``place_m`` those made with the hand in one place, see ``kinds``; ``jump``, ``start`` and
-    ``object`` are what unrated frames must keep to, see ``continuity``.
+    ``object`` are what unrated frames must keep to, see ``continuity``. ``audit_*``: see ``audits``.
     """
 
     members: int = 5

@@ -13,13 +13,18 @@ import numpy as np
 _ROUNDS = 10
 
 
-def kinds_of(inputs: np.ndarray, prop_dim: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means of normalised inputs float32 [M, D] into about ``count`` kinds; int64 [M].
+def looks(inputs: np.ndarray, prop_dim: int) -> np.ndarray:
+    """Normalised inputs [M, D] as float64 [M, D] in which the distance says how different two views are.
 
     The last ``prop_dim`` columns (proprioception) weigh as much together as all features of the image.
     """
     parts = np.split(inputs.astype(np.float64), [inputs.shape[1] - prop_dim], axis=1)
-    x = np.concatenate([part / np.sqrt(max(part.shape[1], 1)) for part in parts], axis=1)
+    return np.concatenate([part / np.sqrt(max(part.shape[1], 1)) for part in parts], axis=1)
+
+
+def kinds_of(inputs: np.ndarray, prop_dim: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means of normalised inputs float32 [M, D] into about ``count`` kinds; int64 [M]. ``prop_dim``: see `looks`."""
+    x = looks(inputs, prop_dim)
     centres = x[[int(rng.integers(len(x)))]]
     nearest = ((x - centres[0]) ** 2).sum(1)
     while len(centres) < min(count, len(x)) and nearest.max() > 1e-12:

@@ -9,11 +9,8 @@ is misjudged in every way is not. See docs/check_rater.md for what that is worth
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +18,7 @@ import numpy as np
 
 from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.staged import StagedRound, StagedTeacher
 
 DISAGREE = "rerating_disagrees"
 ABSTAIN, SOFT = "abstain", "soft"
@@ -50,18 +48,7 @@ class ReratingConfig:
             raise ConfigError(f"rerate.undecided '{self.undecided}': choose {ABSTAIN} or {SOFT}")
 
 
-class _Round:
-    """A round under way: the votes for each of its segments."""
-
-    def __init__(self, batch: SegmentBatch) -> None:
-        self.batch = batch
-        self.first: RatingBatch | None = None
-        self.votes: list[list[int]] = [[] for _ in batch.segments]
-        self.future: Future[RatingBatch] = Future()
-        self.future.set_running_or_notify_cancel()
-
-
-class ReratingTeacher:
+class ReratingTeacher(StagedTeacher):
     """A teacher whose high ratings are asked about again; offers what every teacher offers.
 
     Args:
@@ -77,34 +64,17 @@ class ReratingTeacher:
                 f"rerate.votes is {self._config.votes}, but there are only {len(others) + 1} ways to ask; "
                 "name more rerate.variations"
             )
-        self._teacher, self._others = teacher, dict(others)
-        self.class_names: list[str] = list(teacher.class_names)
-        n = len(self.class_names)
+        super().__init__(teacher, list(others.values()))
+        self._others = dict(others)
+        n = self.n_classes
         if self._config.from_class >= n:
             raise ConfigError(f"rerate.from_class {self._config.from_class} is beyond the {n} classes")
         self._from_class = n // 2 if self._config.from_class < 0 else self._config.from_class
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
 
     @property
     def budget_left(self) -> int:
         """Ratings that may still be asked for."""
-        return min(t.budget_left for t in (self._teacher, *self._others.values()))
-
-    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
-        """Rate without waiting; the Future ends with the whole round, in the order of its segments."""
-        here = _Round(batch)
-        self._teacher.submit(batch).add_done_callback(lambda done: self._guarded(here, self._on_first, done))
-        return here.future
-
-    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait."""
-        return self.submit(batch).result()
+        return min(t.budget_left for t in self._all)
 
     def stats(self) -> dict[str, float]:
         """The first teacher's figures, with the outcomes as they were handed over, and what asking again brought.
@@ -113,7 +83,7 @@ class ReratingTeacher:
         rerate_answered, was another one; rerate_changed: another class was believed; rerate_undecided: none had enough
         votes.
         """
-        figures = dict(self._teacher.stats())
+        figures = dict(self.teacher.stats())
         for other in self._others.values():
             for key, value in other.stats().items():
                 if key in ("tokens_in", "tokens_out") or key.startswith("attempt_"):
@@ -127,70 +97,53 @@ class ReratingTeacher:
 
     def texts(self) -> dict[str, str]:
         """Facts for diagnostics that are no numbers."""
-        texts = getattr(self._teacher, "texts", dict)()
+        texts = getattr(self.teacher, "texts", dict)()
         return {**texts, "rerating": ", ".join(self._others)}
-
-    def close(self, grace_s: float = 0.0) -> None:
-        """Stop; what is under way gets ``grace_s`` seconds in all."""
-        deadline = time.monotonic() + grace_s
-        for teacher in (self._teacher, *self._others.values()):
-            teacher.close(max(0.0, deadline - time.monotonic()))
 
     def __getattr__(self, name: str) -> Any:
         # what only the first teacher offers (a check of its endpoint, for instance)
-        if name.startswith("_"):
+        if name.startswith("_") or name == "teacher":
             raise AttributeError(name)
-        return getattr(self._teacher, name)
+        return getattr(self.teacher, name)
 
     # -- on the teachers' threads
 
-    def _guarded(self, here: _Round, step: Any, *arguments: Any) -> None:
-        """A step of a round; its failure ends the round, so that nobody waits for ever."""
-        try:
-            step(here, *arguments)
-        except BaseException as error:
-            if not here.future.done():
-                here.future.set_exception(error)
-
-    def _on_first(self, here: _Round, done: Future[RatingBatch]) -> None:
-        here.first = done.result()
+    def _on_first(self, here: StagedRound) -> None:
         # a teacher may rate each transition of a segment: then there are more outcomes than segments
-        here.votes = [[r.rating] if r.rating >= self._from_class else [] for r in here.first.rated]
+        votes = [[r.rating] if r.rating >= self._from_class else [] for r in here.first.rated]
         with self._lock:
-            self._counts["rerated"] += sum(map(len, here.votes))
-        self._ask(here, list(self._others.values()))
+            self._counts["rerated"] += sum(map(len, votes))
+        self._ask(here, votes, list(self._others.values()))
 
-    def _ask(self, here: _Round, left: list[Any]) -> None:
-        open_ = [i for i, votes in enumerate(here.votes) if votes and self._winner(votes) is None]
+    def _ask(self, here: StagedRound, votes: list[list[int]], left: list[Any]) -> None:
+        open_ = [i for i, given in enumerate(votes) if given and self._winner(given) is None]
         if not open_ or not left:
-            self._finish(here)
+            rated = [self._outcome(r, given) for r, given in zip(here.first.rated, votes)]
+            here.future.set_result(replace(here.first, rated=rated))
             return
         teacher, rest = left[0], left[1:]
         segments = [here.first.rated[i].segment for i in open_]
         with self._lock:
             self._counts["rerate_queries"] += len(segments)
-        asked = teacher.submit(SegmentBatch(here.batch.round, segments))
-        asked.add_done_callback(lambda done: self._guarded(here, self._on_again, open_, rest, done))
+        self._then(teacher.submit(SegmentBatch(here.batch.round, segments)), here, self._on_again, votes, open_, rest)
 
-    def _on_again(self, here: _Round, asked: list[int], left: list, done: Future[RatingBatch]) -> None:
-        for index, rated in zip(asked, done.result().rated):
-            votes = here.votes[index]
+    def _on_again(
+        self, here: StagedRound, votes: list[list[int]], asked: list[int], left: list, answer: RatingBatch
+    ) -> None:
+        for index, rated in zip(asked, answer.rated):
+            given = votes[index]
             if rated.rating == NO_RATING:
                 continue
-            if len(votes) == 1:
+            if len(given) == 1:
                 with self._lock:
                     self._counts["rerate_answered"] += 1
-                    self._counts["rerate_disagreed"] += rated.rating != votes[0]
-            votes.append(rated.rating)
-        self._ask(here, left)
+                    self._counts["rerate_disagreed"] += rated.rating != given[0]
+            given.append(rated.rating)
+        self._ask(here, votes, left)
 
     def _winner(self, votes: Sequence[int]) -> int | None:
         rating, count = Counter(votes).most_common(1)[0]
         return rating if count >= self._config.votes else None
-
-    def _finish(self, here: _Round) -> None:
-        rated = [self._outcome(r, votes) for r, votes in zip(here.first.rated, here.votes)]
-        here.future.set_result(replace(here.first, rated=rated))
 
     def _outcome(self, first: RatedSegment, votes: list[int]) -> RatedSegment:
         if not votes:

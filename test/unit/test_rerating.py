@@ -151,7 +151,7 @@ def test_budget_close_and_what_only_the_first_offers():
     assert rerate.check_endpoint() == ["a model"]
     assert rerate.texts()["rerating"] == "w0, w1"
     rerate.close(0.1)
-    assert rerate._teacher.closed and all(o.closed for o in others)
+    assert rerate.teacher.closed and all(o.closed for o in others)
     with pytest.raises(AttributeError):
         _ = rerate.nothing_of_the_kind
 

@@ -8,13 +8,8 @@ of the teacher's, and is marked: the reward model believes it over other ratings
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +17,7 @@ from erl_vlm_ros.data.observation import EE_SLICE
 from erl_vlm_ros.data.reasons import is_outage
 from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
 from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.feedback.staged import StagedRound, StagedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 
@@ -46,15 +42,7 @@ class AuditConfig:
             raise ConfigError(f"audit.place_m must be a length above 0 in m, got {self.place_m}")
 
 
-class _Round:
-    def __init__(self, batch: SegmentBatch) -> None:
-        self.batch = batch
-        self.first: RatingBatch | None = None
-        self.future: Future[RatingBatch] = Future()
-        self.future.set_running_or_notify_cancel()
-
-
-class AuditedTeacher:
+class AuditedTeacher(StagedTeacher):
     """Offers what every teacher offers. What the auditor leaves unanswered keeps the teacher's rating.
 
     Args:
@@ -65,35 +53,18 @@ class AuditedTeacher:
     def __init__(self, teacher: Teacher, auditor: Teacher, config: AuditConfig, record: Record | None = None) -> None:
         if list(teacher.class_names) != list(auditor.class_names):
             raise ConfigError("the auditor rates other classes than the teacher")
-        self.teacher, self.auditor = teacher, auditor
-        self.class_names = list(teacher.class_names)
+        super().__init__(teacher, [auditor])
+        self.auditor = auditor
         self.name = f"{teacher.texts()['teacher']} audited by {auditor.texts()['teacher']}"
         self._config, self._record = config, record
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
         self._places = np.zeros((0, 3))  # audited so far
         self._told = np.zeros(0, np.int64)  # what the teacher had said there
         self._seen = 0
 
     @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
     def budget_left(self) -> int:
         """The teacher's; without an auditor it goes on alone."""
         return self.teacher.budget_left
-
-    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
-        """Rate without waiting; the Future ends when the audits of the round are there, too."""
-        here = _Round(batch)
-        self.teacher.submit(batch).add_done_callback(lambda done: self._guarded(here, self._on_rated, done))
-        return here.future
-
-    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait."""
-        return self.submit(batch).result()
 
     def stats(self) -> dict[str, float]:
         """The teacher's figures, and what the audits showed.
@@ -121,31 +92,15 @@ class AuditedTeacher:
         checks = [check for t in (self.teacher, self.auditor) if (check := getattr(t, "check_endpoint", None))]
         return [name for check in checks for name in check()]
 
-    def close(self, grace_s: float = 0.0) -> None:
-        """Close both within ``grace_s``."""
-        deadline = time.monotonic() + grace_s
-        for teacher in (self.teacher, self.auditor):
-            teacher.close(max(0.0, deadline - time.monotonic()))
-
     # -- on the teachers' threads
 
-    def _guarded(self, here: _Round, step: Any, *arguments: Any) -> None:
-        """A step of a round; its failure ends the round, so that nobody waits for ever."""
-        try:
-            step(here, *arguments)
-        except BaseException as error:
-            if not here.future.done():
-                here.future.set_exception(error)
-
-    def _on_rated(self, here: _Round, done: Future[RatingBatch]) -> None:
-        here.first = done.result()
+    def _on_first(self, here: StagedRound) -> None:
         chosen = self._choose(here.first.rated)
         if not chosen:
             here.future.set_result(replace(here.first, teacher=self.name))
             return
         segments = [here.first.rated[i].segment for i in chosen]
-        asked = self.auditor.submit(SegmentBatch(here.batch.round, segments))
-        asked.add_done_callback(lambda done: self._guarded(here, self._on_audited, chosen, done))
+        self._then(self.auditor.submit(SegmentBatch(here.batch.round, segments)), here, self._on_audited, chosen)
 
     def _choose(self, rated: Sequence[RatedSegment]) -> list[int]:
         """Segments worth an audit: at places of the hand, and with answers, that no audit was near; high ones first."""
@@ -175,9 +130,9 @@ class AuditedTeacher:
         """How different segments are from one, in places; another answer of the teacher is as good as two of them."""
         return np.linalg.norm(places - place, axis=1) / self._config.place_m + 2.0 * (told != said)
 
-    def _on_audited(self, here: _Round, chosen: list[int], done: Future[RatingBatch]) -> None:
+    def _on_audited(self, here: StagedRound, chosen: list[int], answer: RatingBatch) -> None:
         rated, outcomes = list(here.first.rated), []
-        for index, audit in zip(chosen, done.result().rated):
+        for index, audit in zip(chosen, answer.rated):
             before = rated[index]
             with self._lock:
                 self._note(before.rating, audit.rating)

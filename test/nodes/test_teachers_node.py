@@ -44,24 +44,33 @@ class Desk:
         return texts[-1].get(key) if texts else None
 
 
+class Page:
+    """The person's page, as a browser sees it."""
+
+    def __init__(self, ros):
+        self.url = (ros.folder / "human_page.url").read_text().strip()
+        self._address, self._query = self.url.split("?")
+
+    def state(self):
+        return json.load(urllib.request.urlopen(f"{self._address}state?{self._query}", timeout=10))
+
+    def rate(self, class_):
+        press = json.dumps({"action": "rate", "key": self.state()["key"], "class": class_}).encode()
+        urllib.request.urlopen(f"{self._address}press?{self._query}", press, timeout=10)
+
+
 def test_a_person_rates_on_the_page_and_by_joystick(ros):
     desk = Desk(ros)
     ros.start("vlm_rater", teacher="human", human__port=0, human__undo_s=0.0, human__joy_buttons=[4, 3, 2, 1, 0],
               ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
     asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
     joystick = ros.publisher(Joy, names.JOY, qos.sensor(True))
-    url = (ros.folder / "human_page.url").read_text().strip()
-    assert url in ros.log("vlm_rater") and url.startswith("http://127.0.0.1:")
+    page = Page(ros)
+    assert page.url in ros.log("vlm_rater") and page.url.startswith("http://127.0.0.1:")
     asked.publish(segments(2))
-    address, query = url.split("?")
-
-    def state():
-        return json.load(urllib.request.urlopen(f"{address}state?{query}", timeout=10))
-
-    ros.until(lambda: state()["key"], "the first segment on the page")
-    press = json.dumps({"action": "rate", "key": state()["key"], "class": 4}).encode()
-    urllib.request.urlopen(f"{address}press?{query}", press, timeout=10)
-    assert state()["index"] == 2
+    ros.until(lambda: page.state()["key"], "the first segment on the page")
+    page.rate(4)
+    assert page.state()["index"] == 2
     ros.until(lambda: joystick.publish(Joy(buttons=[0, 0, 0, 1, 0])) or desk.ratings, "the press to be heard")
     batch = desk.round(0)
     assert [r.rating for r in batch.rated] == [4, 1] and batch.teacher == "human"
@@ -103,6 +112,22 @@ def test_a_model_is_audited_by_the_simulations_truth(ros):
         assert batch.teacher == "vlm audited by scripted"
         ros.until(lambda: desk.told("teacher") == "vlm audited by scripted", "figures")
     assert "for benchmarks only" in ros.log("vlm_rater")
+
+
+def test_a_model_is_audited_by_a_person_on_the_page(ros):
+    desk = Desk(ros)
+    with StandinServer(Mind(MindConfig(task="drawer_open"))) as server:
+        ros.start("vlm_rater", base_url=server.base_url, audit__share=0.5, human__port=0, human__undo_s=0.0,
+                  ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
+        asked = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+        page = Page(ros)
+        asked.publish(segments(2))
+        ros.until(lambda: page.state()["key"], "an audit on the page")
+        assert not desk.ratings  # the round waits for it
+        page.rate(3)
+        batch = desk.round(0)
+    assert sorted((r.rating, r.audited) for r in batch.rated) == [(0, False), (3, True)]
+    assert batch.teacher == "vlm audited by human"
 
 
 def test_segments_that_a_teacher_cannot_rate_do_not_keep_the_learner_waiting(ros):

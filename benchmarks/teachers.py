@@ -20,7 +20,7 @@ Systematic errors belong to kinds of view (cells of 8 cm of hand and drawer); --
 way of asking has in common. Everything asked counts: the table tells the queries.
 
     python benchmarks/teachers.py --jobs 2 --out teachers.jsonl
-    python benchmarks/teachers.py --cases systematic_20 --treatments both --seeds 1 --out part1.jsonl
+    python benchmarks/teachers.py --cases systematic_20 --treatments audited_object --seeds 1 --out part1.jsonl
     python benchmarks/teachers.py --merge part1.jsonl part2.jsonl
 
 Rows that are in --out already are not run again. Prints a table, then one JSON line.
@@ -82,7 +82,12 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", default="drawer_open")
     p.add_argument("--cases", nargs="+", default=list(CASES)[1:], choices=list(CASES))
-    p.add_argument("--treatments", nargs="+", default=["none", "rerate", "ensemble_object"], choices=list(TREATMENTS))
+    p.add_argument(
+        "--treatments",
+        nargs="+",
+        default=["none", "rerate", "ensemble_object", "audited_object"],
+        choices=list(TREATMENTS),
+    )
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="not the seeds 100 to 199 used for tuning")
     p.add_argument("--steps", type=int, default=15_000)
     p.add_argument("--ratings", type=int, default=1500, help="segments rated at most")

@@ -17,6 +17,7 @@ from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.errors import ConfigError
 
 SCHEMA_VERSION = 2
+AUDIT = "audit"  # source of ratings that an auditor gave in place of the teacher
 _APPLICATION_ID = 0x45524C56  # "ERLV": tells our files from other SQLite files
 
 _SCHEMA = """

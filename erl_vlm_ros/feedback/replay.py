@@ -11,16 +11,16 @@ from concurrent.futures import Future
 from erl_vlm_ros.data.reasons import NOT_IN_LEDGER
 from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, SegmentBatch
 from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.ledger_file import content_hash, image_hash
+from erl_vlm_ros.feedback.ledger_file import AUDIT, content_hash, image_hash
 from erl_vlm_ros.feedback.reparse import reparse
 from erl_vlm_ros.tasks import Task
 
 # the segment's own rating first, then one of the same images asked for elsewhere; an audit first, a rating before none
 _FIND = (
-    "SELECT rating, reason, source = 'audit' FROM queries JOIN ratings ON query = id"
+    f"SELECT rating, reason, source = '{AUDIT}' FROM queries JOIN ratings ON query = id"
     " WHERE content = ? AND task = ? AND n_classes = ? AND classes IN (?, '[]')"
-    " AND (? = '' OR model = ? OR (? AND source = 'audit'))"
-    " ORDER BY segment_id = ? DESC, round = ? DESC, source = 'audit' DESC, rating < 0, id LIMIT 1"
+    f" AND (? = '' OR model = ? OR (? AND source = '{AUDIT}'))"
+    f" ORDER BY segment_id = ? DESC, round = ? DESC, source = '{AUDIT}' DESC, rating < 0, id LIMIT 1"
 )
 
 

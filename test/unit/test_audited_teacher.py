@@ -11,10 +11,13 @@ from test_teachers import NAMES, TASK, segments, values_of
 from erl_vlm_ros.data.segment import RatingBatch, Segment, SegmentBatch
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.feedback.ledger_file import AUDIT
 from erl_vlm_ros.feedback.teachers import make_teacher
-from erl_vlm_ros.feedback.teachers.audited import SOURCE, AuditConfig, AuditedTeacher
+from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
+from erl_vlm_ros.overlay import read_parameter_file
+from erl_vlm_ros.paths import resource
 from erl_vlm_ros.ros.bundle import decode, encode
 
 
@@ -132,7 +135,7 @@ def test_audits_are_recorded_and_replayed_as_such(tmp_path):
     told = {s.id: i % 5 for i, s in enumerate(batch.segments)}
     with_ledger = Ledger(tmp_path / "ledger.sqlite")
     Record(with_ledger, TASK.name, NAMES, "vlm").add(0, [_outcome(s, told[s.id]) for s in batch.segments])
-    record = Record(with_ledger, TASK.name, NAMES, SOURCE, "vlm audited by human")
+    record = Record(with_ledger, TASK.name, NAMES, AUDIT, "vlm audited by human")
     teacher = audited(told, dict.fromkeys(told, 2), share=0.5, record=record)
     result = teacher.rate_batch(batch)
     replay = ReplayedTeacher("", with_ledger, TASK, 5).rate_batch(batch)
@@ -190,3 +193,11 @@ def test_a_person_audits_a_model_from_parameters(tmp_path):
     assert teacher.auditor.cfg.rate_each == "segment"  # it gets single transitions
     teacher.close()
     ledger.close()
+
+
+def test_the_shipped_files_against_systematic_errors_tell_the_reward_model_the_same():
+    audited, asked = (
+        read_parameter_file(resource(f"config/params/{n}.yaml")) for n in ("audited", "systematic_errors")
+    )
+    assert audited["reward_trainer"] == asked["reward_trainer"]  # what benchmarks/teachers.py measures with either
+    assert audited["vlm_rater"]["audit.share"] == 0.1

@@ -21,7 +21,6 @@ from erl_vlm_ros.feedback.staged import StagedRound, StagedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 
-SOURCE = "audit"  # of ratings in the ledger
 _FAR = 3.0  # places apart: beyond, farther is not better
 
 

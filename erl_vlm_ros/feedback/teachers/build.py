@@ -10,9 +10,10 @@ from typing import Any
 from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.feedback.config import RaterConfig
 from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.feedback.ledger_file import AUDIT
 from erl_vlm_ros.feedback.rater import VlmRater
 from erl_vlm_ros.feedback.rerating import ReratingConfig, ReratingTeacher
-from erl_vlm_ros.feedback.teachers.audited import SOURCE, AuditConfig, AuditedTeacher
+from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
 from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
@@ -44,7 +45,7 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
     if name == "ledger" or auditor == name != "vlm":
         raise ConfigError(f"audit.share is {values['audit.share']}, but {_NO_AUDIT[name]}; set audit.share to 0")
     config = AuditConfig(**_group(values, "audit.", AuditConfig))
-    record = Record(ledger, task.name, _class_names(values, task), SOURCE, f"{name} audited by {auditor}")
+    record = Record(ledger, task.name, _class_names(values, task), AUDIT, f"{name} audited by {auditor}")
     teacher = TEACHERS[name](values, task, ledger)
     try:
         return AuditedTeacher(teacher, TEACHERS[auditor](_auditor_values(values), task, ledger), config, record)

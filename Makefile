@@ -1,25 +1,34 @@
 # make sim    set up, train the simulated arm from ratings, evaluate, show the result
-# make test   set up, run all tests
+# make test   set up, run all tests: units WORKERS at a time, then nodes and whole runs
 PYTHON ?= python3
 VENV ?= .venv
 TASK ?= drawer_open
 SEED ?= 0
 OUT ?= runs/$(TASK)-seed$(SEED)-$(shell date +%Y%m%d-%H%M%S)
+# What the policy sees and what the run begins with; LEARN= : the tracked object's pose, nothing shown
+LEARN ?= --observe images --demos scripted:10
 ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
+# Node tests measure times of real processes: one after the other (0), or so many at a time where cores are idle
+NODE_WORKERS ?= 0
 # On a machine without a GPU an index with CPU builds of torch saves gigabytes: make sim TORCH_INDEX=URL
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
+# A file's tests stay together: they share fixtures.
+PYTEST := $(BIN)/python -m pytest --dist loadfile
+UNITS := $(PYTEST) -n $(WORKERS) test/unit
+NODES := $(PYTEST) -n $(NODE_WORKERS)
 READY := $(VENV)/.ready
 OUT := $(OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight sim test lint clean
+.PHONY: help setup preflight sim test test-unit test-nodes lint clean
 
 help:
-	@echo "make sim [TASK=drawer_open|sweep_into|pick_place] [SEED=0] [OUT=folder] [ARGS='...']"
-	@echo "make test [PYTEST_ARGS='...']"
+	@echo "make sim [TASK=drawer_open|sweep_into|pick_place] [SEED=0] [OUT=folder] [LEARN=] [ARGS='...']"
+	@echo "make test | test-unit | test-nodes [WORKERS=2] [PYTEST_ARGS='...']"
 	@echo "make setup | lint | clean"
 
 preflight:
@@ -37,14 +46,25 @@ $(READY): setup.py constraints.txt erl_vlm_ros/__init__.py | preflight
 	@touch $@
 
 sim: $(READY) | preflight
-	$(BIN)/erl-vlm run train_sim --task $(TASK) --seed $(SEED) --out $(OUT) $(ARGS)
+	$(BIN)/erl-vlm run train_sim --task $(TASK) --seed $(SEED) --out $(OUT) $(LEARN) $(ARGS)
 
 test: $(READY) | preflight
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@failed=0; \
+	$(UNITS) $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	$(NODES) test/nodes test/system $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	[ $$failed = 0 ] && echo "make test: all passed" || { echo "make test: FAILED, see above"; exit 1; }
+
+# the quick ones: what to run while writing
+test-unit: $(READY) | preflight
+	$(UNITS) -m "not slow" $(PYTEST_ARGS)
+
+test-nodes: $(READY) | preflight
+	$(NODES) test/nodes $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) build install log *.egg-info .pytest_cache .ruff_cache .hypothesis

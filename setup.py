@@ -17,7 +17,8 @@ NODES = [
     "camera",
     "policy_controller",
     "safety_guard",
-    "sac_learner",
+    "guard_watchdog",
+    "learner",
     "vlm_rater",
     "reward_trainer",
     "monitor",
@@ -73,6 +74,8 @@ setup(
         "safetensors",
         "torch",
         "openai>=3",  # which brings httpx2
+        "pydantic>=2",
+        "typing-extensions",
         "tensorboard",
         "matplotlib",
     ],
@@ -84,14 +87,29 @@ setup(
             *(f"ros-{name}-{'interfaces' if name == 'builtin' else 'msgs'}" for name in ROS_MESSAGES),
         ],
         "sim": ["mujoco", "gymnasium"],
+        # metaworld itself asks for one old MuJoCo, which it does not need: pip install --no-deps metaworld
+        "metaworld": ["mujoco", "gymnasium", "scipy", "imageio"],
+        "kinematics": ["pin", "example-robot-data"],  # to compare our kinematics with pinocchio's, in a test
+        "menagerie": ["mujoco-menagerie"],  # models of real arms; robosuite's: pip install --no-deps robosuite
         "real": ["pyrealsense2; platform_system == 'Linux'"],
+        "compare": ["scipy"],  # the bootstrap of `erl-vlm compare`: statistics are not written anew here
+        "export": ["onnx", "onnxscript"],  # erl-vlm export --format onnx
         "bag": ["rosbags"],  # rosbag2 recordings without a ROS installation
-        "dev": ["pytest", "pytest-timeout", "hypothesis", "ruff", "stable-baselines3"],
+        "dev": [
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "import-linter",
+            "stable-baselines3",
+            "scipy",
+        ],
     },
     entry_points={
         "console_scripts": [
             f"erl-vlm = {PACKAGE}.cli:main",
-            f"standin_vlm = {PACKAGE}.sim.standin_vlm:main",
+            f"standin_vlm = {PACKAGE}.standin.vlm:main",
             *(f"{node} = {PACKAGE}.nodes.{node}:main" for node in NODES),
         ],
     },

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures from the camera process to the policy process over DDS: how many are lost, and how old they arrive.
+"""Images from the camera process to the policy process over DDS: how many are lost, and how old they arrive.
 
 The camera node runs on a RealSense made of software (pyrealsense2's software_device); a second process subscribes as
-policy_controller does. Each picture carries its number, so every loss is seen, wherever it happens. Latency is from
-the frame's stamp (when the device got it) to the subscriber's callback with the picture as an array.
+policy_controller does. Each image carries its number, so every loss is seen, wherever it happens. Latency is from
+the frame's stamp (when the device got it) to the subscriber's callback with the image as an array.
 
     python benchmarks/camera_transport.py --seconds 60
 
 First with config/fastdds.xml, then for contrast (shorter) with Fast DDS's own settings. Prints a table and one JSON
-line last; exit status 1 when a picture was lost with config/fastdds.xml.
+line last; exit status 1 when an image was lost with config/fastdds.xml.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.ros.dds import profile_variable
-from erl_vlm_ros.runner import Domain, die_with_parent
+from erl_vlm_ros.common.dds import profile_variable
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.runs.supervisor import Domain, die_with_parent
 
-# name -> (our profile, camera publishes reliably, policy asks for reliable pictures); the first is as in train_real
+# name -> (our profile, camera publishes reliably, policy asks for reliable images); the first is as in train_real
 MODES = {
     "fastdds.xml": (True, True, False),
     "fastdds.xml, reliable policy": (True, True, True),
@@ -41,7 +41,7 @@ MODES = {
 }
 NO_PROFILE = '<?xml version="1.0"?>\n<dds xmlns="http://www.eprosima.com"><profiles/></dds>\n'
 BUSY = "while True: pass"
-GRACE_S = 3.0  # for the last pictures
+GRACE_S = 3.0  # for the last images
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def main() -> int:
         times = " | ".join("-" if r[k] is None else f"{r[k]:.1f}" for k in ("rate", "p50_ms", "p99_ms", "max_ms"))
         print(f"| {mode} | {r['sent']} | {r['lost']} | {times} |")
     size = f"{args.width}x{args.height}x{args.fps}"
-    print(json.dumps({"benchmark": "camera_transport", "picture": size, "busy": args.busy, "modes": rows}))
+    print(json.dumps({"benchmark": "camera_transport", "image": size, "busy": args.busy, "modes": rows}))
     return int(any(r["lost"] for mode, r in rows.items() if MODES[mode][0]))
 
 
@@ -118,15 +118,15 @@ def camera(args: argparse.Namespace) -> int:
     from erl_vlm_ros.ros.node_base import run
 
     soft = SoftwareCamera(args.width, args.height, args.fps)
-    picture = np.random.default_rng(0).integers(0, 255, (args.height, args.width, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (args.height, args.width, 3), np.uint8)
 
     def lens() -> None:
         due = time.monotonic()
         while True:
             due += 1 / args.fps
             time.sleep(max(0.0, due - time.monotonic()))
-            picture[0, :2].reshape(-1)[:4] = np.frombuffer((soft.number + 1).to_bytes(4, "little"), np.uint8)
-            soft.feed(picture)
+            image[0, :2].reshape(-1)[:4] = np.frombuffer((soft.number + 1).to_bytes(4, "little"), np.uint8)
+            soft.feed(image)
 
     threading.Thread(target=lens, daemon=True).start()
     profile = f"{args.width}x{args.height}x{args.fps}"
@@ -142,7 +142,8 @@ def policy(args: argparse.Namespace) -> int:
     from rclpy.node import Node
     from sensor_msgs.msg import Image
 
-    from erl_vlm_ros.ros import convert, names, qos
+    from erl_vlm_ros.common import names
+    from erl_vlm_ros.ros import convert, qos
 
     rclpy.init()
     node, executor = Node("policy"), SingleThreadedExecutor()

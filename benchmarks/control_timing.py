@@ -51,7 +51,7 @@ def main() -> int:
 
 def measure(args: argparse.Namespace, hz: float) -> dict:
     """One run of the graph at one control rate."""
-    from erl_vlm_ros.tasks import load_task
+    from erl_vlm_ros.common.tasks import load_task
 
     with tempfile.TemporaryDirectory(prefix="control_timing_") as folder:
         raw = yaml.safe_load(Path(load_task(args.task).path).read_text())
@@ -64,10 +64,10 @@ def measure(args: argparse.Namespace, hz: float) -> dict:
         command = [
             sys.executable, "-m", "erl_vlm_ros.cli", "run", "train_real", "--use-sim-arm", "--auto-arm",
             "--standin-vlm", "--headless", "--task", str(task), "--out", str(out), "--max-steps", "1000000",
-            "--set", "policy_controller.eval_every=0", "--set", "sac_learner.max_ratings=100000",
+            "--set", "policy_controller.eval_every=0", "--set", "learner.max_ratings=100000",
         ]  # fmt: skip
         for key, value in QUICK.items():
-            command += ["--set", f"sac_learner.{key}={value}"]
+            command += ["--set", f"learner.{key}={value}"]
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
@@ -95,7 +95,8 @@ class Probe:
         from geometry_msgs.msg import TwistStamped
         from std_msgs.msg import String
 
-        from erl_vlm_ros.ros import names, qos
+        from erl_vlm_ros.common import names
+        from erl_vlm_ros.ros import qos
 
         self.rclpy = rclpy
         if not rclpy.ok():
@@ -127,7 +128,7 @@ class Probe:
     def _on_metrics(self, message) -> None:
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
-            if status.name == "sac_learner" and "updates" in values:
+            if status.name == "learner" and "updates" in values:
                 self.updates = float(values["updates"])
 
     def wait_for_updates(self, seconds: float, process: subprocess.Popen) -> bool:

@@ -25,10 +25,10 @@ from collections import Counter, deque
 from types import SimpleNamespace
 from typing import Any
 
-from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.safety.config import guard_limits
 from erl_vlm_ros.safety.core import GuardCore
-from erl_vlm_ros.tasks import load_task
 
 _NS = 1_000_000_000
 _BAD = (math.nan, math.inf, -math.inf, 1e300, -1e300, 1e308, 5e-324, 1e-300)
@@ -60,7 +60,7 @@ class Soak:
         self.core = GuardCore(self.limits)
         self.now, self.clock = 100.0, 10**15  # s monotonic, ns ROS
         self.dt = self.limits.linear.dt
-        self.slot, self.slots, self.last_slots = 0, 1, 1
+        self.period, self.periods, self.last_slots = 0, 1, 1
         self.at = self._free_point()
         self.velocity = self.angular = self.rate = self.angular_rate = (0.0, 0.0, 0.0)
         self.way: deque[tuple[float, tuple[float, ...]]] = deque([(self.now - 1.0, self.at)], maxlen=64)
@@ -133,11 +133,11 @@ class Soak:
             if rng.random() < 0.02:
                 position = (math.nan, *position[1:])
             stamp = self.clock - round(age * _NS)
-            if not self.core.senses.saw_pose(position, "base_link", stamp, self.clock, self.now):
+            if not self.core.inputs.update_pose(position, "base_link", stamp, self.clock, self.now):
                 self.heard["pose"] = self.now
         if rng.random() < 0.8:
             stamp = self.clock + (rng.choice((0, 0, 0, 10, -10)) * _NS)
-            if not self.core.senses.saw_joints({"joint1": rng.random()}, stamp, self.clock, self.now):
+            if not self.core.inputs.update_joints({"joint1": rng.random()}, stamp, self.clock, self.now):
                 self.heard["joints"] = self.now
 
     def _people(self) -> None:
@@ -153,15 +153,15 @@ class Soak:
     # -- the arm
 
     def _tick(self) -> None:
-        motion = self.core.tick(self.now, self.slots)
+        motion = self.core.tick(self.now, self.periods)
         self.seen[motion.kind] += 1
         self._check(motion)
-        # Ticks belong to a grid of time; some are late within their slot, some miss theirs.
+        # Ticks belong to a grid of time; some are late within their period, some miss theirs.
         missed = self.rng.randrange(max(1, round(self.limits.linear.hold_s / self.dt) - 1))
-        self.last_slots, self.slots = self.slots, 1 + missed * (self.rng.random() < 0.05)
-        self.slot += self.slots
+        self.last_slots, self.periods = self.periods, 1 + missed * (self.rng.random() < 0.05)
+        self.period += self.periods
         late = self.rng.random() * self.dt * (self.rng.random() < 0.2)
-        step = 100.0 + self.slot * self.dt + late - self.now
+        step = 100.0 + self.period * self.dt + late - self.now
         before = self.at
         self.now += step
         self.clock += round(step * _NS)
@@ -178,7 +178,7 @@ class Soak:
             ("linear", motion.linear, self.velocity, self.rate, limits.linear),
             ("angular", motion.angular, self.angular, self.angular_rate, limits.angular),
         ):
-            rate = tuple((a - b) / (self.dt * self.slots) for a, b in zip(velocity, last))
+            rate = tuple((a - b) / (self.dt * self.periods) for a, b in zip(velocity, last))
             if dynamics is None:
                 assert not any(velocity), motion
             else:
@@ -186,7 +186,7 @@ class Soak:
                 if dynamics.max_acceleration > 0:
                     self._within(f"{name} acceleration", math.hypot(*rate), dynamics.max_acceleration)
                 if dynamics.max_jerk > 0:
-                    time_s = self.dt * max(self.slots, self.last_slots)
+                    time_s = self.dt * max(self.periods, self.last_slots)
                     jerk = math.hypot(*(a - b for a, b in zip(rate, last_rate))) / time_s
                     self._within(f"{name} jerk", jerk, dynamics.max_jerk)
             if name == "linear":
@@ -211,10 +211,10 @@ class Soak:
         for forbidden in self.limits.forbidden:
             low = [min(a, b) for a, b in zip(before, self.at)]
             high = [max(a, b) for a, b in zip(before, self.at)]
-            if forbidden.meets(low, high):  # the hull of the way only touches it: look at the way itself
+            if forbidden.intersects(low, high):  # the hull of the way only touches it: look at the way itself
                 for k in range(33):
                     point = [a + (b - a) * k / 32 for a, b in zip(before, self.at)]
-                    assert not forbidden.meets(point, point), (point, forbidden)
+                    assert not forbidden.intersects(point, point), (point, forbidden)
 
     def _within(self, name: str, value: float, most: float) -> None:
         self.worst[name] = max(self.worst.get(name, 0.0), value / most)
@@ -224,7 +224,7 @@ class Soak:
         box = self.limits.envelope.box()
         while True:
             point = tuple(self.rng.uniform(a, b) for a, b in zip(box.low, box.high))
-            if not any(other.meets(point, point) for other in self.limits.forbidden):
+            if not any(other.intersects(point, point) for other in self.limits.forbidden):
                 return point
 
 

@@ -5,11 +5,13 @@
 
 Starts `erl-vlm run train_real --use-sim-arm` (real time, the simulated arm in its driver's place) and kills one node
 after the other, each time another one of a random order, while the arm moves. The arm's driver itself is not killed.
-Where the commands cease (policy_controller, safety_guard), `still_ms` is the time from the kill until the tool stays
-within 3 mm of where it is half a second later; `slow_ms` is the time until it is slower than 1 cm/s for good, which a
-gripper that creeps along the drawer it presses on reaches later. Every command that reaches the arm is held against
-the envelope, every pose against the box; when the tool leaves it, the poses and commands around that moment go to
-OUT/excursion_N.csv. A kill is over when training has gone on by an episode. Prints one JSON line last.
+Where the commands cease (policy_controller, safety_guard, guard_watchdog), `still_ms` is the time from the kill until
+the tool stays within 3 mm of where it is half a second later; `slow_ms` is the time until it is slower than 1 cm/s for
+good, which a gripper that creeps along the drawer it presses on reaches later. Every command that reaches the arm is
+held against the envelope, every pose against the box; when the tool leaves it, the poses and commands around that
+moment go to OUT/excursion_N.csv. With --adapter joint_velocity the driver obeys its last command for ever, and
+guard_watchdog is among the victims (the guard then disarms). A kill is over when training has gone on by an episode.
+Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -28,9 +30,12 @@ import time
 from collections import deque
 from pathlib import Path
 
+from erl_vlm_ros.robot.drivers import ADAPTERS, OBEY_FOREVER
+
 QUICK = {"warmup_steps": 300, "max_warmup_steps": 400, "first_ratings": 60, "checkpoint_every": 250}
-VICTIMS = ("policy_controller", "safety_guard", "sac_learner", "reward_trainer", "vlm_rater", "monitor")
-SILENCING = ("policy_controller", "safety_guard")  # without them no command reaches the arm
+VICTIMS = ("policy_controller", "safety_guard", "learner", "reward_trainer", "vlm_rater", "monitor")
+SILENCING = ("policy_controller", "safety_guard", "guard_watchdog")  # without them no command reaches the arm
+WATCHDOG = "guard_watchdog"
 SLOW, TELEPORT = 0.01, 3.0  # m/s
 STILL_M = 0.003
 SPEED_LIMIT, OUTSIDE_M = 0.9, 0.005  # the guard's default; what the arm may overshoot the box by
@@ -43,10 +48,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", default="drawer_open")
-    parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=VICTIMS)
+    parser.add_argument("--adapter", default="servo_twist", choices=sorted(ADAPTERS))
+    parser.add_argument("--victims", nargs="+", choices=(*VICTIMS, WATCHDOG), help="default: all that there are")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="NODE.PARAMETER=VALUE")
     parser.add_argument("--patience", type=float, default=90.0, help="seconds until training must have gone on")
     parser.add_argument("--out", type=Path, help="keep the run's folder, its log, excursions and late stops here")
     args = parser.parse_args()
+    args.victims = args.victims or [*VICTIMS, *([WATCHDOG] if args.adapter in OBEY_FOREVER else [])]
     os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if args.out:
@@ -63,11 +71,14 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     """The whole series of kills."""
     command = [
         sys.executable, "-m", "erl_vlm_ros.cli", "run", "train_real", "--use-sim-arm", "--auto-arm", "--standin-vlm",
-        "--headless", "--task", args.task, "--out", str(folder / "run"), "--max-steps", "1000000",
-        "--set", "policy_controller.eval_every=0", "--set", "sac_learner.max_ratings=100000",
+        "--headless", "--adapter", args.adapter, "--task", args.task, "--out", str(folder / "run"),
+        "--max-steps", "1000000",
+        "--set", "policy_controller.eval_every=0", "--set", "learner.max_ratings=100000",
     ]  # fmt: skip
     for key, value in QUICK.items():
-        command += ["--set", f"sac_learner.{key}={value}"]
+        command += ["--set", f"learner.{key}={value}"]
+    for pair in args.overrides:
+        command += ["--set", pair]
     with (folder / "log").open("wb") as log:
         graph = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     rng, rows = random.Random(args.seed), []
@@ -99,7 +110,7 @@ def kill(victim: str, watch: Watch, supervisor: int, rng: random.Random, patienc
     watch.last_kill = (victim, time.time())
     row = {"victim": victim}
     if victim in SILENCING:
-        # the time in which nobody can take the dead node's place yet
+        # the time in which the dead node is not replaced yet
         watch.until(lambda: time.monotonic() - killed_at > 0.5, 2.0)
         row["slow_ms"] = round(1e3 * (watch.moved_at - killed_at), 1)
         end = watch.way[-1][1]
@@ -123,15 +134,16 @@ def process_of(node: str, supervisor: int) -> int:
 
 
 class Watch:
-    """Listens to the arm and to what it is told."""
+    """Listens to the arm and to its commands."""
 
     def __init__(self, task: str, graph: subprocess.Popen, folder: Path) -> None:
         import rclpy
         from geometry_msgs.msg import PoseStamped, TwistStamped
         from std_msgs.msg import String
 
-        from erl_vlm_ros.ros import convert, names, qos
-        from erl_vlm_ros.tasks import load_task
+        from erl_vlm_ros.common import names
+        from erl_vlm_ros.common.tasks import load_task
+        from erl_vlm_ros.ros import convert, qos
 
         self.rclpy, self.task, self._graph, self._folder = rclpy, load_task(task), graph, folder
         self._time_of = lambda message: 1e-9 * convert.header_ns(message)  # s
@@ -147,7 +159,7 @@ class Watch:
         self.way: deque[tuple[float, tuple[float, float, float]]] = deque(maxlen=100)
         self._last: tuple[float, tuple[float, float, float]] | None = None
         self.node.create_subscription(PoseStamped, names.EE_POSE, self._on_pose, qos.sensor(False, 50))
-        self.node.create_subscription(TwistStamped, names.ARM_TWIST, self._on_command, qos.metrics())
+        self.node.create_subscription(TwistStamped, names.EXECUTED, self._on_command, qos.metrics())
         self.node.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
 
     def until(self, done, seconds: float) -> None:

@@ -26,7 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from erl_vlm_ros.agents.sac import SAC, SACConfig
+from erl_vlm_ros.agents.sac import SAC
+from erl_vlm_ros.agents.sac_config import SACConfig
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.replay import ReplayBuffer
 

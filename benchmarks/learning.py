@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Success against steps, ratings and wall time: our default, the paper's reward model, its ablations, and truth.
 
-Every run is the one-process loop (`erl_vlm_ros/local.py`): the same parts as the graph, without DDS. Ratings come
+Every run is the one-process loop (`training/local.py`): the same parts as the graph, without DDS. Ratings come
 from the stand-in server over HTTP with the given error rate; `sparse` and `dense` use the simulator's truth.
 
     python benchmarks/learning.py --jobs 2 --out learning.jsonl
@@ -27,7 +27,7 @@ from standin_process import StandinProcess, overrides
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ERL = {"recipe": "erl"}
+ERL = {"reward_model": "erl_vlm"}
 VARIANTS = {
     "default": ("trunk and heads (our default)", "model", {}),
     "erl_vlm": ("ERL-VLM: MAE, stratified, weights", "model", ERL),
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run"
     )
+    parser.add_argument("--observe", default="state", choices=("state", "images"), help="what the policy sees")
+    parser.add_argument("--demos", type=int, default=0, help="rough scripted demonstrations before anything else")
     parser.add_argument("--eval-every", type=int, default=1000, help="steps between evaluations; 0: none")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="JSON lines, one a run; kept and continued")
@@ -98,26 +100,32 @@ def single(args: argparse.Namespace) -> dict:
     """One run in this process."""
     import torch
 
-    from erl_vlm_ros.local import LocalConfig, LocalLoop
-    from erl_vlm_ros.settings import exploration_config, learner_config, node_values, reward_config
-    from erl_vlm_ros.tasks import load_task
+    from erl_vlm_ros.common.tasks import load_task
+    from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
+    from erl_vlm_ros.training.local import LocalConfig, LocalLoop
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     variant, seed = args.variants[0], args.seeds[0]
     _, source, reward = VARIANTS[variant]
     task, extra = load_task(args.task), overrides(args.set)
-    values = {node: node_values(node, task, extra.get(node)) for node in ("sac_learner", "policy_controller")}
-    reward_values = node_values("reward_trainer", task, reward | extra.get("reward_trainer", {}))
+    seen = observing(args.observe, args.demos)
+    values = {
+        node: node_values(node, task, seen.get(node, {}) | own | extra.get(node, {}))
+        for node, own in (("learner", {}), ("policy_controller", {}), ("reward_trainer", reward))
+    }
     config = LocalConfig(
-        learner=learner_config(values["sac_learner"], task), reward=reward_config(reward_values, task),
+        learner=learner_config(values["learner"], task), reward=reward_config(values["reward_trainer"], task),
+        demos=args.demos,
         exploration=exploration_config(values["policy_controller"]), max_steps=args.steps, reward_source=source,
         eval_every=args.eval_every,
     )  # fmt: skip
     standin = StandinProcess(seed, args.error_rate, args.systematic_rate)
     endpoint = standin if source == "model" else contextlib.nullcontext()
     with tempfile.TemporaryDirectory() as folder, endpoint as url:
-        loop = LocalLoop(task, config, seed, lambda truth: teacher(url, task, config, folder))
+        loop = LocalLoop(
+            task, config, seed, lambda truth: teacher(url, task, config, folder, extra.get("vlm_rater", {}))
+        )
         out = loop.run()
     return out | {
         "variant": variant,
@@ -125,19 +133,34 @@ def single(args: argparse.Namespace) -> dict:
         "systematic_rate": args.systematic_rate,
         "set": args.set,
         "steps": args.steps,
+        "observe": args.observe,
+        "demos": args.demos,
     }
 
 
-def teacher(url: str | None, task, config, folder: str):
-    """Rates over HTTP; a run on the simulator's truth has no teacher."""
+def observing(what: str, demos: int) -> dict:
+    """Node -> parameters of a policy that sees this."""
+    from erl_vlm_ros.params.layers import parse_overrides, settings_of
+
+    file = "images" if demos else "images_alone"
+    given = parse_overrides(settings_of(file)) if what == "images" else {}
+    return {
+        node: given.get(node, {}) | {"observe": what} for node in ("learner", "policy_controller", "reward_trainer")
+    }
+
+
+def teacher(url: str | None, task, config, folder: str, settings: dict):
+    """Rates over HTTP, with these settings of vlm_rater; a run on the simulator's truth has no teacher."""
     if url is None:
         return None
-    from erl_vlm_ros.feedback.config import RaterConfig
-    from erl_vlm_ros.feedback.ledger import Ledger
-    from erl_vlm_ros.feedback.rater import VlmRater
+    from erl_vlm_ros.feedback.ledger.ledger import Ledger
+    from erl_vlm_ros.feedback.vlm.config import RaterConfig
+    from erl_vlm_ros.feedback.vlm.rater import VlmRater
 
-    rater_config = RaterConfig(base_url=url, n_classes=config.reward.n_classes, max_queries=10**6)
-    return VlmRater(rater_config, task, Ledger(Path(folder) / "ledger.sqlite")).rate_batch
+    rater_config = RaterConfig(
+        **{"n_classes": config.reward.n_classes, "max_queries": 10**6} | settings | {"base_url": url}
+    )
+    return VlmRater(rater_config, task, Ledger(Path(folder) / "ledger.sqlite")).label_batch
 
 
 def child(args: argparse.Namespace, variant: str, seed: int) -> dict:
@@ -157,6 +180,7 @@ def child(args: argparse.Namespace, variant: str, seed: int) -> dict:
         "--eval-every",
         str(args.eval_every),
     ]
+    command += ["--observe", args.observe, "--demos", str(args.demos)]
     command += [
         "--error-rate",
         str(args.error_rate),
@@ -187,7 +211,8 @@ def matches(row: dict, args: argparse.Namespace, variant: str, seed: int) -> boo
         "error_rate": args.error_rate,
         "systematic_rate": args.systematic_rate,
     }
-    return all(row[k] == v for k, v in (keys | {"set": args.set, "steps": args.steps}).items())
+    input_ = (row.get("observe", "state"), row.get("demos", 0)) == (args.observe, args.demos)
+    return input_ and all(row[k] == v for k, v in (keys | {"set": args.set, "steps": args.steps}).items())
 
 
 def first_at(row: dict, level: float) -> dict | None:

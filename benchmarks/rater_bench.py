@@ -13,22 +13,23 @@ import cv2
 import numpy as np
 from rater_endpoint import truth
 
-from erl_vlm_ros.data.segment import Segment, SegmentBatch
+from erl_vlm_ros.data.query import QueryBatch
+from erl_vlm_ros.data.segment import Segment
 
-_PICTURE = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8))[1].tobytes()
+_JPEG = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8))[1].tobytes()
 
 
 def segment(index: int) -> Segment:
-    """A segment of one 128 px picture that no other has: the same picture with its own comment."""
-    note = f"picture {index}".encode()
+    """A segment of one 128 px image that no other has: the same image with its own comment."""
+    note = f"image {index}".encode()
     comment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
-    jpeg = _PICTURE[:2] + comment + _PICTURE[2:]
+    jpeg = _JPEG[:2] + comment + _JPEG[2:]
     return Segment(f"e0_t{index}_h1", [jpeg], np.zeros((1, 10)), np.zeros((1, 3)), np.array([index]))
 
 
-def batch(start: int, count: int, round_: int = 0) -> SegmentBatch:
+def batch(start: int, count: int, round_: int = 0) -> QueryBatch:
     """Segments ``start`` to ``start + count``."""
-    return SegmentBatch(round_, [segment(i) for i in range(start, start + count)])
+    return QueryBatch.of(round_, [segment(i) for i in range(start, start + count)])
 
 
 def right(one: Segment) -> int:

@@ -123,7 +123,7 @@ def _answer(request: dict[str, Any]) -> tuple[str, dict[str, int]]:
     content = request["messages"][0]["content"]
     if isinstance(content, list):
         images = [p["image_url"]["url"].split(",", 1)[1] for p in content if p["type"] == "image_url"]
-        text = f"The picture shows state number {truth(images[-1])} of the task. " + "It is described at length. " * 5
+        text = f"The image shows state number {truth(images[-1])} of the task. " + "It is described at length. " * 5
         words = sum(len(p.get("text", "")) for p in content)
         usage = {"prompt_tokens": words // 4 + 258 * len(images), "completion_tokens": len(text) // 4}
         if "response_format" not in request:
@@ -176,7 +176,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     server = await asyncio.start_server(owner.serve, "127.0.0.1", a.port, limit=1 << 24, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until whoever started it is gone
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the parent process is gone
 
 
 def main() -> None:

@@ -34,10 +34,10 @@ from pathlib import Path
 from rater_bench import EndpointProcess, batch, read_log, right
 from rater_endpoint import USELESS
 
-from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.rater import VlmRater
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
+from erl_vlm_ros.feedback.vlm.config import RaterConfig
+from erl_vlm_ros.feedback.vlm.rater import VlmRater
 
 _PRICES = (
     "models:\n  bench: {currency: USD, input: 1.0, output: 4.0, image_tokens: 300,"
@@ -88,7 +88,7 @@ def storm(args: argparse.Namespace, folder: Path) -> dict:
     path, log = folder / "storm.sqlite", folder / "storm.jsonl"
     start = time.monotonic()
     with endpoint(args, log) as server, Ledger(path) as ledger, rater_of(config(server, folder, args), ledger) as rater:
-        rated = rater.rate_batch(batch(0, args.ratings)).rated
+        rated = rater.label_batch(batch(0, args.ratings)).labels
         stats = rater.stats()
     seconds = time.monotonic() - start
     bill, answers, attempts = read_log(log), ledger_answers(path), ledger_attempts(path)
@@ -120,7 +120,7 @@ def tight(args: argparse.Namespace, folder: Path) -> dict:
         limited = config(server, folder, args, max_money=limit, max_tokens=60)
         for start in range(0, count, 100):  # a new rater each time: the limit is the ledger's
             with rater_of(limited, ledger) as rater:
-                rated = rater.rate_batch(batch(start, min(100, count - start))).rated
+                rated = rater.label_batch(batch(start, min(100, count - start))).labels
                 most = max(most, rater.stats()["spent_money"])
     figures = {
         "ratings": count,
@@ -161,8 +161,8 @@ def kills(args: argparse.Namespace, folder: Path) -> dict:
             opened += sound(path)
     bill, answers, attempts = read_log(log), ledger_answers(path), ledger_attempts(path)
     with Ledger(path) as ledger:
-        rated = [r for _, r in ledger.rated_segments()]
-        wrong = sum(r.rating != right(r.segment) for r in rated)
+        rated = [r for _, r in ledger.labels()]
+        wrong = sum(r.value != right(r.segment) for r in rated)
     compared = compare(bill, answers, attempts)
     figures = {
         "ratings": len(rated),
@@ -195,7 +195,7 @@ def child(url: str, ledger: str, ratings: int) -> int:
     with Ledger(ledger) as file, rater_of(settings, file) as rater:
         print("asking", flush=True)
         for start in range(0, ratings, _ROUND):
-            valid += len(rater.rate_batch(batch(start, min(_ROUND, ratings - start), start // _ROUND)).valid)
+            valid += len(rater.label_batch(batch(start, min(_ROUND, ratings - start), start // _ROUND)).valid)
     return 0 if valid == ratings else 1
 
 
@@ -223,8 +223,8 @@ def invented(rated: list, bill: list[dict], answers: dict[tuple[str, str], str])
     """Ratings that are not what the endpoint said about the image, and reasons that it gave no cause for."""
     said = {entry["key"]: entry["kind"] for entry in bill if entry["kind"] in ("ok", *USELESS)}
     causes = Counter(_REASON[kind] for kind in said.values() if kind in USELESS)
-    reasons = Counter(one.reason for one in rated if one.rating < 0)
-    wrong = sum(one.rating >= 0 and one.rating != right(one.segment) for one in rated)
+    reasons = Counter(one.reason for one in rated if one.value < 0)
+    wrong = sum(one.value >= 0 and one.value != right(one.segment) for one in rated)
     # a class word that does not fit is harmless in the analysis, so causes may be more than reasons
     return wrong + sum((reasons - causes).values())
 

@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 from rater_bench import EndpointProcess, batch, right
 
-from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.rater import VlmRater
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
+from erl_vlm_ros.feedback.vlm.config import RaterConfig
+from erl_vlm_ros.feedback.vlm.rater import VlmRater
 
 _ROUND = 100  # ratings asked for together
 
@@ -55,12 +55,12 @@ def main() -> None:
 def speed(args: argparse.Namespace) -> dict[str, float]:
     """Ratings/s and CPU time a rating, all of them asked for at once."""
     with running(args, args.latency) as (rater, _):
-        rater.rate_batch(batch(0, args.concurrency))  # connections and imports
+        rater.label_batch(batch(0, args.concurrency))  # connections and imports
         work = batch(1000, args.speed_ratings)
         cpu, wall = time.process_time(), time.monotonic()
-        rated = rater.rate_batch(work).rated
+        rated = rater.label_batch(work).labels
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    assert all(r.rating == right(r.segment) for r in rated)
+    assert all(r.value == right(r.segment) for r in rated)
     return {
         "ratings_per_s": round(len(rated) / wall, 2),
         "ratings_per_s_possible": round(args.concurrency / (2 * args.latency), 2) if args.latency else 0.0,
@@ -75,7 +75,7 @@ def memory(args: argparse.Namespace) -> dict[str, float]:
     with running(args, args.memory_latency) as (rater, path):
         for start in range(0, args.ratings, _ROUND):
             count = min(_ROUND, args.ratings - start)
-            assert len(rater.rate_batch(batch(start, count, start // _ROUND)).valid) == count
+            assert len(rater.label_batch(batch(start, count, start // _ROUND)).valid) == count
             gc.collect()
             counts.append(start + count)
             sizes.append(resident_mb())

@@ -35,21 +35,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from erl_vlm_ros.agents.learner import Learner, LearnerConfig
-from erl_vlm_ros.agents.sac import SACConfig
+from erl_vlm_ros.agents.base import AgentSpec
+from erl_vlm_ros.agents.sac_config import SACConfig
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.observation import OBSERVATION_DIM, PROPRIO_DIM
+from erl_vlm_ros.data.query import Label, LabelBatch
 from erl_vlm_ros.data.replay import ReplayBuffer
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION
 from erl_vlm_ros.reward.boundaries import class_boundaries, class_logits, min_max
-from erl_vlm_ros.reward.erl_config import ErlRewardConfig
+from erl_vlm_ros.reward.configs import ErlRewardConfig
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 from erl_vlm_ros.reward.losses import class_weights, rating_loss, rating_targets
 from erl_vlm_ros.reward.networks import CHANNELS, KERNELS, STRIDES, conv_sizes
 from erl_vlm_ros.reward.samplers import stratified_batches
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
 from erl_vlm_ros.sim.env import ArmEnv
+from erl_vlm_ros.training.learner import Learner, LearnerConfig
 
 CLASSES = 3
 
@@ -153,7 +155,7 @@ def record(task: str, size: int, episodes: int) -> list[Episode]:
             observations.append(env.step(direction)[0])
             jpegs.append(encode_jpeg(env.render()))
         arrays = (np.array(observations), np.array(actions), jpegs, np.arange(len(observations)))
-        recorded.append(Episode(*arrays, False, True, False, index, 0, -1, PROPRIO_DIM))
+        recorded.append(Episode(*arrays, False, True, False, index, 0, -1, RELEASED_OBSERVATION.proprio_size))
     env.close()
     return recorded
 
@@ -162,7 +164,7 @@ def storage(recorded: list[Episode], size: int) -> dict[str, float]:
     """Bytes for a transition of rendered episodes in a replay buffer: its content, and what was allocated."""
     act_dim = recorded[0].actions.shape[1]
     steps = sum(episode.steps for episode in recorded)
-    buffer = ReplayBuffer(max(steps, 1), recorded[0].observations.shape[1], act_dim, PROPRIO_DIM)
+    buffer = ReplayBuffer(max(steps, 1), recorded[0].observations.shape[1], act_dim, RELEASED_OBSERVATION.proprio_size)
     jpeg_bytes = sum(len(jpeg) for episode in recorded for jpeg in episode.jpegs)
     tracemalloc.start()
     for episode in recorded:
@@ -185,7 +187,9 @@ def storage(recorded: list[Episode], size: int) -> dict[str, float]:
 def default_model(recorded: list[Episode], transitions: int, rated: int) -> dict[str, float]:
     """Our default on a buffer of ``transitions``: training and relabelling, with a new trunk or new heads."""
     act_dim = recorded[0].actions.shape[1]
-    learner = Learner(LearnerConfig(sac=SACConfig(OBSERVATION_DIM, act_dim), capacity=transitions), seed=0)
+    sizes = (RELEASED_OBSERVATION.size, act_dim)
+    agent, prop_dim = AgentSpec("sac", SACConfig(*sizes)), recorded[0].prop_dim
+    learner = Learner(LearnerConfig(agent, *sizes, prop_dim, capacity=transitions), seed=0)
     trainer, rng = RewardTrainer(RewardTrainerConfig(), seed=0), np.random.default_rng(0)
     for index in range(transitions // recorded[0].steps):
         episode = dataclasses.replace(recorded[index % len(recorded)], index=index)
@@ -195,10 +199,10 @@ def default_model(recorded: list[Episode], transitions: int, rated: int) -> dict
     segments = []
     for i in range(rated):
         source, t = recorded[int(rng.integers(len(recorded)))], int(rng.integers(1, recorded[0].steps + 1))
-        segments.append(Segment(f"r{i}", [source.jpegs[t]], source.observations[t : t + 1, :PROPRIO_DIM],
+        segments.append(Segment(f"r{i}", [source.jpegs[t]], source.observations[t : t + 1, : source.prop_dim],
                                 source.actions[t - 1 : t], source.stamps[t : t + 1]))  # fmt: skip
-    ratings = [RatedSegment(s, int(rng.integers(5)), "") for s in segments]
-    trainer.add_ratings(RatingBatch(0, 5, rated, ratings))
+    ratings = [Label.of(s, int(rng.integers(5)), "") for s in segments]
+    trainer.add_labels(LabelBatch(0, 5, rated, ratings))
     figures: dict[str, float] = {"transitions": len(learner.replay), "rated": rated}
     for name in ("new_trunk", "new_heads"):
         started = time.perf_counter()
@@ -234,7 +238,7 @@ def main() -> None:
     results: dict[str, dict[str, dict[str, float]]] = {}
     print(f"{'size':>5} {'row':<8}{'train call s':>13}{'CPU s':>8}{'relabel img/s':>15}{'per CPU s':>11}")
     for size in args.sizes:
-        rows = measure(size, args.rows, args.rated, args.relabel, args.rounds)
+        rows = measure(size, args.rows, args.labels, args.relabel, args.rounds)
         for name, row in rows.items():
             row["relabel_images_per_s"] = args.relabel / row["relabel_s"]
             per_cpu = args.relabel / row["relabel_cpu_s"]
@@ -252,15 +256,15 @@ def main() -> None:
         f"{kilo['jpeg_bytes']:.2f}; allocated {kilo['bytes_allocated']:.2f}; as two RGB arrays "
         f"{kilo['bytes_as_arrays']:.1f}"
     )
-    ours = default_model(recorded, args.transitions, args.rated) if args.transitions else {}
+    ours = default_model(recorded, args.transitions, args.labels) if args.transitions else {}
     if ours:
         print(
-            f"our default, {ours['transitions']} stored transitions, {args.rated} ratings: train with a new "
+            f"our default, {ours['transitions']} stored transitions, {args.labels} ratings: train with a new "
             f"trunk {ours['train_new_trunk_s']:.2f} s, heads only {ours['train_new_heads_s']:.2f} s; relabel "
             f"with a new trunk {ours['relabel_new_trunk_s']:.2f} s, heads {ours['relabel_new_heads_s']:.2f} s"
         )
     machine = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
-    amounts = {"rated": args.rated, "relabel": args.relabel, "rounds": args.rounds}
+    amounts = {"rated": args.labels, "relabel": args.relabel, "rounds": args.rounds}
     print(
         json.dumps(
             {

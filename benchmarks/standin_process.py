@@ -13,7 +13,7 @@ class StandinProcess:
 
     def __init__(self, seed: int, error_rate: float, systematic_rate: float, *more: str) -> None:
         self.command = [
-            sys.executable, "-m", "erl_vlm_ros.sim.standin_vlm", "--port", "0", "--seed", str(seed), "--error-rate",
+            sys.executable, "-m", "erl_vlm_ros.standin.vlm", "--port", "0", "--seed", str(seed), "--error-rate",
             str(error_rate), "--systematic-rate", str(systematic_rate), *more,
         ]  # fmt: skip
 

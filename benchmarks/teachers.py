@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a teacher's errors do to learning, and what helps: success under independent and systematic errors.
 
-Every cell is one run of the one-process loop (`erl_vlm_ros/local.py`), rated over HTTP by the stand-in, whose errors
+Every cell is one run of the one-process loop (`training/local.py`), rated over HTTP by the stand-in, whose errors
 are known. A *case* is how it errs, a *treatment* is what is done about it:
 
     none       ratings are believed as they come
     rerate     ratings in the upper half are put again in other ways (reworded, mirrored, detail), until two agree
     ensemble   every segment is put in three ways; the majority counts
-    prior      the reward model holds kinds of view together and keeps levels from jumping (reward_trainer.heads.*)
+    prior      the reward model holds view clusters together and keeps levels from jumping (reward_trainer.heads.*)
     both       rerate and prior
-    object     prior, and frames with the tracked object in one place are of one level, wherever the hand is
+    object     prior, and frames with the tracked object in one place are of one level, wherever the end effector is
     ensemble_object: ensemble and object
     unanimous_object: three ways that must all agree, and object
     audited*: a share of the ratings (--audit-share) comes from an auditor, who errs as a person does (5%, by chance);
                 the others once, or as the rest of the name says
     rerate_all, all_both, ensemble_prior: low ratings are put again, too; that and prior; ensemble and prior
 
-Systematic errors belong to kinds of view (cells of 8 cm of hand and drawer); --sharing says how much of them another
+Systematic errors belong to view clusters (8 cm cells of end effector and drawer); --sharing says how much another
 way of asking has in common. Everything asked counts: the table tells the queries.
 
     python benchmarks/teachers.py --jobs 2 --out teachers.jsonl
@@ -41,8 +41,8 @@ from pathlib import Path
 
 from standin_process import StandinProcess, overrides
 
-from erl_vlm_ros.overlay import read_parameter_file
-from erl_vlm_ros.paths import resource
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.params.layers import read_parameter_file
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -54,7 +54,7 @@ CASES = {  # independent errors, systematic errors
     "systematic_20": (0.0, 0.20),
     "systematic_30": (0.0, 0.30),
 }
-PRIOR = {"heads.kind_size": 8, "heads.jump": 0.7, "heads.jump_weight": 10.0, "heads.start_weight": 5.0}
+PRIOR = {"heads.cluster_size": 8, "heads.jump": 0.7, "heads.jump_weight": 10.0, "heads.start_weight": 5.0}
 OBJECT = read_parameter_file(resource("config/params/systematic_errors.yaml"))["reward_trainer"]  # PRIOR is part of it
 VARIED = ("reworded", "mirrored", "detail")
 TREATMENTS = {  # how it is asked, changes to reward_trainer
@@ -133,19 +133,19 @@ def single(args: argparse.Namespace) -> dict:
     """One run in this process."""
     import torch
 
+    from erl_vlm_ros.common.tasks import load_task
     from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
-    from erl_vlm_ros.local import LocalConfig, LocalLoop
-    from erl_vlm_ros.settings import exploration_config, learner_config, node_values, reward_config
-    from erl_vlm_ros.tasks import load_task
+    from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
+    from erl_vlm_ros.training.local import LocalConfig, LocalLoop
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     case, treatment, seed = args.cases[0], args.treatments[0], args.seeds[0]
     task, extra = load_task(args.task), overrides(args.set)
-    learner = {"max_ratings": args.ratings} | extra.get("sac_learner", {})
+    learner = {"max_ratings": args.ratings} | extra.get("learner", {})
     reward = TREATMENTS[treatment][1] | extra.get("reward_trainer", {})
     config = LocalConfig(
-        learner=learner_config(node_values("sac_learner", task, learner), task),
+        learner=learner_config(node_values("learner", task, learner), task),
         reward=reward_config(node_values("reward_trainer", task, reward), task),
         exploration=exploration_config(node_values("policy_controller", task, extra.get("policy_controller"))),
         max_steps=args.steps, eval_every=args.eval_every, eval_episodes=args.eval_episodes,
@@ -160,7 +160,7 @@ def single(args: argparse.Namespace) -> dict:
             (folder / "auditor").mkdir()
             teacher = AuditedTeacher(teacher, make_teacher("once", expert, task, n, folder / "auditor"),
                                      AuditConfig(share=args.audit_share))  # fmt: skip
-        out = LocalLoop(task, config, seed, lambda truth: teacher.rate_batch).run()
+        out = LocalLoop(task, config, seed, lambda truth: teacher.label_batch).run()
         stats = teacher.stats()
         teacher.close()
     keep = ("rerated", "rerate_queries", "rerate_disagreed", "rerate_changed", "rerate_undecided", "disagreement")
@@ -176,13 +176,13 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
 
     All share one ledger and budget.
     """
-    from erl_vlm_ros.feedback.config import RaterConfig
-    from erl_vlm_ros.feedback.ledger import Ledger
-    from erl_vlm_ros.feedback.rater import VlmRater
-    from erl_vlm_ros.feedback.rerating import ReratingConfig, ReratingTeacher
+    from erl_vlm_ros.feedback.ledger.ledger import Ledger
     from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
+    from erl_vlm_ros.feedback.teachers.rerating import ReratingConfig, ReratingTeacher
     from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
-    from erl_vlm_ros.feedback.variations import VARIATIONS
+    from erl_vlm_ros.feedback.vlm.config import RaterConfig
+    from erl_vlm_ros.feedback.vlm.rater import VlmRater
+    from erl_vlm_ros.feedback.vlm.variations import VARIATIONS
 
     ledger = Ledger(folder / "ledger.sqlite")
 

@@ -12,12 +12,17 @@ from dataclasses import fields
 from pathlib import Path
 
 from erl_vlm_ros import __version__
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback import check_cli, ledger_cli
-from erl_vlm_ros.graph import TRAINING
-from erl_vlm_ros.node_graph import RealOptions
-from erl_vlm_ros.overlay import settings_of
-from erl_vlm_ros.session import evaluate, train
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.spaces import IMAGES, STATE
+from erl_vlm_ros.feedback.check import cli as check_cli
+from erl_vlm_ros.feedback.ledger import cli as ledger_cli
+from erl_vlm_ros.graphs.build import GRAPHS, TRAINING
+from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments
+from erl_vlm_ros.graphs.sros2 import as_text, policy
+from erl_vlm_ros.params.layers import parse_overrides, settings_of
+from erl_vlm_ros.runs import compare, dataset_cli
+from erl_vlm_ros.runs.export import FORMATS
+from erl_vlm_ros.runs.session import evaluate, observing, train
 
 _NAMESPACES = {
     "namespace": "namespace of all nodes of this package",
@@ -38,11 +43,23 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a graph: one process a node", description="Run a graph.")
     run.add_argument("graph", choices=TRAINING, help="which graph")
     run.add_argument("--task", help="a shipped task or a task YAML (default drawer_open)")
+    run.add_argument("--robot", help="a shipped robot or a robot YAML (docs/robots.md); train_sim: the simulated arm")
     run.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     run.add_argument("--out", metavar="DIR", help="run directory to make (default runs/TASK-seedSEED)")
     run.add_argument("--resume", metavar="DIR", help="continue the run in DIR")
     run.add_argument("--max-steps", type=int, metavar="N", help="environment steps of the whole run")
+    run.add_argument(
+        "--observe", choices=(STATE, IMAGES), help="what the policy sees beside its proprioception (docs/images.md)"
+    )
+    run.add_argument(
+        "--demos",
+        default="",
+        metavar="DATASET",
+        help="demonstrations to begin with: a dataset's folder, or scripted:N[:NOISE] in simulation",
+    )
     run.add_argument("--headless", action="store_true", help="no window with the dashboard")
+    run.add_argument("--from", default="", metavar="RUN", dest="before", help="online: go on from what RUN has learned")
+    _add_data(run)
     _add_real(run)
     _add_set(run)
 
@@ -56,11 +73,47 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, default=1000, help="seed of the first episode (default 1000)")
     _add_set(check)
 
+    export = commands.add_parser(
+        "export",
+        help="a run's policy as one file that runs without this package",
+        description="Write encoder, network and spaces to one file; the last line printed is JSON (docs/images.md).",
+    )
+    export.add_argument("directory", metavar="DIR", help="run directory")
+    export.add_argument("--format", default="torchscript", choices=tuple(FORMATS), help="default torchscript")
+    export.add_argument("--out", metavar="FILE", help="where to (default: policy.pt or policy.onnx in the run)")
+
+    policy = commands.add_parser(
+        "sros2-policy",
+        help="write an SROS2 policy for a graph",
+        description="Write which node may do what under SROS2, for a run with these options (docs/security.md).",
+    )
+    policy.add_argument("graph", choices=TRAINING, help="which graph")
+    policy.add_argument("--task", default="drawer_open", help="a shipped task or a task YAML (default drawer_open)")
+    policy.add_argument("--out", metavar="FILE", help="where to (default: standard output)")
+    _add_real(policy)
+    _add_set(policy)
+
     plot = commands.add_parser("plot", help="draw the learning curve again")
     plot.add_argument("directory", metavar="DIR", help="run directory")
     check_cli.add_command(commands)
     ledger_cli.add_commands(commands)
+    dataset_cli.add_commands(commands)
+    compare.add_command(commands)
     return top
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("train_offline", "learn from recordings: docs/offline.md")
+    group.add_argument("--dataset", default="", metavar="DIR", help="the recordings (see erl-vlm dataset)")
+    group.add_argument("--algorithm", default="", metavar="NAME", help="iql, cpl, bc, or package.module:Class")
+    group.add_argument(
+        "--feedback", default="", metavar="KIND", help="rating or preference (default: what the algorithm needs)"
+    )
+    group.add_argument("--updates", type=int, metavar="N", help="updates in all (default 4000; of cpl 1400)")
+    group.add_argument(
+        "--evaluate", type=int, metavar="N", help="episodes of the learned policy at the end (default 20; real: 0)"
+    )
+    group.add_argument("--evaluate-on", default="sim", choices=("sim", "real"), help="where (default sim)")
 
 
 def _add_real(command: argparse.ArgumentParser) -> None:
@@ -119,13 +172,17 @@ def _run(arguments: argparse.Namespace) -> int:
     outcome = train(
         arguments.graph,
         task=arguments.task,
+        robot=arguments.robot,
         seed=arguments.seed,
         out=arguments.out,
         resume=arguments.resume,
         max_steps=arguments.max_steps,
         headless=arguments.headless,
-        settings=_settings(arguments),
+        settings=observing(arguments.observe) + _settings(arguments),
         real=RealOptions(**{f.name: getattr(arguments, f.name) for f in fields(RealOptions)}),
+        data=DataOptions(
+            **{f.name: getattr(arguments, f.name) for f in fields(DataOptions) if hasattr(arguments, f.name)}
+        ),
     )
     return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)
 
@@ -148,12 +205,38 @@ def _plot(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from erl_vlm_ros.runs.policy_file import export_policy
+
+    folder = Path(arguments.directory)
+    file = Path(arguments.out) if arguments.out else folder / f"policy.{FORMATS[arguments.format]}"
+    about = export_policy(folder, file, arguments.format)
+    print(json.dumps({"file": str(file), "format": arguments.format, **about}), flush=True)
+    return EXIT_OK
+
+
+def _sros2_policy(arguments: argparse.Namespace) -> int:
+    real = RealOptions(**{f.name: getattr(arguments, f.name) for f in fields(RealOptions)})
+    overrides = parse_overrides(_settings(arguments))
+    asked = RunArguments(arguments.task, Path("run"), headless=False, overrides=overrides, real=real)
+    text = as_text(policy(spec for spec in GRAPHS[arguments.graph](asked).nodes if spec.ros))
+    if arguments.out:
+        Path(arguments.out).write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+    return EXIT_OK
+
+
 _COMMANDS = {
     "run": _run,
     "evaluate": _evaluate,
     "plot": _plot,
+    "export": _export,
+    "sros2-policy": _sros2_policy,
     "check-rater": check_cli.run,
     "ledger": ledger_cli.run,
+    "dataset": dataset_cli.run,
+    "compare": compare.run,
 }
 
 

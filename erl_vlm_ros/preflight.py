@@ -76,7 +76,7 @@ def free_mb(path: str) -> float:
 
 
 def report(venv: str = ".venv", load=loads, need_mb: int = NEED_DISK_MB) -> list[str]:
-    """Problems in words, in the order in which to mend them; empty when there is none."""
+    """Problems in words, in the order in which to fix them; empty when there is none."""
     python = sys.version_info[:2]
     problems = []
     if not MIN_PYTHON <= python <= MAX_PYTHON:

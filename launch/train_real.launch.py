@@ -4,7 +4,7 @@
 Nothing moves before a person arms the guard. With use_sim_arm:=true auto_arm:=true the simulated arm stands in.
 """
 
-from erl_vlm_ros.ros.launching import training
+from erl_vlm_ros.runs.launch_actions import training
 
 
 def generate_launch_description():

@@ -5,103 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
 from erl_vlm_ros.agents.networks import EnsembleMlp
+from erl_vlm_ros.agents.sac_config import SACConfig
+from erl_vlm_ros.agents.saved import config_state, require_saved
 from erl_vlm_ros.data.replay import TransitionBatch
-from erl_vlm_ros.errors import ConfigError
-
-# "fast" is what SACConfig defaults to. "erl_vlm_parity" holds the numbers of the ERL-VLM paper's MetaWorld
-# runs (arXiv 2506.12822 and its released sac.yaml).
-PROFILES: dict[str, dict[str, Any]] = {
-    "fast": {},
-    "erl_vlm_parity": {
-        "hidden": (256, 256, 256),
-        "batch_size": 512,
-        "actor_lr": 3e-4,
-        "critic_lr": 3e-4,
-        "alpha_lr": 3e-4,
-        "gamma": 0.99,
-        "tau": 0.005,
-        "target_delay": 2,
-        "critic_layer_norm": False,
-        "initial_log_std": -1.5,
-        "average_rate": 0.0,
-    },
-}
-
-
-@dataclass(frozen=True)
-class SACConfig:
-    """Sizes and hyper-parameters. Raises ConfigError naming the field that is out of range."""
-
-    obs_dim: int
-    act_dim: int
-    hidden: tuple[int, ...] = (128, 128)
-    batch_size: int = 128
-    actor_lr: float = 1e-3
-    critic_lr: float = 1e-3
-    alpha_lr: float = 1e-3
-    gamma: float = 0.97
-    tau: float = 0.01
-    init_temperature: float = 0.1
-    min_temperature: float = 0.0  # a floor keeps some exploration late in training
-    target_entropy: float | None = None  # None: -act_dim
-    critic_layer_norm: bool = True
-    policy_delay: int = 1  # actor and temperature learn on every so many updates
-    target_delay: int = 1  # target critics move on every so many updates
-    backup_entropy: bool = True  # entropy bonus in the critic's target
-    log_std_min: float = -5.0
-    log_std_max: float = 2.0
-    initial_log_std: float = 0.0  # of the untrained actor, before the action's tanh
-    average_rate: float = 0.005  # of the running mean of the actor's weights that evaluation uses; 0: the last weights
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise ConfigError(f"SAC setting {field.name} must be a number, got {value!r}")
-            if field.type == "int" and (type(value) is not int or value < 1):
-                raise ConfigError(f"SAC setting {field.name} must be a whole number of at least 1, got {value!r}")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        ordered = -20 <= self.log_std_min < self.initial_log_std < self.log_std_max <= 5
-        checks = {
-            "hidden": (
-                bool(self.hidden) and all(type(h) is int and h > 0 for h in self.hidden),
-                "layer sizes",
-            ),
-            "gamma": (0 <= self.gamma < 1, "in [0, 1)"),
-            "tau": (0 < self.tau <= 1, "in (0, 1]"),
-            "min_temperature": (
-                0 <= self.min_temperature <= self.init_temperature,
-                "in [0, init_temperature]",
-            ),
-            "initial_log_std": (ordered, "between log_std_min >= -20 and log_std_max <= 5"),
-        }
-        for name in ("actor_lr", "critic_lr", "alpha_lr", "init_temperature"):
-            checks[name] = (0 < getattr(self, name) < math.inf, "above 0")
-        for name, (good, what) in checks.items():
-            if not good:
-                raise ConfigError(f"SAC setting {name} must be {what}, got {getattr(self, name)!r}")
-
-    @staticmethod
-    def from_profile(profile: str, obs_dim: int, act_dim: int, **overrides: Any) -> SACConfig:
-        """A named profile with some fields replaced. Raises ConfigError for an unknown profile or field."""
-        if profile not in PROFILES:
-            raise ConfigError(f"unknown SAC profile '{profile}'; known: {', '.join(PROFILES)}")
-        known = {f.name for f in fields(SACConfig)} - {"obs_dim", "act_dim"}
-        unknown = set(overrides) - known
-        if unknown:
-            raise ConfigError(f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
-        return SACConfig(obs_dim, act_dim, **{**PROFILES[profile], **overrides})
 
 
 class Metrics(Mapping):
-    """Figures of one update; computed only when somebody reads them."""
+    """Figures of one update; computed only when they are read."""
 
     def __init__(self, compute: dict[str, Callable[[], Any]]) -> None:
         self._compute = compute
@@ -188,7 +104,7 @@ class SAC:
         return action.numpy().reshape(*np.shape(obs)[:-1], self.cfg.act_dim)
 
     def actor_arrays(self) -> dict[str, np.ndarray]:
-        """The actor for NumpyActor: w0 [O, H], b0 [H], ..., log_std_bounds [2], and average.w0, ... where
+        """The actor for SquashedGaussian: w0 [O, H], b0 [H], ..., log_std_bounds [2], and average.w0, ... where
         averaged weights are kept; float32 copies."""
         arrays = {k: value[0].numpy().copy() for k, value in self.actor.named.items()}
         if self.average is not self.actor:
@@ -263,7 +179,7 @@ class SAC:
     def state_dict(self) -> dict[str, Any]:
         """Networks, temperature, optimisers, random state, counters: nested dicts of tensors and numbers."""
         return {
-            "config": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.cfg).items()},
+            "config": config_state(self.cfg),
             "updates": self.updates,
             "actor": {k: v.clone() for k, v in self.actor.named.items()},
             "average": {k: v.clone() for k, v in self.average.named.items()},
@@ -281,10 +197,7 @@ class SAC:
         Raises:
             ConfigError: the saved networks have other sizes than this configuration.
         """
-        saved = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
-        for name in ("obs_dim", "act_dim", "hidden", "critic_layer_norm"):
-            if saved[name] != getattr(self.cfg, name):
-                raise ConfigError(f"the saved SAC has {name} {saved[name]}, this run has {getattr(self.cfg, name)}")
+        require_saved(state["config"], self.cfg, ("obs_dim", "act_dim", "hidden", "critic_layer_norm"), "SAC")
         for name in ("actor", "average", "critic", "target"):
             if name == "average" and self.average is self.actor:
                 continue  # this run keeps none; the saved average must not replace the actor

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras without ROS: where pictures come from, when one was taken, what happens when none comes."""
+"""Cameras without ROS: where images come from, when one was taken, what happens when none comes."""

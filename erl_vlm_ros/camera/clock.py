@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a picture was taken: times of a device's own clock, or of a stream, on the clock of this machine."""
+"""When an image was taken: times of a device's own clock, or of a stream, on the clock of this machine."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 NS = 1_000_000_000
 
@@ -25,7 +25,7 @@ class EndOfRecording(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture.
+    """One image.
 
     ``rgb`` uint8 [h, w, 3]; ``stamp_ns`` when it was taken, ns of the system clock (ROS time on a real robot);
     ``missed``: frames that the source knows to have lost just before this one; ``depth`` uint16 [h, w] mm, 0 = unknown.

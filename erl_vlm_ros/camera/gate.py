@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Only new pictures pass: none twice, none older than the one before, none too old, no frozen picture."""
+"""Only new images pass: none twice, none older than the one before, none too old, no frozen image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Gate:
 
     Args:
         max_age_s: frames taken longer ago are refused.
-        frozen_s: a picture that stays the same to the last bit this long is refused from then on; 0: not looked at.
+        frozen_s: an image that stays the same to the last bit this long is refused from then on; 0: not looked at.
     """
 
     def __init__(self, max_age_s: float, frozen_s: float = 0.0):
@@ -37,12 +37,12 @@ class Gate:
         if reason := self.too_far(stamp, now_ns):
             return reason
         if self._frozen_ns and self._frozen(frame):
-            return "frozen picture"
+            return "frozen image"
         self._last_ns = stamp
         return ""
 
     def too_far(self, stamp_ns: int, now_ns: int) -> str:
-        """Why a stamp cannot be that of a new picture, whatever came before; empty when it can."""
+        """Why a stamp cannot be that of a new image, whatever came before; empty when it can."""
         if stamp_ns > now_ns + FUTURE_NS:
             return "from the future"
         return "too old" if now_ns - stamp_ns > self._max_age_ns else ""

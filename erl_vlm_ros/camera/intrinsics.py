@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera intrinsics, how cropping, turning and resizing a picture changes them, and camera_calibration's files.
+"""Camera intrinsics, how cropping, turning and resizing an image changes them, and camera_calibration's files.
 
 Pixel centres are at whole numbers, as in OpenCV and ROS: (0, 0) is the centre of the first pixel.
 """
@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.yaml_file import read_yaml
 
 # sensor_msgs/distortion_models.hpp: name -> number of coefficients
 MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
@@ -40,7 +39,7 @@ class Intrinsics:
 
     @property
     def projection(self) -> list[float]:
-        """P [3, 4], row by row, of an unrectified picture: K and no translation."""
+        """P [3, 4], row by row, of an unrectified image: K and no translation."""
         return [self.fx, 0.0, self.cx, 0.0, 0.0, self.fy, self.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
 
     def cropped(self, x: int, y: int, width: int, height: int) -> Intrinsics:
@@ -48,7 +47,7 @@ class Intrinsics:
         return replace(self, width=width, height=height, cx=self.cx - x, cy=self.cy - y)
 
     def resized(self, width: int, height: int) -> Intrinsics:
-        """Of the picture scaled to another size."""
+        """Of the image scaled to another size."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy,
@@ -56,7 +55,7 @@ class Intrinsics:
         )  # fmt: skip
 
     def turned(self, degrees: int) -> Intrinsics:
-        """Of the picture turned clockwise by 0, 90, 180 or 270 degrees (and the camera's frame with it)."""
+        """Of the image turned clockwise by 0, 90, 180 or 270 degrees (and the camera's frame with it)."""
         out = self
         for _ in range(degrees // 90 % 4):
             out = out._quarter()
@@ -85,12 +84,7 @@ def load_calibration(path: str) -> Intrinsics:
         ConfigError: unreadable, or not such a file; names the file and parameter ``calibration_file``.
     """
     where = f"parameter 'calibration_file' of camera: {path}"
-    try:
-        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror}; calibrate with ROS's camera_calibration") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    content, _ = read_yaml(Path(path).expanduser(), where)
     if not isinstance(content, dict):
         raise ConfigError(f"{where} holds no mapping; expected a file of ROS's camera_calibration")
     width, height = _size(content, "image_width", where), _size(content, "image_height", where)
@@ -105,7 +99,7 @@ def load_calibration(path: str) -> Intrinsics:
     if k[0] <= 0 or k[4] <= 0 or k[1] or any(k[i] != v for i, v in ((3, 0), (6, 0), (7, 0), (8, 1))):
         raise ConfigError(f"{where}: camera_matrix is not [fx 0 cx; 0 fy cy; 0 0 1] with positive fx and fy")
     if not (0 <= k[2] < width and 0 <= k[5] < height):
-        raise ConfigError(f"{where}: the principal point lies outside the picture of {width}x{height}")
+        raise ConfigError(f"{where}: the principal point lies outside the image of {width}x{height}")
     return Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(d[: MODELS[model]]))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from erl_vlm_ros.camera.frame import Profile, Source
 from erl_vlm_ros.camera.opencv import OpenCvSource, VideoFile
-from erl_vlm_ros.camera.picture import PictureConfig
 from erl_vlm_ros.camera.pipeline import PipelineConfig
 from erl_vlm_ros.camera.realsense import OFF, RealSenseConfig, RealSenseSource
 from erl_vlm_ros.camera.supervisor import Patience
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.camera.transform import ImageTransformConfig
+from erl_vlm_ros.common.errors import ConfigError
 
 REALSENSE, OPENCV, TOPIC = "realsense", "opencv", "topic"
 
@@ -45,8 +45,8 @@ def make_source(p: Any, device: Callable[[], Any] | None = None) -> tuple[Source
 
 def pipeline_config(p: Any) -> PipelineConfig:
     """PipelineConfig from the parameters."""
-    picture = PictureConfig(tuple(p.crop), p.square, p.rotate, p.width, p.height)
-    return PipelineConfig(picture, Profile.parse(p.profile, "profile"), p.calibration_file, p.require_calibration)
+    transform = ImageTransformConfig(tuple(p.crop), p.square, p.rotate, p.width, p.height)
+    return PipelineConfig(transform, Profile.parse(p.profile, "profile"), p.calibration_file, p.require_calibration)
 
 
 def patience(p: Any, recording: bool) -> Patience:
@@ -59,5 +59,5 @@ def patience(p: Any, recording: bool) -> Patience:
 
 
 def frame_id(frame: str, rotate: int) -> str:
-    """The optical frame of the published picture: a turned picture belongs to a turned frame."""
+    """The optical frame of the published image: a turned image belongs to a turned frame."""
     return f"{frame}_rotated_{rotate}" if rotate else frame

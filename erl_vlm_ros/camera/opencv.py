@@ -14,7 +14,7 @@ import cv2
 from erl_vlm_ros.camera.clock import Backlog, ClockMapper
 from erl_vlm_ros.camera.frame import NS, EndOfRecording, Frame, Profile, SourceError
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 # Streams that carry the sender's times; MJPEG over HTTP does not.
 _TIMED = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt")
@@ -23,22 +23,22 @@ _TIMED = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt")
 class OpenCvSource:
     """A device or a network stream.
 
-    Stamps: a V4L2 driver tells when the picture was taken. A stream's own times are mapped to this machine's clock;
+    Stamps: a V4L2 driver tells when the image was taken. A stream's own times are mapped to this machine's clock;
     where there are none, the arrival counts. ``latency_s`` (known delay of the camera) is taken off in both cases.
 
     Args:
         address: device number, device path (/dev/...) or URL.
-        profile: what a device is asked for, and what the picture must have.
+        profile: what a device is asked for, and what the image must have.
         timeout_s: for opening, and for a frame.
         fourcc: pixel format that a device is asked for, for instance MJPG; empty: the driver's choice.
-        exposure: in the driver's own unit; negative: automatic.
+        exposure: in the driver's own unit; None: left as it is.
     """
 
     intrinsics: Intrinsics | None = None
     depth_intrinsics: Intrinsics | None = None
 
     def __init__(
-        self, address: str, profile: Profile, timeout_s: float, fourcc: str = "", exposure: float = -1.0,
+        self, address: str, profile: Profile, timeout_s: float, fourcc: str = "", exposure: float | None = None,
         latency_s: float = 0.0,
     ):  # fmt: skip
         self.hardware = without_password(address)
@@ -74,7 +74,7 @@ class OpenCvSource:
 
     def _configure(self, capture: cv2.VideoCapture) -> None:
         """Tell a device what is wanted; what it made of it is checked afterwards."""
-        wanted = [(cv2.CAP_PROP_BUFFERSIZE, 2)]  # a longer queue only holds older pictures
+        wanted = [(cv2.CAP_PROP_BUFFERSIZE, 2)]  # a longer queue only holds older images
         if self._fourcc:
             wanted.append((cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*self._fourcc)))
         profile = self._profile
@@ -83,7 +83,7 @@ class OpenCvSource:
         for prop, value in wanted:
             if value:
                 capture.set(prop, value)
-        if self._exposure >= 0:
+        if self._exposure is not None:
             manual = capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, 1)  # V4L2_EXPOSURE_MANUAL
             if not (manual and capture.set(cv2.CAP_PROP_EXPOSURE, self._exposure)):
                 raise ConfigError(
@@ -92,9 +92,9 @@ class OpenCvSource:
                 )
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next picture; waits for it as long as OpenCV does (``timeout_s`` of this source, not the argument)."""
+        """The next image; waits for it as long as OpenCV does (``timeout_s`` of this source, not the argument)."""
         if self._capture is None or not self._capture.grab():
-            raise SourceError(f"{self.hardware} gives no picture any more")
+            raise SourceError(f"{self.hardware} gives no image any more")
         arrival, steady = time.time_ns(), time.monotonic_ns()
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if self._device:
@@ -103,14 +103,14 @@ class OpenCvSource:
             stamp = self._clock.map(round(position * 1e6), arrival) if self._timed else arrival
             repeated, self._last_pos = self._timed and position == self._last_pos, position
             held_up = self._backlog.is_old(arrival) and stamp == arrival
-            if repeated or held_up:  # the decoder gave the last picture again, or it lay in a queue
+            if repeated or held_up:  # the decoder gave the last image again, or it lay in a queue
                 self._missed += 1
                 return None
-        done, picture = self._capture.retrieve()
-        if not done or picture is None:
-            raise SourceError(f"{self.hardware}: a picture could not be decoded")
+        done, image = self._capture.retrieve()
+        if not done or image is None:
+            raise SourceError(f"{self.hardware}: an image could not be decoded")
         missed, self._missed = self._missed, 0
-        return Frame(to_rgb(picture), stamp - self._latency_ns, missed)
+        return Frame(to_rgb(image), stamp - self._latency_ns, missed)
 
     def close(self) -> None:
         """Let the device go."""
@@ -156,12 +156,12 @@ class VideoFile:
             time.sleep(timeout_s)
             return None
         time.sleep(max(0, due - now) * 1e-9)
-        done, picture = self._capture.retrieve()
+        done, image = self._capture.retrieve()
         if not self._capture.grab():
             self.close()
         if not done:
             raise EndOfRecording
-        return Frame(to_rgb(picture), due, missed)
+        return Frame(to_rgb(image), due, missed)
 
     def _position_ns(self) -> int:
         return round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
@@ -177,15 +177,15 @@ class VideoFile:
 
 
 def driver_time(position_ms: float, steady_ns: int, now_ns: int) -> int:
-    """System time of a V4L2 picture from its time on the steady clock; ``now_ns`` if the driver gives no such time."""
+    """System time of a V4L2 image from its time on the steady clock; ``now_ns`` if the driver gives no such time."""
     age = steady_ns - round(position_ms * 1e6)
     return now_ns - age if 0 <= age < NS else now_ns
 
 
-def to_rgb(picture):
-    """OpenCV's BGR or grey picture as uint8 [h, w, 3] RGB."""
-    code = cv2.COLOR_GRAY2RGB if picture.ndim == 2 or picture.shape[2] == 1 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(picture, code)
+def to_rgb(image):
+    """OpenCV's BGR or grey image as uint8 [h, w, 3] RGB."""
+    code = cv2.COLOR_GRAY2RGB if image.ndim == 2 or image.shape[2] == 1 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(image, code)
 
 
 def without_password(address: str) -> str:

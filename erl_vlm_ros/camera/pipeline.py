@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a source's frames to what is published: changed pictures and the intrinsics that belong to them."""
+"""From a source's frames to what is published: changed images and the intrinsics that belong to them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from erl_vlm_ros.camera.frame import Profile
 from erl_vlm_ros.camera.intrinsics import Intrinsics, load_calibration, uncalibrated
-from erl_vlm_ros.camera.picture import Picture, PictureConfig
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.camera.transform import ImageTransform, ImageTransformConfig
+from erl_vlm_ros.common.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class PipelineConfig:
     """``calibration_file`` replaces what the camera says about itself; ``require_calibration``: nothing is published
     without intrinsics."""
 
-    picture: PictureConfig = PictureConfig()
+    transform: ImageTransformConfig = ImageTransformConfig()
     profile: Profile = Profile()
     calibration_file: str = ""
     require_calibration: bool = False
@@ -31,19 +31,19 @@ class Pipeline:
         """ConfigError when the calibration file cannot be used."""
         self._config = config
         self._file = load_calibration(config.calibration_file) if config.calibration_file else None
-        self._picture: Picture | None = None
-        #: of the published picture; K of zeros when nothing is known
+        self._transform: ImageTransform | None = None
+        #: of the published image; K of zeros when nothing is known
         self.intrinsics = uncalibrated(0, 0)
 
     def fit(self, size: tuple[int, int], known: Intrinsics | None, what: str) -> None:
-        """Prepare for pictures of ``size`` (width, height); ``known``: intrinsics that the source gives.
+        """Prepare for images of ``size`` (width, height); ``known``: intrinsics that the source gives.
 
         Raises:
             ConfigError: another size than asked for or calibrated, a crop outside, or no calibration though required.
         """
         config = self._config
         config.profile.check_size(*size, what)
-        self._picture = Picture(config.picture, *size)
+        self._transform = ImageTransform(config.transform, *size)
         source = self._file or known
         if source is None and config.require_calibration:
             raise ConfigError(
@@ -56,17 +56,17 @@ class Pipeline:
                 f"{origin} of camera is for {source.width}x{source.height}, but {what} gives {size[0]}x{size[1]}; "
                 "calibrate at this resolution or change parameter 'profile'"
             )
-        self.intrinsics = self._picture.intrinsics(source) if source else uncalibrated(*self._picture.size)
+        self.intrinsics = self._transform.intrinsics(source) if source else uncalibrated(*self._transform.size)
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) that apply() takes."""
-        return self._picture.source if self._picture else (0, 0)
+        return self._transform.source if self._transform else (0, 0)
 
     def apply(self, rgb: np.ndarray) -> np.ndarray:
-        """The picture to publish."""
-        return self._picture.apply(rgb)
+        """The image to publish."""
+        return self._transform.apply(rgb)
 
     def apply_depth(self, depth: np.ndarray) -> np.ndarray:
-        """The same for a depth picture that is aligned to colour."""
-        return self._picture.apply_depth(depth)
+        """The same for a depth image that is aligned to colour."""
+        return self._transform.apply_depth(depth)

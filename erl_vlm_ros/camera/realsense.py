@@ -28,16 +28,16 @@ _QUEUE = 16  # frames, half a second at 30 Hz: what a busy machine may hold up; 
 @dataclass(frozen=True)
 class RealSenseConfig:
     """``serial`` empty: the only one. ``file``: play this recording instead. ``depth``: off, raw or aligned to colour;
-    ``depth_profile`` empty values: as ``profile``. ``exposure``, ``gain``, ``white_balance``: negative is automatic."""
+    ``depth_profile`` empty values: as ``profile``. ``exposure``, ``gain``, ``white_balance`` None: automatic."""
 
     profile: Profile = Profile()
     serial: str = ""
     file: str = ""
     depth: str = OFF
     depth_profile: Profile = Profile()
-    exposure: float = -1.0
-    gain: float = -1.0
-    white_balance: float = -1.0
+    exposure: float | None = None
+    gain: float | None = None
+    white_balance: float | None = None
 
 
 class RealSenseSource:

@@ -11,7 +11,7 @@ from typing import Any
 
 from erl_vlm_ros.camera.frame import Profile, SourceError
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 RECORDINGS = (".bag", ".db3")
 _AUTOMATIC = {
@@ -97,29 +97,29 @@ def choose(rs: Any, device: Any, stream: str, profile: Profile, parameter: str) 
     return sensor, candidate
 
 
-def set_options(rs: Any, sensor: Any, wanted: Mapping[str, float]) -> None:
-    """Set exposure, gain, white_balance of a sensor in the library's units; a negative value is automatic.
+def set_options(rs: Any, sensor: Any, wanted: Mapping[str, float | None]) -> None:
+    """Set exposure, gain, white_balance of a sensor in the library's units; None is automatic.
 
     Raises:
         ConfigError: not supported or out of the camera's range; names the parameter.
     """
     for name, value in wanted.items():
         option, automatic = getattr(rs.option, name), getattr(rs.option, _AUTOMATIC[name])
-        if value < 0:
+        if value is None:
             if sensor.supports(automatic) and not any(
-                v >= 0 and _AUTOMATIC[n] == _AUTOMATIC[name] for n, v in wanted.items()
+                v is not None and _AUTOMATIC[n] == _AUTOMATIC[name] for n, v in wanted.items()
             ):
                 sensor.set_option(automatic, 1.0)
             continue
         where = f"parameter 'realsense.{name}' of camera is {value:g}"
         if not sensor.supports(option):
-            raise ConfigError(f"{where}: this camera cannot set it; use -1")
+            raise ConfigError(f"{where}: this camera cannot set it; leave it out")
         allowed = sensor.get_option_range(option)
         steps = (value - allowed.min) / (allowed.step or 1.0)
         if not allowed.min <= value <= allowed.max or abs(steps - round(steps)) > 1e-4:
             raise ConfigError(
                 f"{where}: the camera allows {allowed.min:g} to {allowed.max:g} in steps of {allowed.step:g}, "
-                "or -1 for automatic"
+                "or leave it out: automatic"
             )
         if sensor.supports(automatic):
             sensor.set_option(automatic, 0.0)

@@ -52,7 +52,7 @@ class SoftwareCamera:
         return self._color.get_option(getattr(self._rs.option, name))
 
     def feed(self, rgb: np.ndarray, depth: np.ndarray | None = None, skip: int = 0) -> int:
-        """Give a frame, taken now, to whoever reads the device; ``skip``: frames lost before it.
+        """Give a frame, taken now, to the reader of the device; ``skip``: frames lost before it.
 
         Returns the stamp in ns of the system's clock.
         """

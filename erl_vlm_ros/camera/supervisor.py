@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from erl_vlm_ros.camera.frame import EndOfRecording, Frame, Source, SourceError
 from erl_vlm_ros.camera.gate import Gate
 from erl_vlm_ros.camera.health import Health
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Supervisor:
         source: what to run. It is opened, read and closed on this thread only.
         patience: the limits.
         gate: decides which frames are new.
-        health: is told everything.
-        opened: called with the source after each opening; may raise ConfigError (a picture of the wrong size, say).
+        health: hears of everything.
+        opened: called with the source after each opening; may raise ConfigError (an image of the wrong size, say).
         now_ns: the system's clock; ``clock``: steady seconds.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that another driver publishes: cropped and resized once, for all their readers."""
+"""Images that another driver publishes: cropped and resized once, for all their readers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Relay:
             self._known, self._fitted = known, False
 
     def take(self, frame: Frame, now_ns: int) -> bool:
-        """Whether the picture is to be published.
+        """Whether the image is to be published.
 
         Raises:
-            ConfigError: the driver's first picture, or its intrinsics, do not have the size asked for.
+            ConfigError: the driver's first image, or its intrinsics, do not have the size asked for.
         """
         if self._needs_info and self._known is None:
             self._health.refused("without camera_info")
@@ -49,7 +49,7 @@ class Relay:
         return not reason
 
     def takes_depth(self, frame: Frame, now_ns: int) -> bool:
-        """The same for a depth picture aligned to colour; only once colour has come."""
+        """The same for a depth image aligned to colour; only once colour has come."""
         fits = self._fitted and frame.depth.shape[::-1] == self._pipeline.size
         new = self._last_depth_ns < frame.stamp_ns and not self._gate.too_far(frame.stamp_ns, now_ns)
         if fits and new:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera pictures from a rosbag2 recording (MCAP or SQLite), without a ROS installation: the extra `bag` reads it."""
+"""Camera images from a rosbag2 recording (MCAP or SQLite), without a ROS installation: the extra `bag` reads it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from erl_vlm_ros.data.images import encode_jpeg, jpeg_size
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.image_headers import JPEG_SIGNATURE, ImageError
+from erl_vlm_ros.data.images import decode_image, encode_jpeg
 
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 # encoding -> (channels, OpenCV's conversion to RGB)
@@ -24,7 +25,7 @@ _ENCODINGS = {
 
 
 def read_images(path: str | Path, topic: str = "") -> list[tuple[int, bytes]]:
-    """(stamp in ns, JPEG) of every picture of one topic, in the order recorded; JPEGs are kept as they are.
+    """(stamp in ns, JPEG) of every image of one topic, in the order recorded; JPEGs are kept as they are.
 
     Args:
         path: the bag's folder, or its .mcap or .db3 file.
@@ -57,7 +58,7 @@ def read_images(path: str | Path, topic: str = "") -> list[tuple[int, bytes]]:
     except ValueError as error:
         raise ConfigError(f"{path}, topic {chosen}: {error}") from error
     if not out:
-        raise ConfigError(f"{path}: topic {chosen} holds no picture")
+        raise ConfigError(f"{path}: topic {chosen} holds no image")
     return out
 
 
@@ -72,11 +73,11 @@ def _choose(kinds: dict[str, str], topic: str, path: str | Path) -> str:
     """The topic to read: as asked, else the only camera, where the compressed stream is taken before the raw one."""
     if topic:
         if topic not in kinds:
-            raise ConfigError(f"{path} has no pictures on {topic}; it has {', '.join(sorted(kinds)) or 'none at all'}")
+            raise ConfigError(f"{path} has no images on {topic}; it has {', '.join(sorted(kinds)) or 'none at all'}")
         return topic
     cameras = {name.removesuffix("/compressed") for name in kinds if "depth" not in name.lower()}
     if len(cameras) != 1:
-        raise ConfigError(f"{path}: choose --topic from {', '.join(sorted(kinds)) or '(no pictures in this bag)'}")
+        raise ConfigError(f"{path}: choose --topic from {', '.join(sorted(kinds)) or '(no images in this bag)'}")
     camera = cameras.pop()
     return f"{camera}/compressed" if f"{camera}/compressed" in kinds else camera
 
@@ -87,7 +88,7 @@ def _raw(message: Any) -> bytes:
     channels, conversion = _ENCODINGS[message.encoding]
     rows = np.frombuffer(message.data, np.uint8)
     if message.step < message.width * channels or len(rows) < message.height * message.step:
-        raise ValueError(f"a picture of {message.width}x{message.height} px has only {len(rows)} bytes")
+        raise ValueError(f"an image of {message.width}x{message.height} px has only {len(rows)} bytes")
     rows = rows[: message.height * message.step].reshape(message.height, message.step)
     image = np.ascontiguousarray(rows[:, : message.width * channels]).reshape(message.height, message.width, channels)
     return encode_jpeg(image if conversion is None else cv2.cvtColor(image, conversion), 95)
@@ -96,10 +97,7 @@ def _raw(message: Any) -> bytes:
 def _compressed(message: Any) -> bytes:
     data = bytes(message.data)
     try:
-        jpeg_size(data)
-    except ValueError:  # PNG, for instance
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"a picture in format '{message.format}' cannot be decoded") from None
-        return encode_jpeg(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), 95)
-    return data
+        image = decode_image(data)
+    except ImageError as error:
+        raise ValueError(f"an image in format '{message.format}' cannot be decoded: {error}") from None
+    return data if data[:2] == JPEG_SIGNATURE else encode_jpeg(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), 95)

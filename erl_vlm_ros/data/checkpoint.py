@@ -7,13 +7,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 
 SCHEMA = 1
@@ -120,7 +120,8 @@ def _flatten(value: Any, arrays: list[np.ndarray], where: str) -> Any:
     if isinstance(value, (list, tuple)):
         items = [_flatten(v, arrays, f"{where}[{i}]") for i, v in enumerate(value)]
         return items if isinstance(value, list) else {"$": "tuple", "v": items}
-    if isinstance(value, torch.Tensor):
+    torch = sys.modules.get("torch")  # the robot side keeps checkpoints too, and never loads it
+    if torch is not None and isinstance(value, torch.Tensor):
         array, mark = value.detach().cpu().numpy(), "tensor"
     elif isinstance(value, np.ndarray):
         array, mark = value, "array"
@@ -146,6 +147,8 @@ def _rebuild(node: Any, arrays: list[np.ndarray]) -> Any:
         return tuple(_rebuild(v, arrays) for v in content)
     array = arrays[content]
     if mark == "tensor":
+        import torch
+
         return torch.from_numpy(array)
     if mark == "bytes":
         return array.tobytes()

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
+from erl_vlm_ros.data.bundle import Bundle, BundleError
+from erl_vlm_ros.data.images import pack_jpegs, unpack_frames
+from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION, Spaces, spaces_in
 
 _META = {
     "terminated": bool,
@@ -21,14 +22,18 @@ _META = {
     "extra_names": list,
 }
 
+# What a message may hold: beyond it a number is damaged, and would spoil what is learned.
+MAX_OBSERVATION, MAX_ACTION = 1e6, 10.0
+
 
 @dataclass
 class Episode:
     """T steps and T+1 frames. Transition t is (observation t, action t, observation t+1); what it earned is
-    seen in frame t+1. ``intervention``, ``extras`` and ``extra_names`` may be left away: nobody, nothing.
+    seen in frame t+1. ``intervention``, ``extras`` and ``extra_names`` may be left out: none.
 
     Raises:
-        ValueError: lengths that do not agree, no step at all, or a number that is not finite.
+        ValueError: lengths that do not agree, no step at all, vectors of another size than the spaces say, or a number
+            that is not finite.
     """
 
     observations: np.ndarray  # float32 [T+1, O]; the first prop_dim columns are proprioception
@@ -43,9 +48,10 @@ class Episode:
     seed: int  # -1: unknown
     prop_dim: int
     intervention: np.ndarray | None = None  # bool [T], where a person drove, if only for a part of the step
-    success: bool | None = None  # a verdict from outside; None: nobody gave one
+    success: bool | None = None  # a success label from outside; None: there is none
     extras: np.ndarray | None = None  # float32 [T+1, K], measured beside the observation: wrench, joint efforts
     extra_names: list[str] = field(default_factory=list)  # K names
+    spaces: Spaces | None = None  # what the vectors hold; None: not said, as by version 0.1
 
     def __post_init__(self) -> None:
         self.observations = np.ascontiguousarray(self.observations, np.float32)
@@ -69,10 +75,21 @@ class Episode:
             raise ValueError(f"episode: prop_dim {self.prop_dim} is outside 1..{self.observations.shape[1]}")
         if not (np.isfinite(self.observations).all() and np.isfinite(self.actions).all()):
             raise ValueError("episode: a number in observations or actions is not finite")
+        if self.spaces is not None:
+            self._check_spaces(self.spaces)
+
+    def _check_spaces(self, spaces: Spaces) -> None:
+        said = (spaces.observation.size, spaces.action.size, spaces.observation.proprio_size)
+        held = (self.observations.shape[1], self.actions.shape[1], self.prop_dim)
+        if said != held:
+            raise ValueError(
+                f"episode: observations, actions and proprioception have the sizes {held}, its spaces say {said}: "
+                f"{spaces.observation}; {spaces.action}"
+            )
 
     def _check_additions(self, steps: int) -> None:
-        nobody = np.zeros(steps, bool)
-        self.intervention = nobody if self.intervention is None else np.ascontiguousarray(self.intervention, bool)
+        none = np.zeros(steps, bool)
+        self.intervention = none if self.intervention is None else np.ascontiguousarray(self.intervention, bool)
         nothing = np.zeros((steps + 1, 0), np.float32)
         self.extras = nothing if self.extras is None else np.ascontiguousarray(self.extras, np.float32)
         if self.intervention.shape != (steps,):
@@ -90,6 +107,27 @@ class Episode:
         """Number of transitions T."""
         return len(self.actions)
 
+    def part(self, name: str) -> np.ndarray | None:
+        """A part of the observations, float32 [T+1, n]; None when there is no such part, or it is not known."""
+        spec = RELEASED_OBSERVATION if self.spaces is None else self.spaces.observation
+        if name not in spec or self.observations.shape[1] != spec.size:
+            return None
+        return self.observations[:, spec.slice(name)]
+
+    def seen_as(self, spaces: Spaces) -> Episode:
+        """The episode in other spaces, part by part: what they do not know is left out.
+
+        Raises:
+            SpecError: they have a part that the episode does not hold, or another action.
+        """
+        mine = self.spaces
+        if mine is None or mine == spaces:
+            return self
+        spaces.require_in(mine, f"episode {self.index}")
+        columns = [self.observations[:, mine.observation.slice(part.name)] for part in spaces.observation.vector]
+        proprio_size = spaces.observation.proprio_size
+        return replace(self, observations=np.hstack(columns), prop_dim=proprio_size, spaces=spaces)
+
     def to_bundle(self) -> Bundle:
         """The episode as a bundle of kind ``episode``."""
         data, offsets = pack_jpegs(self.jpegs)
@@ -103,7 +141,10 @@ class Episode:
             "extras": self.extras,
         }
         meta = {key: kind(getattr(self, key)) for key, kind in _META.items()}
-        return Bundle("episode", arrays, meta | {"success": None if self.success is None else bool(self.success)})
+        meta["success"] = None if self.success is None else bool(self.success)
+        if self.spaces is not None:
+            meta["spaces"] = self.spaces.to_json()
+        return Bundle("episode", arrays, meta)
 
     @staticmethod
     def from_bundle(bundle: Bundle) -> Episode:
@@ -116,16 +157,22 @@ class Episode:
             raise BundleError(f"episode: meta.success must be true, false or null, got {success!r}")
         if not all(isinstance(name, str) for name in extra_names):
             raise BundleError("episode: meta.extra_names must be texts")
+        if not 0 <= bundle.meta["index"] < 2**31:
+            raise BundleError(f"episode: meta.index must be from 0 to 2^31 - 1, got {bundle.meta['index']}")
         arrays = bundle.arrays
+        for name, most in (("observations", MAX_OBSERVATION), ("actions", MAX_ACTION), ("extras", MAX_OBSERVATION)):
+            if (np.abs(arrays[name]) > most).any():
+                raise BundleError(f"episode: a number in {name} is beyond {most:g}")
         try:
             return Episode(
                 observations=arrays["observations"],
                 actions=arrays["actions"],
-                jpegs=unpack_jpegs(arrays["jpeg"], arrays["jpeg_offsets"]),
+                jpegs=unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"]),
                 stamps=arrays["stamps"],
                 intervention=arrays["intervention"] != 0,
                 extras=arrays["extras"],
                 success=success,
+                spaces=spaces_in(bundle.meta),
                 **{key: bundle.meta[key] for key in _META},
             )
         except ValueError as error:

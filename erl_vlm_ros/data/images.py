@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera frames as JPEG: encoding, fast decoding at the reward model's size, packing many into one array."""
+"""Camera frames as JPEG: encoding, safe and fast decoding, packing many into one array."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-MAX_SIDE = 4096  # px; a header that claims more is refused before anything is allocated
-_SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+from erl_vlm_ros.data.image_headers import PNG_SIGNATURE, ImageError, jpeg_header, png_header
+
+MAX_BYTES = 64 << 20
+MAX_SIDE = 8192  # px
+MAX_PIXELS = 4096 * 4096
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
@@ -24,16 +27,45 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(height, width) in px from the header, without decoding. Raises ValueError when it is not a JPEG."""
-    if data[:2] != b"\xff\xd8":
-        raise ValueError("not a JPEG: it does not start with ff d8")
-    at, end = 2, len(data)
-    while at + 9 <= end and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in _SOF:
-            return (data[at + 5] << 8) | data[at + 6], (data[at + 7] << 8) | data[at + 8]
-        at += 2 + ((data[at + 2] << 8) | data[at + 3])
-    raise ValueError("not a JPEG: no frame header")
+    """(height, width) in px by the header that a decoder goes by, without decoding. ImageError: not a whole JPEG."""
+    return jpeg_header(data)
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """(height, width) in px of a JPEG or PNG, without decoding. Raises ImageError when it is neither, or cut off."""
+    return png_header(data) if data[:8] == PNG_SIGNATURE else jpeg_header(data)
+
+
+def decode_image(data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Decode a JPEG or PNG from anywhere; the only place that hands bytes to OpenCV's decoders.
+
+    What the decoder would allocate is known, and refused, before it begins.
+
+    Args:
+        flag: of cv2.imread.
+    Returns:
+        uint8 [h, w, 3], BGR, or what ``flag`` asks for.
+    Raises:
+        ImageError: neither JPEG nor PNG, cut off, damaged, or beyond MAX_BYTES, MAX_SIDE or MAX_PIXELS.
+    """
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"an image of {len(data)} bytes is above the limit of {MAX_BYTES}")
+    height, width = image_size(data)
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
+        raise ImageError(f"JPEG or PNG of {width}x{height} px is outside 1..{MAX_SIDE} px or above {MAX_PIXELS} px")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error as error:
+        raise ImageError(f"JPEG or PNG data is damaged: {error.err or error.code}") from error
+    if image is None:
+        raise ImageError("JPEG or PNG data is damaged")
+    return image
+
+
+def check_jpeg(data: bytes) -> None:
+    """Whether a frame of a message can be decoded: at an eighth of its size, for little. Raises ImageError."""
+    jpeg_header(data)
+    decode_image(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
@@ -43,11 +75,9 @@ def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
     than decoding everything and averaging.
 
     Raises:
-        ValueError: not a readable JPEG, or larger than MAX_SIDE.
+        ImageError: as decode_image; or not a JPEG.
     """
-    height, width = jpeg_size(data)
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        raise ValueError(f"JPEG of {width}x{height} px is outside 1..{MAX_SIDE} px")
+    height, width = jpeg_header(data)
     flag = cv2.IMREAD_COLOR
     if size is not None:
         shorter = min(height, width)
@@ -55,9 +85,7 @@ def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
             flag = cv2.IMREAD_REDUCED_COLOR_4
         elif shorter >= 2 * size:
             flag = cv2.IMREAD_REDUCED_COLOR_2
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    if image is None:
-        raise ValueError("JPEG data is damaged")
+    image = decode_image(data, flag)
     if size is not None and image.shape[:2] != (size, size):
         shrinks = min(image.shape[:2]) >= size
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -94,3 +122,14 @@ def unpack_jpegs(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
         raise ValueError(f"JPEG offsets do not run from 0 to {data.size} without going back")
     raw, at = data.tobytes(), offsets.tolist()
     return [raw[a:b] for a, b in pairwise(at)]
+
+
+def unpack_frames(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
+    """``unpack_jpegs`` of a message: every frame is looked at. ValueError names the first that cannot be decoded."""
+    frames = unpack_jpegs(data, offsets)
+    for i, frame in enumerate(frames):
+        try:
+            check_jpeg(frame)
+        except ImageError as error:
+            raise ImageError(f"frame {i + 1} of {len(frames)}: {error}") from error
+    return frames

@@ -12,6 +12,7 @@ import torch
 from erl_vlm_ros.data.columns import Column, rows
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
+from erl_vlm_ros.data.spaces import Spaces, require_spaces, spaces_in
 
 
 class TransitionBatch(NamedTuple):
@@ -24,6 +25,14 @@ class TransitionBatch(NamedTuple):
     terminated: torch.Tensor  # [B]
 
 
+class WindowBatch(NamedTuple):
+    """B stretches of L steps, float32; each lies within one episode."""
+
+    obs: torch.Tensor  # [B, L, O]
+    action: torch.Tensor  # [B, L, A]
+    reward: torch.Tensor  # [B, L]
+
+
 class ReplayBuffer:
     """Holds at most ``capacity`` transitions; when full, whole episodes leave, oldest first.
 
@@ -31,10 +40,12 @@ class ReplayBuffer:
     that features computed for a frame can be kept while others are evicted.
     """
 
-    def __init__(self, capacity: int, obs_dim: int, act_dim: int, prop_dim: int) -> None:
+    def __init__(self, capacity: int, obs_dim: int, act_dim: int, prop_dim: int, spaces: Spaces | None = None) -> None:
+        """``spaces``: what the vectors hold; episodes and checkpoints of others are refused. None: only sizes count."""
         if capacity < 1 or not 0 < prop_dim <= obs_dim or act_dim < 1:
             raise ValueError(f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}")
         self.capacity, self.obs_dim, self.act_dim, self.prop_dim = capacity, obs_dim, act_dim, prop_dim
+        self.spaces = spaces
         self._clear()
 
     def _clear(self) -> None:
@@ -72,6 +83,8 @@ class ReplayBuffer:
         if episode.evaluation:
             raise ValueError("an evaluation episode must not be learned from")
         sizes = (episode.observations.shape[1], episode.actions.shape[1])
+        if self.spaces is not None:
+            require_spaces(self.spaces, episode.spaces, sizes, f"episode {episode.index}")
         if sizes != (self.obs_dim, self.act_dim):
             raise ValueError(
                 f"episode of {sizes[0]} observations and {sizes[1]} actions a step does not fit a buffer of "
@@ -132,6 +145,25 @@ class ReplayBuffer:
         count = round(demo_share * batch_size)
         shown = driven[generator.integers(0, len(driven), count)]
         return self._gather(np.concatenate([shown, generator.integers(0, len(self), batch_size - count)]))
+
+    def sample_windows(self, count: int, length: int, generator: np.random.Generator) -> WindowBatch:
+        """``count`` stretches of ``length`` steps, uniform over all that lie within an episode, with replacement.
+
+        Raises:
+            ValueError: no episode held is that long.
+        """
+        lengths = np.array(self._lengths, np.int64)
+        fitting = np.maximum(lengths - length + 1, 0)
+        if length < 1 or not fitting.sum():
+            raise ValueError(f"no episode in the buffer has {length} steps")
+        before = np.cumsum(fitting)
+        drawn = generator.integers(0, before[-1], count)
+        episode = np.searchsorted(before, drawn, side="right")
+        first = (np.cumsum(lengths) - lengths)[episode] + drawn - (before - fitting)[episode]
+        index = (first[:, None] + np.arange(length)).ravel()
+        flat = self._gather(index)
+        shape = (count, length)
+        return WindowBatch(flat.obs.reshape(*shape, -1), flat.action.reshape(*shape, -1), flat.reward.reshape(shape))
 
     @property
     def demonstrations(self) -> np.ndarray:
@@ -229,6 +261,19 @@ class ReplayBuffer:
         """float32 [n], 1 where the episode was cut."""
         return self._steps["truncated"].view
 
+    def set_part(self, name: str, values: np.ndarray) -> None:
+        """Overwrite a part of every frame's observation, float32 [F, size]: what a new encoder sees in the images.
+
+        Raises:
+            ValueError: there is no such part, or another number of values, or one that is not finite.
+        """
+        if self.spaces is None:
+            raise ValueError(f"the buffer knows no part '{name}': it was made without spaces")
+        part = self.frame_observations[:, self.spaces.observation.slice(name)]
+        if values.shape != part.shape or not np.isfinite(values).all():
+            raise ValueError(f"'{name}' must be finite and {list(part.shape)}, got {list(values.shape)}")
+        part[:] = values
+
     def set_rewards(self, rewards: np.ndarray) -> None:
         """Replace every reward: float [n]. ValueError on another length or a number that is not finite."""
         rewards = np.asarray(rewards, np.float32)
@@ -242,6 +287,7 @@ class ReplayBuffer:
         sizes = {key: getattr(self, key) for key in ("capacity", "obs_dim", "act_dim", "prop_dim")}
         return {
             "sizes": sizes,
+            "spaces": None if self.spaces is None else self.spaces.to_json(),
             "counters": {"first_frame_id": self.first_frame_id, "episodes_added": self.episodes_added},
             "lengths": np.array(self._lengths, np.int64),
             "extra_names": self.extra_names,
@@ -257,6 +303,9 @@ class ReplayBuffer:
         Raises:
             ValueError: the dimensions differ, or the parts do not belong together.
         """
+        if self.spaces is not None:
+            sizes = (state["sizes"]["obs_dim"], state["sizes"]["act_dim"])
+            require_spaces(self.spaces, spaces_in(state), sizes, "the checkpoint's buffer")
         for key in ("obs_dim", "act_dim", "prop_dim"):
             if state["sizes"][key] != getattr(self, key):
                 raise ValueError(

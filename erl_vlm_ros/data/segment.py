@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segments to be rated and their ratings, in rounds."""
+"""Segments: a few consecutive frames of an episode, what a query is about."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
-
-NO_RATING = -1
+from erl_vlm_ros.data.bundle import Bundle, BundleError
+from erl_vlm_ros.data.images import pack_jpegs, unpack_frames
+from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION, Spaces, spaces_in
 
 
 @dataclass
@@ -27,6 +26,7 @@ class Segment:
     stamps: np.ndarray  # int64 [H], ns
     extras: np.ndarray | None = None  # float32 [H, K], further measurements at each frame; None: [H, 0]
     extra_names: tuple[str, ...] = ()  # K names: wrench_fx .. wrench_tz (N, Nm), effort_JOINT (Nm)
+    spaces: Spaces | None = None  # what proprio and actions hold; None: not said, as by version 0.1
 
     def __post_init__(self) -> None:
         self.proprio = np.ascontiguousarray(self.proprio, np.float32)
@@ -45,6 +45,31 @@ class Segment:
         self.extras = np.ascontiguousarray(extras, np.float32)
         if self.extras.shape != shape or not np.isfinite(self.extras).all():
             raise ValueError(f"segment {self.id}: extras must be finite numbers [H, K] with K = {shape[1]} names")
+        if self.spaces is not None:
+            said = (self.spaces.observation.proprio_size, self.spaces.action.size)
+            if said != (self.proprio.shape[1], self.actions.shape[1]):
+                raise ValueError(
+                    f"segment {self.id}: {self.proprio.shape[1]} numbers of proprioception and {self.actions.shape[1]} "
+                    f"of an action, its spaces say {said[0]} and {said[1]}"
+                )
+
+    def proprio_part(self, name: str) -> np.ndarray | None:
+        """A part of the proprioception, float32 [H, n]; None when there is no such part, or it is not known."""
+        spec = RELEASED_OBSERVATION if self.spaces is None else self.spaces.observation
+        if name not in spec or self.proprio.shape[1] != spec.proprio_size:
+            return None
+        return self.proprio[:, spec.slice(name)]
+
+
+def segment_id(episode: int, step: int, length: int) -> str:
+    """The name of the ``length`` frames up to ``step`` of an episode."""
+    return f"e{episode}_t{step}_h{length}"
+
+
+def place_of(name: str) -> tuple[int, int, int] | None:
+    """Episode, step and length of what segment_id named; None for any other name."""
+    found = re.fullmatch(r"e(\d+)_t(\d+)_h(\d+)", name)
+    return None if found is None else (int(found[1]), int(found[2]), int(found[3]))
 
 
 def transitions(segment: Segment) -> list[Segment]:
@@ -59,126 +84,15 @@ def transitions(segment: Segment) -> list[Segment]:
         name = f"{found.group(1)}{int(found.group(2)) - back}_h1" if found else f"{segment.id}.{i}"
         row = slice(i, i + 1)
         arrays = (segment.proprio[row], segment.actions[row], segment.stamps[row], segment.extras[row])
-        out.append(Segment(name, segment.jpegs[row], *arrays, segment.extra_names))
+        out.append(Segment(name, segment.jpegs[row], *arrays, segment.extra_names, segment.spaces))
     return out
 
 
-@dataclass
-class SegmentBatch:
-    """The segments of one rating round; all of one length H."""
-
-    round: int
-    segments: list[Segment] = field(default_factory=list)
-
-    def to_bundle(self) -> Bundle:
-        """Bundle of kind ``segments``. Raises ValueError when segments differ in H, P or A."""
-        arrays, meta = _pack(self.segments)
-        return Bundle("segments", arrays, {"round": int(self.round), **meta})
-
-    @staticmethod
-    def from_bundle(bundle: Bundle) -> SegmentBatch:
-        """Inverse of to_bundle. Raises BundleError when the parts do not agree."""
-        return SegmentBatch(_int(bundle, "round"), _unpack(bundle))
-
-
-@dataclass
-class RatedSegment:
-    """A segment with its class 0 (worst) to n-1, or NO_RATING with the reason why there is none."""
-
-    segment: Segment
-    rating: int
-    reason: str = ""
-    probabilities: np.ndarray | None = None  # float32 [n], a soft label that sums to 1; None: all on the rating
-    audited: bool = False  # the rating is the auditor's: it outweighs others of views like it
-
-
-@dataclass
-class RatingBatch:
-    """What came of one round, published when it is complete.
-
-    ``requested`` counts the ratings asked for: one a segment, or one a transition of it. ``teacher`` says who
-    rated, for instance ``vlm``, ``human``, ``scripted`` or ``vlm audited by human``.
-    """
-
-    round: int
-    n_classes: int
-    requested: int
-    rated: list[RatedSegment] = field(default_factory=list)
-    teacher: str = ""
-
-    @property
-    def valid(self) -> list[RatedSegment]:
-        """Those that have a rating."""
-        return [r for r in self.rated if r.rating != NO_RATING]
-
-    def to_bundle(self) -> Bundle:
-        """Bundle of kind ``ratings``. Raises ValueError when segments differ in H, P or A."""
-        arrays, meta = _pack([r.segment for r in self.rated])
-        arrays["ratings"] = np.array([r.rating for r in self.rated], np.int64)
-        if any(r.probabilities is not None for r in self.rated):
-            arrays["probabilities"] = np.stack([soft_label(r, self.n_classes) for r in self.rated])
-        if any(r.audited for r in self.rated):
-            arrays["audited"] = np.array([r.audited for r in self.rated], np.uint8)
-        meta |= {"round": int(self.round), "n_classes": int(self.n_classes), "requested": int(self.requested)}
-        meta |= {"reasons": [str(r.reason) for r in self.rated], "teacher": self.teacher}
-        return Bundle("ratings", arrays, meta)
-
-    @staticmethod
-    def from_bundle(bundle: Bundle) -> RatingBatch:
-        """Inverse of to_bundle. Raises BundleError when the parts do not agree or a class is out of range."""
-        segments = _unpack(bundle)
-        n_classes, ratings = _int(bundle, "n_classes"), bundle.arrays["ratings"].tolist()
-        reasons = bundle.meta.get("reasons")
-        if (
-            not isinstance(reasons, list)
-            or len(reasons) != len(segments)
-            or not all(isinstance(r, str) for r in reasons)
-        ):
-            raise BundleError(f"ratings: meta.reasons must be {len(segments)} texts")
-        if n_classes < 2 or any(not NO_RATING <= r < n_classes for r in ratings):
-            raise BundleError(f"ratings: a class is outside -1..{n_classes - 1}")
-        soft = _soft_labels(bundle.arrays.get("probabilities"), len(segments), n_classes)
-        audited = bundle.arrays.get("audited", np.zeros(len(segments))).astype(bool).tolist()
-        rated = [RatedSegment(*parts) for parts in zip(segments, ratings, reasons, soft, audited)]
-        teacher = str(bundle.meta.get("teacher", ""))
-        return RatingBatch(_int(bundle, "round"), n_classes, _int(bundle, "requested"), rated, teacher)
-
-
-def soft_label(rated: RatedSegment, n_classes: int) -> np.ndarray:
-    """float32 [n]: the rating's probabilities, or all on its class; zeros for no rating. ValueError: wrong length."""
-    if rated.rating == NO_RATING:
-        return np.zeros(n_classes, np.float32)
-    if rated.probabilities is None:
-        return np.eye(n_classes, dtype=np.float32)[rated.rating]
-    label = np.asarray(rated.probabilities, np.float32)
-    if label.shape != (n_classes,):
-        raise ValueError(f"segment {rated.segment.id}: {label.shape} probabilities for {n_classes} classes")
-    return label
-
-
-def _soft_labels(array: np.ndarray | None, count: int, n_classes: int) -> list[np.ndarray | None]:
-    """One soft label a rating; None where nothing but the class was told."""
-    if array is None:
-        return [None] * count
-    sums = array.sum(1)
-    if array.shape[1] != n_classes or not np.isfinite(array).all() or (array < 0).any():
-        raise BundleError(f"ratings: probabilities must be {n_classes} numbers >= 0 each")
-    if (np.minimum(np.abs(sums - 1), np.abs(sums)) > 1e-3).any():
-        raise BundleError("ratings: probabilities must sum to 1")
-    return [row if total > 0.5 and row.max() < 1 else None for row, total in zip(array, sums)]
-
-
-def _int(bundle: Bundle, key: str) -> int:
-    value = bundle.meta.get(key)
-    if type(value) is not int or value < 0:
-        raise BundleError(f"{bundle.kind}: meta.{key} must be a whole number >= 0, got {value!r}")
-    return value
-
-
-def _pack(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def pack_segments(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(arrays, meta) for a bundle. Raises ValueError when segments differ in H, P, A or extras."""
     shapes = {(s.proprio.shape, s.actions.shape, s.extra_names) for s in segments}
-    if len(shapes) > 1:
-        raise ValueError(f"segments of one batch must have equal H, P, A and extras, got {sorted(shapes)}")
+    if len(shapes) > 1 or any(s.spaces != segments[0].spaces for s in segments):
+        raise ValueError(f"segments of one batch must have equal H, P, A, extras and spaces, got {sorted(shapes)}")
     data, offsets = pack_jpegs([jpeg for s in segments for jpeg in s.jpegs])
     empty = np.zeros((0, 0, 0), np.float32)
     arrays = {
@@ -189,13 +103,16 @@ def _pack(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], dict[str,
         "stamps": np.stack([s.stamps for s in segments]) if segments else np.zeros((0, 0), np.int64),
     }
     meta: dict[str, Any] = {"ids": [s.id for s in segments]}
+    if segments and segments[0].spaces is not None:
+        meta["spaces"] = segments[0].spaces.to_json()
     if segments and segments[0].extra_names:
         arrays["extras"] = np.stack([s.extras for s in segments])
         meta["extra_names"] = list(segments[0].extra_names)
     return arrays, meta
 
 
-def _unpack(bundle: Bundle) -> list[Segment]:
+def unpack_segments(bundle: Bundle) -> list[Segment]:
+    """Inverse of pack_segments. Raises BundleError when the parts do not agree."""
     arrays, ids = bundle.arrays, bundle.meta.get("ids")
     count, length = arrays["stamps"].shape
     if not isinstance(ids, list) or len(ids) != count or not all(isinstance(i, str) for i in ids):
@@ -204,7 +121,8 @@ def _unpack(bundle: Bundle) -> list[Segment]:
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or bool(names) != (extras is not None):
         raise BundleError(f"{bundle.kind}: meta.extra_names must name the columns of extras")
     try:
-        jpegs = unpack_jpegs(arrays["jpeg"], arrays["jpeg_offsets"])
+        spaces = spaces_in(bundle.meta)
+        jpegs = unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"])
         return [
             Segment(
                 ids[i],
@@ -214,6 +132,7 @@ def _unpack(bundle: Bundle) -> list[Segment]:
                 arrays["stamps"][i],
                 None if extras is None else extras[i],
                 tuple(names),
+                spaces,
             )
             for i in range(count)
         ]

@@ -4,24 +4,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.config import config, setting
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.spaces import EE_POSITION, FEATURES, ObservationSpec
+
+_COMPONENTS = 8  # of image features
 
 
-@dataclass(frozen=True)
+@config("selection")
 class SelectionConfig:
     """Shares of a round; what is left over is drawn uniformly. Shares must sum to at most 1."""
 
-    bins_share: float = 0.4  # equal numbers from each level of predicted reward
-    novelty_share: float = 0.25  # far from everything rated so far
-    top_share: float = 0.1  # most probably the top class, or most uncertain about it
-    disagreement_share: float = 0.0  # widest spread of the ensemble
-    recent_frames: int = 5000  # candidates of the shares by predicted reward
-    bins: int = 6
-    novelty_power: float = 4.0
-    novelty_clip: float = 12.0  # standard deviations
+    bins_share: float = setting(
+        0.4, "Share of a round spread evenly over the levels of predicted reward.", low=0.0, high=1.0
+    )
+    novelty_share: float = setting(0.25, "Share of a round far from everything rated so far.", low=0.0, high=1.0)
+    top_share: float = setting(0.1, "Share of a round most probably of the top class.", low=0.0, high=1.0)
+    disagreement_share: float = setting(0.0, "Share of a round where the ensemble disagrees most.", low=0.0, high=1.0)
+    recent_frames: int = setting(
+        5000, "Frames among which the shares by predicted reward choose.", low=1, high=1_000_000_000
+    )
+    bins: int = setting(6, "Levels of predicted reward.", low=1, high=1000)
+    novelty_power: float = setting(4.0, "Sharpness of the choice by novelty.", low=0.0, high=100.0)
+    novelty_clip: float = setting(
+        12.0, "Standard deviations beyond which an observation is not more novel.", low=0.1, high=1000.0
+    )
+
+    pairs: Literal["frames", "uniform", "disagreement", "difference"] = setting(
+        "frames",
+        "How comparisons are paired. frames: those that would be rated, at random; uniform: any two (the papers'); "
+        "disagreement: where the ensemble's members differ most; difference: all predicted differences alike.",
+    )
 
     def __post_init__(self) -> None:
         shares = (self.bins_share, self.novelty_share, self.top_share, self.disagreement_share)
@@ -31,13 +48,15 @@ class SelectionConfig:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Frames that may be rated, oldest first: observation [N, O], and predictions or None before the first model."""
+    """Frames that may be rated, oldest first: observation [N, O], and predictions or None before the first model;
+    ``members``: of each member of the ensemble, [E, N], where the model tells them."""
 
     observations: np.ndarray
     rated: np.ndarray  # bool [N]
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
     top: np.ndarray | None = None
+    members: np.ndarray | None = None
 
 
 def select(candidates: Candidates, count: int, config: SelectionConfig, rng: np.random.Generator) -> np.ndarray:
@@ -66,6 +85,19 @@ def select(candidates: Candidates, count: int, config: SelectionConfig, rng: np.
         take(novel(candidates.observations, taken, round(config.novelty_share * count), config, rng))
     take(rng.permutation(np.flatnonzero(~taken)))
     return np.array(chosen, np.int64)
+
+
+def novelty_view(observations: np.ndarray, spec: ObservationSpec | None) -> np.ndarray:
+    """What distances of novelty are taken in: the observation [N, O]; of one with image features, the end effector's
+    position and their first principal components, whitened, for 64 features would drown everything else."""
+    if spec is None or FEATURES not in spec or len(observations) < 2:
+        return observations
+    features = observations[:, spec.slice(FEATURES)].astype(np.float64)
+    centred = features - features.mean(0)
+    _, scale, axes = np.linalg.svd(centred.T @ centred / len(centred), hermitian=True)
+    kept = scale[:_COMPONENTS] > 1e-6 * max(float(scale[0]), 1e-12)
+    axes, scale = axes[:_COMPONENTS][kept], scale[:_COMPONENTS][kept]
+    return np.hstack([observations[:, spec.slice(EE_POSITION)], centred @ axes.T / np.sqrt(scale)]).astype(np.float32)
 
 
 def by_bins(mean: np.ndarray, allowed: np.ndarray, count: int, bins: int, rng: np.random.Generator) -> np.ndarray:

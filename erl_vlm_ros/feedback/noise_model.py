@@ -2,15 +2,15 @@
 """How a teacher errs, as a file: written by `erl-vlm check-rater`, loaded by the `scripted` teacher and the stand-in.
 
 Two kinds of error behave differently in learning. *Independent* errors are drawn anew for every question and average
-out. *Systematic* errors belong to a kind of view: every view of that kind is misjudged in the same way, however often
-one asks, and a policy moves into the kinds that are overrated. A rating comes about in two steps::
+out. *Systematic* errors belong to a view cluster: every view of it is misjudged in the same way, however often
+one asks, and a policy moves into the clusters that are overrated. A rating comes about in two steps::
 
-    judged  = truth, or what this kind of view is always taken for        (systematic)
+    judged  = truth, or what this view cluster is always taken for        (systematic)
     answer  ~ independent[judged]                                         (independent)
 
-Another wording, crop, mirrored view or model is a *variation* of the question. A kind that is misjudged in the plain
+Another wording, crop, mirrored view or model is a *variation* of the question. A cluster that is misjudged in the plain
 question is misjudged alike in every variation with probability ``sharing``; otherwise each variation draws its own
-misjudged kinds, at the same share.
+misjudged clusters, at the same share.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.rundir import atomic_write
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.rundir import atomic_write
+from erl_vlm_ros.common.yaml_file import dump_yaml, read_yaml
 
 FORMAT, VERSION = "erl_vlm_ros noise model", 1
 SHARING = 0.5  # where nothing was measured: see docs/check_rater.md for the reasons
-KIND_M = 0.08  # m, edge of the cells that tell kinds of view apart
+CELL_M = 0.08  # m, edge of the cells that tell view clusters apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +39,16 @@ class NoiseModel:
     """Errors of one teacher for one number of classes. ConfigError for matrices or shares that make no sense.
 
     independent: float [n, n], row: class judged, column: class answered; rows sum to 1.
-    becomes: float [n, n], row: true class, column: what a misjudged kind is taken for; rows sum to 1, diagonal 0.
-    systematic_share: share of kinds of view that are misjudged. sharing: see the module.
-    kind_m: edge in m of the cells of hand and object that make a kind of view.
+    becomes: float [n, n], row: true class, column: what a misjudged cluster is taken for; rows sum to 1, diagonal 0.
+    systematic_share: share of view clusters that are misjudged. sharing: see the module.
+    cell_m: edge in m of the cells of end effector and object that make a view cluster.
     """
 
     independent: np.ndarray
     systematic_share: float = 0.0
     becomes: np.ndarray | None = None
     sharing: float = SHARING
-    kind_m: float = KIND_M
+    cell_m: float = CELL_M
     task: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -62,49 +62,76 @@ class NoiseModel:
         for name, value in (("systematic.share", self.systematic_share), ("systematic.sharing", self.sharing)):
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"noise model: {name} must be from 0 to 1, got {value}")
-        if not 0.0 < self.kind_m < math.inf:
-            raise ConfigError(f"noise model: systematic.kind_m must be a length above 0 in m, got {self.kind_m}")
+        if not 0.0 < self.cell_m < math.inf:
+            raise ConfigError(f"noise model: systematic.cell_m must be a length above 0 in m, got {self.cell_m}")
 
     @staticmethod
     def uniform(n: int, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING) -> NoiseModel:
-        """``error_rate`` of the answers, and ``systematic_share`` of the kinds of view, are another class."""
+        """``error_rate`` of the answers, and ``systematic_share`` of the view clusters, are another class."""
         if n < 2:
             raise ConfigError(f"noise model: n_classes must be 2 or more, got {n}")
         if not 0.0 <= error_rate <= 1.0:
             raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}")
-        return NoiseModel((1.0 - error_rate) * np.eye(n) + error_rate * _others(n), systematic_share, sharing=sharing)
+        return NoiseModel.of(_others(n), error_rate, systematic_share, sharing)
+
+    @staticmethod
+    def of(wrong: np.ndarray, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING) -> NoiseModel:
+        """The same, with what a wrong answer says in place of the right one: float [n, n], rows sum to 1."""
+        if not 0.0 <= error_rate <= 1.0:
+            raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}")
+        independent = (1.0 - error_rate) * np.eye(len(wrong)) + error_rate * wrong
+        return NoiseModel(independent, systematic_share, wrong, sharing=sharing)
 
     @property
     def n_classes(self) -> int:
         """Number of classes."""
         return len(self.independent)
 
-    def judged(self, truth: int, kind: str, seed: int, variation: str = "") -> int:
+    def judged(self, truth: int, cluster: str, seed: int, variation: str = "") -> int:
         """What a view of class ``truth`` is taken for; depends on nothing but the arguments.
 
         Args:
-            kind: which kind of view it is, for instance from :func:`kind_of_view`.
+            cluster: which view cluster it is, for instance from :func:`view_cluster`.
             variation: empty for the plain question, else a name of the wording, crop, ... or model.
         """
-        parts: tuple[object, ...] = (kind,)
-        if variation and chance(seed, "sharing", kind) >= self.sharing:
-            parts = (kind, variation)
+        parts: tuple[object, ...] = (cluster,)
+        if variation and chance(seed, "sharing", cluster) >= self.sharing:
+            parts = (cluster, variation)
         if chance(seed, "systematic", *parts) >= self.systematic_share:
             return truth
         return _draw(self.becomes[truth], chance(seed, "direction", *parts))
 
-    def answered(self, judged: int, luck: float, which: float) -> int:
-        """The answer to a view that is taken for class ``judged``, from two numbers in [0, 1)."""
+    def answered(self, judged: int, u: float, which: float) -> int:
+        """The answer to a view that is taken for class ``judged``, from two uniform draws from [0, 1)."""
         row = self.independent[judged]
         wrong = 1.0 - row[judged]
-        if luck >= wrong:
+        if u >= wrong:
             return judged
         others = np.where(np.arange(len(row)) == judged, 0.0, row)
         return _draw(others / others.sum(), which)
 
-    def rate(self, truth: int, kind: str, seed: int, rng: np.random.Generator, variation: str = "") -> int:
+    def beliefs(self, judged: int, answered: int, u: float) -> np.ndarray:
+        """How probable each class seems to the teacher that gave an answer, float [n], from a uniform draw from [0, 1).
+
+        Calibrated for the independent errors: of the answers that seem right with probability c, a share c is right. c
+        is spread evenly over [1 - 2w, 1] with w the share of wrong answers, so right answers seem surer than wrong
+        ones; what is systematically misjudged seems as sure as the rest. The other classes have what they err by.
+        """
+        wrong = min(1.0 - self.independent[judged, judged], 0.5)
+        low = 1.0 - 2.0 * wrong
+        if answered == judged:  # density proportional to c
+            sure = math.sqrt(low**2 + u * (1.0 - low**2))
+        else:  # density proportional to 1 - c
+            sure = 1.0 - (1.0 - low) * math.sqrt(1.0 - u)
+        others = np.where(np.arange(self.n_classes) == answered, 0.0, self.independent[:, answered])
+        rest = others / others.sum() if others.sum() else _others(self.n_classes)[answered]
+        out = (1.0 - sure) * rest
+        out[answered] = sure
+        return out
+
+    def rate(self, truth: int, cluster: str, seed: int, rng: np.random.Generator, variation: str = "") -> int:
         """A rating: ``seed`` decides what is systematic, ``rng`` what is drawn anew."""
-        return self.answered(self.judged(truth, kind, seed, variation), rng.random(), rng.random())
+        return self.answered(self.judged(truth, cluster, seed, variation), rng.random(), rng.random())
 
     def to_dict(self) -> dict[str, Any]:
         """As in the file."""
@@ -118,7 +145,7 @@ class NoiseModel:
                 "share": round(float(self.systematic_share), 6),
                 "becomes": np.round(self.becomes, 6).tolist(),
                 "sharing": round(float(self.sharing), 6),
-                "kind_m": float(self.kind_m),
+                "cell_m": float(self.cell_m),
             },
             "provenance": dict(self.provenance),
         }
@@ -126,7 +153,7 @@ class NoiseModel:
     def save(self, path: str | Path) -> None:
         """Write YAML, or JSON when the name ends in .json. OSError when it cannot be written."""
         path, content = Path(path), self.to_dict()
-        text = json.dumps(content, indent=2) if path.suffix == ".json" else yaml.safe_dump(content, sort_keys=False)
+        text = json.dumps(content, indent=2) if path.suffix == ".json" else dump_yaml(content, sort_keys=False)
         atomic_write(path, text)
 
     @staticmethod
@@ -138,13 +165,13 @@ class NoiseModel:
             raise ConfigError(f"{name}: version {raw.get('version')!r} of the format, this package reads {VERSION}")
         try:
             unknown = set(raw) - {"format", "version", "task", "n_classes", "independent", "systematic", "provenance"}
-            systematic = raw["systematic"]
-            unknown |= {f"systematic.{k}" for k in set(systematic) - {"share", "becomes", "sharing", "kind_m"}}
+            systematic = _renamed(raw["systematic"])
+            unknown |= {f"systematic.{k}" for k in set(systematic) - {"share", "becomes", "sharing", "cell_m"}}
             if unknown:
                 raise ConfigError(f"unknown field {', '.join(sorted(map(str, unknown)))}")
             model = NoiseModel(
                 np.array(raw["independent"], float), float(systematic["share"]),
-                np.array(systematic["becomes"], float), float(systematic["sharing"]), float(systematic["kind_m"]),
+                np.array(systematic["becomes"], float), float(systematic["sharing"]), float(systematic["cell_m"]),
                 str(raw["task"]), dict(raw.get("provenance") or {}),
             )  # fmt: skip
         except KeyError as error:
@@ -158,6 +185,11 @@ class NoiseModel:
         return model
 
 
+def _renamed(systematic: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section of a file as it is now; ``cell_m`` was called ``kind_m`` in the first release."""
+    return {"cell_m" if key == "kind_m" else key: value for key, value in systematic.items()}
+
+
 def load_noise_model(path: str | Path, n_classes: int = 0, task: str = "") -> NoiseModel:
     """Read a noise model (YAML or JSON).
 
@@ -168,10 +200,7 @@ def load_noise_model(path: str | Path, n_classes: int = 0, task: str = "") -> No
         ConfigError: no such file, not a noise model, a field wrong or missing; names file and field.
     """
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"noise model {path} cannot be read: {error}") from error
+    raw, _ = read_yaml(path, f"noise model {path}")
     model = NoiseModel.from_dict(raw, str(path))
     if n_classes and model.n_classes != n_classes:
         raise ConfigError(f"{path}: it is for {model.n_classes} classes, {n_classes} are rated with")
@@ -180,25 +209,25 @@ def load_noise_model(path: str | Path, n_classes: int = 0, task: str = "") -> No
     return model
 
 
-def kind_of_view(position: Sequence[float], *more: object, cell_m: float = KIND_M) -> str:
-    """Name of a kind of view: the hand's cell and whatever else tells kinds apart (class, object's cell).
+def view_cluster(position: Sequence[float], *more: object, cell_m: float = CELL_M) -> str:
+    """Name of a view cluster: the end effector's cell and whatever else tells clusters apart (class, object's cell).
 
     Args:
-        position: of the hand in m, base frame, any number of coordinates.
+        position: of the end effector in m, base frame, any number of coordinates.
     """
     return str([math.floor(float(v) / cell_m) for v in position] + [str(m) for m in more])
 
 
 def chance(*parts: object) -> float:
-    """A number in [0, 1) that depends on nothing but ``parts``: the same question gets the same luck."""
+    """A number in [0, 1) that depends on nothing but ``parts``: the same question gets the same draw."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2.0**64
 
 
-def _draw(row: np.ndarray, luck: float) -> int:
-    """A class by its share in ``row`` [n]. Rows that differ little give the same class for the same luck: views of a
-    misjudged kind that differ in their true class are still taken for the same thing."""
-    index = int(np.searchsorted(np.cumsum(row), luck, side="right"))
+def _draw(row: np.ndarray, u: float) -> int:
+    """A class by its share in ``row`` [n], for the uniform draw ``u``. Rows that differ little give the same class for
+    the same ``u``: views of a misjudged cluster that differ in their true class are still taken for the same thing."""
+    index = int(np.searchsorted(np.cumsum(row), u, side="right"))
     return min(index, int(np.flatnonzero(row)[-1]))
 
 

@@ -7,14 +7,14 @@ docs/check_rater.md has the table of what each means and what to do.
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.data.query import LabelBatch
+from erl_vlm_ros.data.segment import place_of
 
 OK, WARN, ERROR = range(3)  # as in diagnostic_msgs/DiagnosticStatus
 
@@ -23,12 +23,15 @@ ALL_BAD = 0.97  # share of the lowest class
 TOP_BY, TOP_SHARE = 600, 0.01  # after so many ratings the top class should have this share
 FLAT = 0.02  # standard deviation of all rewards in the buffer
 ROUGH = 0.75  # share of the reward's variance along a good episode that lies between neighbouring frames; noise: 1
-LEAST_RANGE = 0.4  # of the reward along an episode: with less, a hand that dithers at the object looks the same
+LEAST_RANGE = (
+    0.4  # of the reward along an episode: with less, an end effector that dithers at the object looks the same
+)
 PAIRS, CONTRADICTING = 40, 0.5  # neighbouring rated frames; share of them two classes apart
 LEAST_ASKED, DISAGREEING = 20, 0.5  # segments asked about again; share where the second answer was another
 MOVED, LEAST_STD = 2.0, 0.12  # recent ensemble deviation against the whole buffer's, and at least
 VALID_WARN, VALID_ERROR, LAST_ASKED = 0.7, 0.3, 100
 FRESH_ROUNDS, FRESH_SKILL = 4, 0.0
+CLONING, CLONING_AFTER = 0.95, 1000  # effective share of the advantage weights, after so many updates: before all is 0
 DRIFT, DRIFT_AFTER = 0.2, 8  # mean change of reward with a new model, after so many models
 
 
@@ -54,6 +57,7 @@ class TrainingAlarms:
         self._asked_again: deque[tuple[float, float]] = deque(maxlen=6)  # (answered, disagreed) so far, each round
         self._fresh: deque[float] = deque(maxlen=FRESH_ROUNDS)
         self._drifts: deque[float] = deque(maxlen=3)
+        self._shares: deque[float] = deque(maxlen=5)
         self._fresh_round = self._drift_version = -1.0
 
     # -- what is heard
@@ -65,28 +69,31 @@ class TrainingAlarms:
         if node == "reward_trainer" and known.get("round", -1.0) > self._fresh_round and "fresh_skill" in values:
             self._fresh_round = known["round"]
             self._fresh.append(known["fresh_skill"])
+        if node == "learner" and "effective_share" in values and known.get("updates", 0.0) >= CLONING_AFTER:
+            self._shares.append(known["effective_share"])
         version = known.get("reward_version", -1.0)
-        if node == "sac_learner" and version > self._drift_version and "reward_drift" in values:
+        if node == "learner" and version > self._drift_version and "reward_drift" in values:
             self._drift_version = version
             self._drifts.append(known["reward_drift"])
 
-    def ratings(self, batch: RatingBatch) -> None:
-        """A round of ratings; a round that was heard is ignored."""
+    def labels(self, batch: LabelBatch) -> None:
+        """A round of labels; a round that was heard is ignored."""
         if batch.round in self._seen_rounds:
             return
         self._seen_rounds.add(batch.round)
-        counts = np.bincount([r.rating for r in batch.valid], minlength=batch.n_classes)
+        levels = [label for label in batch.valid if len(label.query) == 1]  # of a comparison no class is a low one
+        counts = np.bincount([label.value for label in levels], minlength=batch.n_classes)
         self._rounds.append((batch.requested, len(batch.valid), counts))
         apart = 2 if batch.n_classes > 2 else 1
-        for rated in batch.valid:
-            place = re.match(r"e(\d+)_t(\d+)_", rated.segment.id)
+        for rated in levels:
+            place = place_of(rated.segment.id)
             if place is None:
                 continue
-            episode, step = int(place.group(1)), int(place.group(2))
+            episode, step, _ = place
             for other in (self._levels.get((episode, step - 1)), self._levels.get((episode, step + 1))):
                 if other is not None:
-                    self._pairs.append(abs(other - rated.rating) >= apart)
-            self._levels[episode, step] = rated.rating
+                    self._pairs.append(abs(other - rated.value) >= apart)
+            self._levels[episode, step] = rated.value
         rater = self._figures.get("vlm_rater", {})
         disagreed, answered = rater.get("rerate_disagreed", 0.0), rater.get("rerate_answered", 0.0)
         self._asked_again.append((answered, disagreed))
@@ -96,7 +103,7 @@ class TrainingAlarms:
         if len(rewards) > 2 and np.isfinite(rewards).all():
             self._episodes.append(np.asarray(rewards, float))
 
-    # -- what is told
+    # -- outputs
 
     def check(self) -> list[AlarmState]:
         """All alarms."""
@@ -135,7 +142,7 @@ class TrainingAlarms:
         return ERROR if valid / asked < VALID_ERROR else WARN, f"{valid} of the last {asked} queries gave a rating"
 
     def _collapse(self) -> tuple[int, str]:
-        learner = self._figures.get("sac_learner", {})
+        learner = self._figures.get("learner", {})
         spread = learner.get("reward_spread")
         if spread is None or not learner.get("learning") or spread >= FLAT:
             return OK, ""
@@ -169,7 +176,7 @@ class TrainingAlarms:
         return WARN, f"asked again in another way, {share:.0%} of the last {asked:.0f} high ratings were not confirmed"
 
     def _uncertain(self) -> tuple[int, str]:
-        learner = self._figures.get("sac_learner", {})
+        learner = self._figures.get("learner", {})
         here, all_ = learner.get("reward_std_recent"), learner.get("reward_std")
         if here is None or not all_ or not learner.get("learning") or here < max(MOVED * all_, LEAST_STD):
             return OK, ""
@@ -185,10 +192,17 @@ class TrainingAlarms:
         )
 
     def _drift(self) -> tuple[int, str]:
-        version = self._figures.get("sac_learner", {}).get("reward_version", 0.0)
+        version = self._figures.get("learner", {}).get("reward_version", 0.0)
         if version < DRIFT_AFTER or len(self._drifts) < 3 or min(self._drifts) < DRIFT:
             return OK, ""
         return WARN, f"each new reward model moves the rewards by {np.mean(self._drifts):.2f} on average"
+
+    def _cloning(self) -> tuple[int, str]:
+        if len(self._shares) < 3 or np.mean(self._shares) < CLONING:
+            return OK, ""
+        share = np.mean(self._shares)
+        alike = f"the advantages weigh all actions nearly alike (effective share {share:.2f})"
+        return WARN, f"{alike}: this is behaviour cloning"
 
 
 SIGNATURES: dict[str, Callable[[TrainingAlarms], tuple[int, str]]] = {
@@ -202,4 +216,5 @@ SIGNATURES: dict[str, Callable[[TrainingAlarms], tuple[int, str]]] = {
     "uncertain_region": TrainingAlarms._uncertain,
     "stale_reward": TrainingAlarms._stale_reward,
     "reward_drift": TrainingAlarms._drift,
+    "cloning": TrainingAlarms._cloning,
 }

@@ -63,34 +63,34 @@ def short(number: float) -> str:
 
 def success_chart(
     canvas: np.ndarray, box: Box, end: float,
-    judged: Sequence[tuple[int, float]], told: Sequence[tuple[int, float]], source: str,
+    evaluated: Sequence[tuple[int, float]], trained: Sequence[tuple[int, float]], source: str,
 ) -> None:  # fmt: skip
-    """Success of evaluations (dots) and of training episodes as told (thin line).
+    """Success of evaluations (dots) and of training episodes (thin line).
 
     Args:
-        judged: (env_steps, rate 0..1) of each evaluation; told: (env_steps, running rate) of training episodes.
+        evaluated: (env_steps, rate 0..1) of each evaluation; trained: (env_steps, running rate) of training episodes.
         source: who tells, in words.
     """
-    last = judged[-1][1] if judged else told[-1][1] if told else None
+    last = evaluated[-1][1] if evaluated else trained[-1][1] if trained else None
     draw.panel(canvas, box, "success" + (f" ({source})" if source else ""), _percent(last), draw.GREEN)
     axes = Axes(box, end, 0.0, 1.0)
     axes.grid(canvas, [(0.0, "0"), (0.5, "50%"), (1.0, "100%")])
-    if told:
-        points = _thin(np.array(told, float))
+    if trained:
+        points = _thin(np.array(trained, float))
         draw.line(canvas, axes.x(points[:, 0]), axes.y(points[:, 1]), draw.FAINT, 1)
-    if judged:
-        points = np.array(judged, float)
+    if evaluated:
+        points = np.array(evaluated, float)
         x, y = axes.x(points[:, 0]), axes.y(points[:, 1])
         draw.line(canvas, x, y, draw.GREEN, 2)
         for at in zip(x, y) if len(x) <= 60 else ():
             draw.dot(canvas, at, 3.5, draw.GREEN)
-    if judged and told:
+    if evaluated and trained:
         x, y = axes.x0 + 8, axes.y0 + 12
         for colour, words in ((draw.GREEN, "evaluation"), (draw.FAINT, "training, latest")):
             draw.rectangle(canvas, (x, y - 6, 14, 3), colour)
             draw.text(canvas, words, (x + 20, y), 12, DIM)
             x += 36 + draw.width_of(words, 12)
-    if not judged and not told:
+    if not evaluated and not trained:
         _nothing(canvas, axes, "nothing evaluated yet")
 
 

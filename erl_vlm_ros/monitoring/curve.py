@@ -25,7 +25,7 @@ def draw_curve(
     summary: Mapping[str, Any],
     returns: Sequence[tuple[int, float]],
     mix_history: Sequence[tuple[int, Sequence[int]]],
-    told: Sequence[tuple[int, float]] = (),
+    trained: Sequence[tuple[int, float]] = (),
 ) -> None:
     """Draw success, episode return and rating mix against environment steps.
 
@@ -33,7 +33,7 @@ def draw_curve(
         summary: as in summary.json.
         returns: (env_steps, episode return under the learned reward) of each episode.
         mix_history: (env_steps, ratings of each class) of each round.
-        told: (env_steps, running share of successes in training episodes), where somebody tells.
+        trained: (env_steps, running share of successes in training episodes).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def draw_curve(
     figure = Figure(figsize=(9, 9), layout="constrained")
     FigureCanvasAgg(figure)
     success, earned, mix = figure.subplots(3, 1, sharex=True)
-    _draw_success(success, summary, told)
+    _draw_success(success, summary, trained)
     steps = np.array([s for s, _ in returns], float)
     values = np.array([r for _, r in returns], float)
     earned.plot(steps, values, color="0.75", lw=0.7)
@@ -57,10 +57,10 @@ def draw_curve(
     figure.savefig(path, dpi=110)
 
 
-def _draw_success(axis: Any, summary: Mapping[str, Any], told: Sequence[tuple[int, float]]) -> None:
+def _draw_success(axis: Any, summary: Mapping[str, Any], trained: Sequence[tuple[int, float]]) -> None:
     source = summary.get("success_source") or ""
-    if told and source != "ground truth":  # where the truth is known, what the learned reward thinks is no news
-        axis.plot([s for s, _ in told], [r for _, r in told], color="0.6", lw=1.0, label="training episodes")
+    if trained and source != "ground truth":  # where the truth is known, what the learned reward thinks is no news
+        axis.plot([s for s, _ in trained], [r for _, r in trained], color="0.6", lw=1.0, label="training episodes")
     judged = [e for e in summary["evaluations"] if e["success_rate"] is not None]
     steps, rates = [e["env_steps"] for e in judged], [e["success_rate"] for e in judged]
     axis.plot(steps, rates, "o-", color="#1b7837", label="evaluation")

@@ -35,8 +35,8 @@ def render(screen: Screen) -> np.ndarray:
     )
     for box, part in parts:
         part(canvas, box, screen)
-    judged, told = screen.judged, screen.told
-    success_chart(canvas, (476, 108, 396, 196), end, judged, told, screen.success_source)
+    evaluated, trained = screen.evaluated, screen.trained
+    success_chart(canvas, (476, 108, 396, 196), end, evaluated, trained, screen.success_source)
     return_chart(canvas, (476, 312, 396, 176), end, screen.returns)
     mix_chart(canvas, (476, 496, 396, 216), end, screen.mix_history, screen.class_names, progress["rating_mix"] or [])
     if headline(screen)[1] == LOUD:

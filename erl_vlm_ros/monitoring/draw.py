@@ -162,7 +162,7 @@ def symbol(canvas: np.ndarray, at: tuple[int, int], level: int) -> None:
 
 
 def fit_image(canvas: np.ndarray, image: np.ndarray, box: Box) -> None:
-    """A picture, as large as the box allows, in its middle."""
+    """An image, as large as the box allows, in its middle."""
     x, y, width, height = box
     scale = min(width / image.shape[1], height / image.shape[0])
     w, h = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)

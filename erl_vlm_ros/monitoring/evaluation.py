@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Evaluation:
     """One evaluation of the policy.
 
-    ``success`` of each episode that is judged by the ground truth or was told; ``progress`` by the ground truth;
-    ``share`` of successes by the learned reward, which counts only where nothing better is known.
+    ``success`` of each episode that is judged by the ground truth or has a success label; ``progress`` by the ground
+    truth; ``share`` of successes by the learned reward, which counts only where nothing better is known.
     """
 
     env_steps: int

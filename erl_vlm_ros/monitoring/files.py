@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.rundir import atomic_write, read_json
 from erl_vlm_ros.monitoring.curve import draw_curve
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.video import Clip, write_film
 from erl_vlm_ros.monitoring.writers import CsvWriter, TensorBoardWriter
-from erl_vlm_ros.rundir import atomic_write, read_json
 
 SUMMARY, PROGRESS, CURVE, METRICS, RECORD = (
     "summary.json",
@@ -53,7 +53,7 @@ class RunFiles:
     def figures(self, record: RunRecord, node: str, values: Mapping[str, float], now: float) -> None:
         """Append a node's figures to the CSV and the TensorBoard events."""
         self._csv.write(record.wall_s(now), record.env_steps, node, values)
-        self._events.write(record.env_steps, node, values)
+        self._events.write(record.clock, node, values)
 
     def progress(self, record: RunRecord, now: float) -> None:
         """Write progress.json."""
@@ -66,7 +66,7 @@ class RunFiles:
 
     def curve(self, record: RunRecord, now: float) -> None:
         """Draw learning_curve.png."""
-        draw_curve(self.folder / CURVE, record.summary(now), record.returns, record.mix_history, record.told)
+        draw_curve(self.folder / CURVE, record.summary(now), record.returns, record.mix_history, record.training_rates)
 
     def film(self, clips: Sequence[Clip], fps: float, scale: int) -> Path | None:
         """Write evaluation.mp4 (or .gif)."""
@@ -82,5 +82,7 @@ def redraw(folder: Path) -> Path:
     """Draw the learning curve of a run directory again. Raises ConfigError when it holds no figures."""
     summary = read_json(folder / SUMMARY, f"{folder} has no {SUMMARY}: nothing to plot yet")
     kept = read_json(folder / RECORD, f"{folder} has no {RECORD}: nothing to plot yet")
-    draw_curve(folder / CURVE, summary, kept["returns"], kept["mix_history"], kept.get("told", []))
+    draw_curve(
+        folder / CURVE, summary, kept["returns"], kept["mix_history"], kept.get("training_rates", kept.get("told", []))
+    )
     return folder / CURVE

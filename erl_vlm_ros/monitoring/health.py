@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from erl_vlm_ros.ros.names import ALARM_PREFIX, HEARTBEAT_SUFFIX
+from erl_vlm_ros.common.names import ALARM_PREFIX, HEARTBEAT_SUFFIX
 
 OK, WARN, ERROR, STALE = range(4)  # as in diagnostic_msgs/DiagnosticStatus
 LEVEL_NAMES = ("OK", "WARN", "ERROR", "STALE")
@@ -17,7 +17,7 @@ FRESH_S = 10.0  # a status that is older says nothing any more
 # A callback that takes longer is worth a warning: at once next to the robot, after a while where networks train.
 BUSY_S = {"safety_guard": 1.5, "policy_controller": 2.0, "camera": 2.0, "sim_bridge": 5.0}
 BUSY_ELSEWHERE_S = 60.0
-_UNTRACKED = ("monitor", "viewer")  # whoever sees the screen knows
+_UNTRACKED = ("monitor", "viewer")  # the screen itself shows it
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,33 @@ from typing import Any
 
 def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
     """One line: state, steps, return, ratings and their mix, success, speed, time left."""
-    parts = [f"{progress['env_steps']:,}/{progress['max_steps']:,} steps"]
+    unit = "steps" if progress.get("max_updates") is None else "updates"  # of a run on recordings
+    done, most = (progress["env_steps"], progress["max_steps"]) if unit == "steps" else _updates(progress)
+    parts = [f"{done:,}/{most:,} {unit}"]
     earned = progress.get("episode_return")
-    parts.append("return -" if earned is None else f"return {earned:.1f}")
+    if unit == "steps":
+        parts.append("return -" if earned is None else f"return {earned:.1f}")
     kind = "scripted ratings" if "scripted" in (progress.get("teacher") or "") else "ratings"
     ratings = f"{kind} {progress['ratings_valid']:,}/{progress['max_ratings']:,}"
     mix = format_mix(progress.get("rating_mix") or [], class_names)
-    parts.append(f"{ratings} ({mix})" if mix else ratings)
-    rate, told = progress.get("success_rate"), progress.get("training_success")
+    if progress["max_ratings"]:
+        parts.append(f"{ratings} ({mix})" if mix else ratings)
+    rate, training = progress.get("success_rate"), progress.get("training_success")
     if rate is not None:
         parts.append(f"success {rate:.0%} at {progress['success_at']:,}")
     else:
-        parts.append("success -" if told is None else f"success {told:.0%} in training")
+        parts.append("success -" if training is None else f"success {training:.0%} in training")
     speed = progress["steps_per_s"]
-    parts.append(f"{speed:.0f} steps/s" if speed >= 20 else f"{speed:.1f} steps/s")
+    parts.append(f"{speed:.0f} {unit}/s" if speed >= 20 else f"{speed:.1f} {unit}/s")
     left = progress.get("left_s")
     if left is not None and progress["state"] == "running":
         parts.append(f"{duration(left)} left")
     state = progress["state"] + (f" {progress['detail']}" if progress.get("detail") else "")
     return f"[{duration(progress['wall_s'])} {state}] " + " | ".join(parts)
+
+
+def _updates(progress: Mapping[str, Any]) -> tuple[int, int]:
+    return progress["updates"], progress["max_updates"]
 
 
 def format_mix(mix: Sequence[int], class_names: Sequence[str] = ()) -> str:

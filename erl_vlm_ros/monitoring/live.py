@@ -61,6 +61,7 @@ class LiveLine:
 
     def _watch(self, progress: dict[str, Any], now: float) -> None:
         mark = (progress["env_steps"], progress["ratings_valid"], progress["state"], progress["episodes"])
+        mark += (progress.get("updates"),)
         if mark != self._moved[1]:
             self._moved = (now, mark)
         elif now - self._moved[0] > QUIET_S and not self._warned and progress["state"] != "evaluating":

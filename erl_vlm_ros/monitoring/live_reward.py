@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learned reward of the picture of this moment, for the screen; evaluated where the monitor runs, now and then."""
+"""The learned reward of the image of this moment, for the screen; evaluated where the monitor runs, now and then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
+from erl_vlm_ros.data.bundle import Bundle, BundleError
 
 if TYPE_CHECKING:
     from erl_vlm_ros.reward.model import RewardModel
@@ -30,14 +30,14 @@ class LiveReward:
         self._model = load_reward_model(bundle)
 
     def of(self, rgb: np.ndarray, proprio: np.ndarray) -> float | None:
-        """Expected rating 0..1 of a picture uint8 [h, w, 3] and proprioception float32 [P]; None without a model.
+        """Expected rating 0..1 of an image uint8 [h, w, 3] and proprioception float32 [P]; None without a model.
 
         Raises:
             BundleError: the model expects another proprioception.
         """
         if self._model is None:
             return None
-        from erl_vlm_ros.agents.recorder import square
+        from erl_vlm_ros.control.recorder import square
         from erl_vlm_ros.data.images import decode_many, encode_jpeg
 
         # The same way that a recorded frame goes: what is shown is what the learner is given.

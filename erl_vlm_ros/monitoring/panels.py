@@ -18,7 +18,7 @@ _ROW = 20
 
 
 def camera(canvas: np.ndarray, box: Box, screen: Screen) -> None:
-    """The picture, when it was taken, and the last rating."""
+    """The image, when it was taken, and the last rating."""
     x, y, width, height = box
     draw.rectangle(canvas, box, draw.PANEL)
     if screen.camera is None:
@@ -32,7 +32,7 @@ def camera(canvas: np.ndarray, box: Box, screen: Screen) -> None:
 
 
 def reward(canvas: np.ndarray, box: Box, screen: Screen) -> None:
-    """The learned reward of the picture, large, and of each step of the episode."""
+    """The learned reward of the image, large, and of each step of the episode."""
     x, y, width, height = box
     draw.panel(canvas, box, "learned reward")
     known = screen.reward is not None
@@ -133,7 +133,10 @@ def _facts(screen: Screen) -> Iterator[tuple[str, str, Colour]]:
     accuracy = screen.progress.get("rating_accuracy")
     if accuracy is not None:
         yield "right, by ground truth", f"{accuracy:.0%}", INK
-    for key, label in (("fresh_agreement", "new ratings foretold"), ("held_out_accuracy", "held-out ratings foretold")):
+    for key, label in (
+        ("fresh_agreement", "new ratings predicted"),
+        ("held_out_accuracy", "held-out ratings predicted"),
+    ):
         if key in health:
             yield label, f"{health[key]:.0%}", INK
     again = spend.get("rerate_answered", 0.0)

@@ -26,7 +26,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Screen:
-    """One picture of the dashboard.
+    """One image of the dashboard.
 
     Attributes:
         progress: as in progress.json.
@@ -34,10 +34,10 @@ class Screen:
         person: a person is waited for, or (``driving``) moves the arm.
         camera: uint8 RGB image of any size; ``camera_note``: of when it is.
         reward: learned reward 0..1 of that image; rewards: of each step of the episode; ``reward_note``: of which.
-        judged, told: (env_steps, success rate) of evaluations, and running of training episodes.
+        evaluated, trained: (env_steps, success rate) of evaluations, and running of training episodes.
         spend: figures of vlm_rater; teacher: its values in words.
-        reward_health: figures of sac_learner and reward_trainer.
-        clock: time of day: a screen that stands still can be told from one that lives.
+        reward_health: figures of learner and reward_trainer.
+        clock: time of day: a screen that stands still can be distinguished from one that lives.
     """
 
     title: str
@@ -53,8 +53,8 @@ class Screen:
     rewards: np.ndarray | None = None
     reward_note: str = ""
     last_rating: str = ""
-    judged: Sequence[tuple[int, float]] = ()
-    told: Sequence[tuple[int, float]] = ()
+    evaluated: Sequence[tuple[int, float]] = ()
+    trained: Sequence[tuple[int, float]] = ()
     success_source: str = ""
     returns: Sequence[tuple[int, float]] = ()
     mix_history: Sequence[tuple[int, Sequence[int]]] = ()

@@ -51,7 +51,7 @@ class Trace:
             del self._times[0], self._positions[0]
 
     def reward(self, at: float, value: float) -> None:
-        """What the learned reward says of the picture of that time."""
+        """What the learned reward says of the image of that time."""
         self._judged.append((at, value))
 
     @property

@@ -10,9 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from erl_vlm_ros.data.image_headers import ImageError
+from erl_vlm_ros.data.images import decode_image
+
 # MPEG-4 Part 2: in every OpenCV build. VP9 also plays in browsers but took 40 times as long to encode.
 CODEC = "mp4v"
-HOLD_FRAMES = 5  # the last picture stands still this long
+HOLD_FRAMES = 5  # the last image stands still this long
 
 
 @dataclass
@@ -57,8 +60,8 @@ def _write_mp4(path: Path, clips: Sequence[Clip], fps: float, scale: int, shape:
 def _write_gif(path: Path, clips: Sequence[Clip], fps: float) -> Path:
     from PIL import Image
 
-    pictures = [Image.fromarray(frame) for frame in _frames(clips, 1)]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=int(1000 / fps), loop=0)
+    images = [Image.fromarray(frame) for frame in _frames(clips, 1)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=int(1000 / fps), loop=0)
     return path
 
 
@@ -67,8 +70,9 @@ def _frames(clips: Sequence[Clip], scale: int) -> Iterator[np.ndarray]:
     size: tuple[int, int] | None = None
     for clip in clips:
         for i, jpeg in enumerate(clip.jpegs):
-            bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            if bgr is None:
+            try:
+                bgr = decode_image(jpeg)
+            except ImageError:
                 continue
             if size is None:
                 # Encoders want even sizes.

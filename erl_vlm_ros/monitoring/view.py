@@ -12,20 +12,20 @@ import numpy as np
 
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_jpeg
-from erl_vlm_ros.data.observation import EE_SLICE
+from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.monitoring.health import Health
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.screen import Guard, Screen
 from erl_vlm_ros.monitoring.trace import Trace
 
-CAMERA_OLD_S = 1.0  # a live picture that is older is called old
+CAMERA_OLD_S = 1.0  # a live image that is older is called old
 
 
 class View:
-    """Collects; ``screen`` gives the newest picture of it. Times: monotonic s.
+    """Collects; ``screen`` gives the newest image of it. Times: monotonic s.
 
     Args:
-        live: pictures and positions come as they happen; False: with each finished episode.
+        live: images and positions come as they happen; False: with each finished episode.
     """
 
     def __init__(self, title: str, subtitle: str, live: bool):
@@ -61,8 +61,8 @@ class View:
             evaluating = said.get("detail") == "evaluating"
             self._shown = "evaluation episode" if evaluating else f"episode {int(said.get('episodes', 0)) + 1:,}"
 
-    def picture(self, rgb: np.ndarray, now: float, reward: float | None) -> None:
-        """A live picture, uint8 RGB of any size, and its learned reward where it is known."""
+    def image(self, rgb: np.ndarray, now: float, reward: float | None) -> None:
+        """A live image, uint8 RGB of any size, and its learned reward where it is known."""
         self._camera, self._camera_at, self.reward = rgb, now, reward
         if reward is not None and self.in_episode:
             self.trace.reward(now, reward)
@@ -73,13 +73,15 @@ class View:
             self.trace.position(now, where)
 
     def episode(self, episode: Episode) -> None:
-        """A finished episode: its last picture, and the tool's way, where they are not shown live."""
+        """A finished episode: its last image, and the tool's way, where they are not shown live."""
         if self.live:
             return
-        self._camera = episode.jpegs[-1]  # decoded when somebody looks
+        self._camera = episode.jpegs[-1]  # decoded when the screen is drawn
         kind = "evaluation episode" if episode.evaluation else "episode"
         self._shown = f"{kind} {episode.index + 1:,}"
-        self.trace.whole(episode.observations[:, EE_SLICE], None)
+        way = episode.part(EE_POSITION)
+        if way is not None:
+            self.trace.whole(way, None)
         self.reward, self._finished = None, None
         if not episode.evaluation:
             self._finished = (episode.index, episode)
@@ -101,7 +103,7 @@ class View:
 
     def screen(self, record: RunRecord, health: Health, now: float) -> Screen:
         """Everything for the dashboard."""
-        learner, rater = self._figures.get("sac_learner", {}), self._figures.get("vlm_rater", {})
+        learner, rater = self._figures.get("learner", {}), self._figures.get("vlm_rater", {})
         phase = {0.0: "exploring", 1.0: "learning"}.get(learner.get("learning", -1.0), "")
         return Screen(
             title=self.title,
@@ -117,8 +119,8 @@ class View:
             rewards=self.trace.rewards,
             reward_note=self._shown,
             last_rating=record.last_rating,
-            judged=record.judged(),
-            told=record.told if record.success_source != "ground truth" else (),
+            evaluated=record.evaluated(),
+            trained=record.training_rates if record.success_source != "ground truth" else (),
             success_source=record.success_source,
             returns=record.returns,
             mix_history=record.mix_history,
@@ -137,4 +139,4 @@ class View:
         if not self.live:
             return f"end of {self._shown}"
         age = now - (self._camera_at or now)
-        return "live" if age <= CAMERA_OLD_S else f"OLD: no new picture for {age:.0f} s"
+        return "live" if age <= CAMERA_OLD_S else f"OLD: no new image for {age:.0f} s"

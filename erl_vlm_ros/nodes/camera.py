@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""camera: pictures of a RealSense, of anything OpenCV opens, or of another driver, on realsense2_camera's topics.
+"""camera: images of a RealSense, of anything OpenCV opens, or of another driver, on realsense2_camera's topics.
 
 Publishes camera/camera/color/image_raw (+ compressed, camera_info) and, if asked for, depth. With source ``topic`` it
-takes those topics from a driver and publishes cropped and resized pictures on camera/policy/... . A picture's stamp
+takes those topics from a driver and publishes cropped and resized images on camera/policy/... . An image's stamp
 is when it was taken; one that is not new is never published. /diagnostics says how the camera does: STALE while no
-pictures come.
+images come.
 
-Pictures are read and published on a thread of their own; the executor only serves diagnostics.
+Images are read and published on a thread of their own; the executor only serves diagnostics.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from erl_vlm_ros.camera.pipeline import Pipeline
 from erl_vlm_ros.camera.realsense import ALIGNED, OFF, RAW
 from erl_vlm_ros.camera.supervisor import Supervisor
 from erl_vlm_ros.camera.topic import Relay
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.dds import room_problem
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.images import decode_jpeg, encode_jpeg
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros import camera_messages, convert, names, qos
-from erl_vlm_ros.ros.dds import room_problem
+from erl_vlm_ros.ros import camera_messages, convert, qos
 from erl_vlm_ros.ros.node_base import BaseNode, run
 
 _COLOR = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)
@@ -113,7 +114,7 @@ class CameraNode(BaseNode):
         )
 
     def _publish(self, frame: Frame) -> None:
-        """Publish one picture, and what belongs to it, with one stamp. Only what somebody listens to is made."""
+        """Publish one image, and what belongs to it, with one stamp. Only what has a subscriber is made."""
         stamp, frame_id = frame.stamp_ns, self._frame_id
         if self._pub_image.get_subscription_count() or self._pub_jpeg.get_subscription_count():
             rgb = self.pipeline.apply(frame.rgb)
@@ -155,7 +156,7 @@ class CameraNode(BaseNode):
             rgb = decode_jpeg(bytes(message.data)) if self.p.topic_compressed else convert.image_to_rgb(message)
         except ValueError as error:
             self.health.refused("unreadable")
-            self.get_logger().warning(f"picture ignored: {error}", throttle_duration_sec=5.0)
+            self.get_logger().warning(f"image ignored: {error}", throttle_duration_sec=5.0)
             return
         frame = Frame(rgb, convert.header_ns(message))
         now_ns = self.get_clock().now().nanoseconds

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """monitor: listens to all, keeps the run's figures, and ends when the run is finished.
 
-Subscribes to learning/metrics, learning/ratings, learning/transitions, learning/episode_reward,
+Subscribes to learning/metrics, learning/labels, learning/transitions, learning/episode_reward,
 evaluation/episodes, task/ground_truth, run/state, the guard's state and /diagnostics; in real time also to the
 camera, joint_states, ee_pose and learning/reward_model. Publishes monitor/image (+ compressed), monitor/markers
 and, on /diagnostics, the health of each node.
@@ -25,10 +25,14 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool, Float32MultiArray, String, UInt8MultiArray
 from visualization_msgs.msg import MarkerArray
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.plan import CONTROLLER
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatingBatch
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.data.query import LabelBatch
+from erl_vlm_ros.feedback.kinds import kind_named, true_class
 from erl_vlm_ros.monitoring.alarms import TrainingAlarms
 from erl_vlm_ros.monitoring.dashboard import render
 from erl_vlm_ros.monitoring.files import RunFiles
@@ -37,13 +41,15 @@ from erl_vlm_ros.monitoring.line import format_line
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.video import Clip
 from erl_vlm_ros.monitoring.view import View
-from erl_vlm_ros.ros import convert, names, qos, screens
-from erl_vlm_ros.ros.bundle import BundleError, decode
+from erl_vlm_ros.ros import convert, qos, screens
 from erl_vlm_ros.ros.live_view import LiveView
 from erl_vlm_ros.ros.node_base import BaseNode, run
-from erl_vlm_ros.tasks import load_task
 
-_TOLD_BY = {"person": "told by a person", "topic": "told by task/success", "reward": "by the learned reward"}
+_SUCCESS_SOURCES = {
+    "person": "labelled by a person",
+    "topic": "labelled by task/success",
+    "reward": "by the learned reward",
+}
 
 
 class Monitor(BaseNode):
@@ -56,8 +62,12 @@ class Monitor(BaseNode):
         p, self.task = self.p, load_task(self.p.task)
         now = time.monotonic()
         class_names = {n: self.task.class_names(n) for n in self.task.classes}
-        told_by = _TOLD_BY.get(p.success_source, "")
-        self.record = RunRecord(self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now, told_by)
+        source = _SUCCESS_SOURCES.get(p.success_source, "")
+        kind_named(p.feedback)  # known from here on
+        self.record = RunRecord(
+            self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now, source, true_class,
+            p.max_updates, p.recorded_episodes,
+        )  # fmt: skip
         self.health = Health(p.nodes, now, p.stale_s, p.start_s)
         self.alarms = TrainingAlarms()
         where = [self.task.name, f"seed {p.seed}", p.run_dir]
@@ -84,7 +94,7 @@ class Monitor(BaseNode):
         self._pub_markers = self.create_publisher(MarkerArray, names.MONITOR_MARKERS, qos.latched())
         self._pub_diagnostics = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
         self.create_subscription(DiagnosticArray, names.METRICS, self._on_metrics, qos.metrics())
-        self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.LABELS, self._on_labels, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_transitions, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
         self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.truth())
@@ -117,24 +127,16 @@ class Monitor(BaseNode):
             if self.files is not None:
                 self.files.figures(self.record, node, values, now)
 
-    def _on_ratings(self, message: UInt8MultiArray) -> None:
-        try:
-            batch = RatingBatch.from_bundle(decode(convert.bytes_of(message), "ratings"))
-        except BundleError as error:
-            self.get_logger().error(f"ratings ignored: {error}")
-            return
-        self.record.add_ratings(batch)
-        self.alarms.ratings(batch)
+    def _on_labels(self, message: UInt8MultiArray) -> None:
+        batch = LabelBatch.from_bundle(self.bundle_of(message, "labels"))
+        self.record.add_labels(batch)
+        self.alarms.labels(batch)
 
     def _on_transitions(self, message: UInt8MultiArray) -> None:
-        episode = self._episode(message)
-        if episode is not None:
-            self.view.episode(episode)
+        self.view.episode(Episode.from_bundle(self.bundle_of(message, "episode")))
 
     def _on_evaluation(self, message: UInt8MultiArray) -> None:
-        episode = self._episode(message)
-        if episode is None:
-            return
+        episode = Episode.from_bundle(self.bundle_of(message, "episode"))
         self.view.episode(episode)
         evaluation = self.record.add_evaluation(episode, time.monotonic())
         if evaluation.episodes == 1:
@@ -144,27 +146,13 @@ class Monitor(BaseNode):
             self._clips.append(Clip(episode.jpegs, caption))
             self._clip_stamps.append(int(episode.stamps[-1]))
 
-    def _episode(self, message: UInt8MultiArray) -> Episode | None:
-        try:
-            return Episode.from_bundle(decode(convert.bytes_of(message), "episode"))
-        except BundleError as error:
-            self.get_logger().error(f"episode ignored: {error}")
-            return None
-
     def _on_rewards(self, message: Float32MultiArray) -> None:
-        try:
-            rewards, number = convert.rewards_of(message)
-        except ValueError as error:
-            self.get_logger().error(f"{names.EPISODE_REWARD} ignored: {error}")
-            return
+        rewards, number = convert.rewards_of(message)
         self.view.rewards(rewards, number)
         self.alarms.rewards(rewards)
 
     def _on_model(self, message: UInt8MultiArray) -> None:
-        try:
-            self._live.set_model(decode(convert.bytes_of(message), "reward_model"))
-        except BundleError as error:
-            self.get_logger().error(f"reward model ignored: {error}")
+        self._live.set_model(self.bundle_of(message, "reward_model"))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         now, figures = time.monotonic(), convert.metrics_of(message)
@@ -181,13 +169,11 @@ class Monitor(BaseNode):
             self.record.add_truth(convert.header_ns(message), truth)
 
     def _on_state(self, message: String) -> None:
-        try:
-            said: dict[str, Any] = json.loads(message.data)
-            state, steps = str(said["state"]), int(said["env_steps"])
-        except (ValueError, KeyError, TypeError) as error:
-            self.get_logger().error(f"run/state ignored: {error}")
-            return
+        said: dict[str, Any] = json.loads(message.data)
+        state, steps = str(said["state"]), int(said["env_steps"])
         now, record = time.monotonic(), self.record
+        if state == "finished" and str(said.get("node", CONTROLLER)) != self.p.finished_by:
+            state = "running"  # a part of the run is over, not the run
         record.state, record.detail = state, str(said.get("waiting_for") or "")
         self.view.state(said)
         if self.p.mode == "train":
@@ -197,11 +183,12 @@ class Monitor(BaseNode):
                 record.go_back(steps, episodes)
             record.set_steps(steps, now)
             record.episodes = max(record.episodes, episodes)
+            record.updates = max(record.updates, int(said.get("updates", 0)))
         self._expected = int(said.get("eval_episodes", 0)) if int(said.get("eval_round", 0)) else 0
         if state in ("finished", "failed") and self._over_at is None:
             self._over_at = now
 
-    # -- what is told
+    # -- outputs
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -215,7 +202,7 @@ class Monitor(BaseNode):
         self.files.progress(self.record, now)
         if now - self._drawn_at > self.p.plot_s:
             self._drawn_at = now
-            self.files.summary(self.record, now)
+            self.files.summary(self.record, now, self._raised())
             self.files.curve(self.record, now)
 
     def _log(self) -> None:
@@ -248,11 +235,14 @@ class Monitor(BaseNode):
         for clip, stamp in zip(self._clips, self._clip_stamps):
             clip.success = self.record.success_at(stamp)
         files.progress(self.record, now)
-        files.summary(self.record, now)
+        files.summary(self.record, now, self._raised())
         files.curve(self.record, now)
         if self._over_at is not None:
             files.film(self._clips, self.task.control_hz, self.p.video_scale)
         files.close()
+
+    def _raised(self) -> dict[str, Any]:
+        return {"alarms": {alarm.name: alarm.text for alarm in self.alarms.raised()}}
 
     def on_stop(self) -> None:
         """Leave the figures so far."""

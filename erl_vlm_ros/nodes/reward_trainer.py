@@ -9,16 +9,19 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import UInt8MultiArray
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.segment import RatingBatch
+from erl_vlm_ros.data.query import LabelBatch
+from erl_vlm_ros.data.sources import make_source, unseen
 from erl_vlm_ros.reward.trainer import RewardTrainer
-from erl_vlm_ros.ros import names, qos
-from erl_vlm_ros.ros.bundle import BundleError, decode, encode
-from erl_vlm_ros.ros.convert import bytes_message, bytes_of, metrics_message
+from erl_vlm_ros.ros import qos
+from erl_vlm_ros.ros.convert import metrics_message
 from erl_vlm_ros.ros.node_base import BaseNode, run
-from erl_vlm_ros.settings import reward_config
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.ros.refusals import own_work
+from erl_vlm_ros.ros.robot_facts import node_spaces
+from erl_vlm_ros.training.configs import reward_config
 
 
 class RewardTrainerNode(BaseNode):
@@ -30,39 +33,38 @@ class RewardTrainerNode(BaseNode):
         super().__init__(self.NAME)
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)  # denormal weights slow a CPU down several times
-        self.trainer = RewardTrainer(reward_config(self.values, load_task(self.p.task)), self.p.seed)
+        task = load_task(self.p.task)
+        spaces = node_spaces(self, task)
+        self.trainer = RewardTrainer(reward_config(self.values, task, spaces), self.p.seed)
         self._path = self.checkpoint_path()
         if self.p.resume or self.stands_in(self._path):
             self._resume()
+        source = make_source(self.p.episode_source, self.p.episode_source_path, rewards=False)
+        if source is not None:
+            for item in unseen(source, lambda: self.trainer.episodes, spaces):
+                self.trainer.add_episode(item.episode)
         self._models = self.create_publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
         if self.trainer.model is not None:
             self._publish()  # a learner that missed it would wait for it
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_episode, qos.bulk())
-        self.create_subscription(UInt8MultiArray, names.RATINGS, self._on_ratings, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.LABELS, self._on_labels, qos.bulk())
 
     def _on_episode(self, message: UInt8MultiArray) -> None:
-        try:
-            self.trainer.add_episode(Episode.from_bundle(decode(bytes_of(message), "episode")))
-        except ValueError as error:  # BundleError, or a frame that cannot be read
-            self.get_logger().error(f"episode dropped: {error}")
+        self.trainer.add_episode(Episode.from_bundle(self.bundle_of(message, "episode")))
 
-    def _on_ratings(self, message: UInt8MultiArray) -> None:
-        try:
-            batch = RatingBatch.from_bundle(decode(bytes_of(message), "ratings"))
-        except BundleError as error:
-            self.get_logger().error(f"ratings dropped: {error}")
+    def _on_labels(self, message: UInt8MultiArray) -> None:
+        if not self.trainer.add_labels(LabelBatch.from_bundle(self.bundle_of(message, "labels"))):
             return
-        if not self.trainer.add_ratings(batch):
-            return
-        self.trainer.train()
-        if self._path:
-            self._save()  # first: what the learner has heard of must not be forgotten here
-        self._publish()
+        with own_work():
+            self.trainer.train()
+            if self._path:
+                self._save()  # first: what the learner has heard of must not be forgotten here
+            self._publish()
 
     def _publish(self) -> None:
         model = self.trainer.model
-        self._models.publish(bytes_message(encode(model.to_bundle())))
+        self._models.publish(self.bundle_message(model.to_bundle()))
         stamp = self.get_clock().now().nanoseconds
         self._figures.publish(metrics_message(self.NAME, {"version": model.version, **model.health}, stamp))
 
@@ -73,7 +75,7 @@ class RewardTrainerNode(BaseNode):
         trainer = self.trainer
         self.get_logger().info(
             f"resumed from {self._path}: {len(trainer.ratings)} ratings {trainer.counts().tolist()}, "
-            f"{trainer.frames.size} frames, model version {trainer.version}"
+            f"{trainer.trainer.describe()}, model version {trainer.version}"
         )
 
     def _save(self) -> None:

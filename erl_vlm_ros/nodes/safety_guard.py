@@ -6,6 +6,9 @@ them to the arm's adapter; what was let through is on ~/executed. Starts disarme
 ~/estop and ~/clear_estop (Trigger). Says what it does and why on ~/armed and ~/estop_state (latched), ~/reason and
 /diagnostics. It never clears a fault of the robot.
 
+Whatever goes wrong inside, in a tick, a callback or an adapter: the arm is stopped from values that need no state
+(`ArmAdapter.last_resort`), and the fault latches until a person clears it and arms again.
+
 Lock-step: a command is answered at once, under its own stamp, and judged with the ee_pose of that stamp; a
 refused command is not answered: the simulation stands still. Real time: one motion each period, zeros when
 commands may not pass.
@@ -16,25 +19,35 @@ from __future__ import annotations
 import math
 import sys
 import time
+import traceback
+from collections.abc import Callable
+from typing import Any
 
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.robot.homing import Homing
-from erl_vlm_ros.ros import convert, names, qos, realtime
+from erl_vlm_ros.ros import convert, qos, realtime
 from erl_vlm_ros.ros.adapters import make_adapter
+from erl_vlm_ros.ros.adapters.base import NotSent, finite
 from erl_vlm_ros.ros.guard_state import GuardState
 from erl_vlm_ros.ros.node_base import BaseNode, run
+from erl_vlm_ros.ros.rivals import Rivals
+from erl_vlm_ros.ros.watchdog_link import WatchdogLink
 from erl_vlm_ros.safety.config import CAMERA, DEADMAN, HEARTBEAT, WRENCH, guard_limits
+from erl_vlm_ros.safety.control_period import ControlPeriods
 from erl_vlm_ros.safety.core import GuardCore, Motion
 from erl_vlm_ros.safety.envelope import Rejected, limit_width
-from erl_vlm_ros.safety.slots import Slots
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.watchdog import ARMED
 
 _LAST_ZEROS = 5  # sent on shutdown: a forward controller would hold the last velocity for ever
 
@@ -43,14 +56,18 @@ class SafetyGuard(BaseNode):
     """ROS side of GuardCore."""
 
     NAME = "safety_guard"
+    FORGIVING = False  # a fault in a callback stops the arm, whatever caused it: see _guarded
 
     def __init__(self) -> None:
+        self._rivals: Rivals | None = None  # none in a node whose parameters are refused
         super().__init__(self.NAME)
         self.limits = guard_limits(self.p, load_task(self.p.task))
         self.core = GuardCore(self.limits)
         self.adapter = make_adapter(self, self.p)
         self.adapter.prepare()
-        self._slots = Slots(self.limits.linear.dt)
+        self._watchdog = WatchdogLink(self, self.core, self.p, len(getattr(self.adapter, "joint_names", ())))
+        self._rivals = Rivals(self, self.core, self.p.rivals, ["guard_watchdog"], lambda: self.state.announce_change())
+        self._periods = ControlPeriods(self.limits.linear.dt)
         self._ee: tuple[int, tuple[float, float, float]] | None = None  # lock-step: stamp ns, position m
         self._twist: tuple[int, tuple, tuple, str] | None = None  # lock-step: stamp, m/s, rad/s, frame
         self._answered: tuple[tuple, Motion] | None = None  # lock-step: what is asked again is answered the same
@@ -60,6 +77,7 @@ class SafetyGuard(BaseNode):
             self._listen_lock_step()
         else:
             self._listen_real_time()
+        self.add_on_set_parameters_callback(self._keep_clock)
         self.state.announce()
 
     def _make_topics(self) -> None:
@@ -75,26 +93,31 @@ class SafetyGuard(BaseNode):
         self.create_subscription(TwistStamped, names.POLICY_TWIST, self._on_twist_lock_step, qos.command())
         self.create_subscription(PoseStamped, names.EE_POSE, self._on_ee_lock_step, sensor)
         if self.p.joint_margin > 0 or self.p.adapter != "servo_twist":
-            self.create_subscription(JointState, names.JOINT_STATES, self._on_joints, sensor)
+            self._listen_to_joints(sensor)
 
     def _listen_real_time(self) -> None:
         sensor, heard = qos.sensor(self.p.reliable_sensors), self.limits.timeouts
         self.create_subscription(TwistStamped, names.POLICY_TWIST, self._on_twist, qos.command())
         self.create_subscription(JointTrajectory, names.POLICY_HOME, self._on_home, qos.command())
         self.create_subscription(PoseStamped, names.EE_POSE, self._on_ee, sensor)
-        self.create_subscription(JointState, names.JOINT_STATES, self._on_joints, sensor)
+        self._listen_to_joints(sensor)
         if CAMERA in heard:
-            camera = lambda _: self.core.senses.saw_camera(time.monotonic())  # noqa: E731
+            camera = lambda _: self.core.inputs.update_camera(time.monotonic())  # noqa: E731
             self.create_subscription(CameraInfo, names.CAMERA_INFO, camera, qos.sensor())
         if HEARTBEAT in heard:
             self.create_subscription(Bool, names.HEARTBEAT, self._on_heartbeat, qos.sensor())
         if DEADMAN in heard:
-            joy = lambda m: self.core.senses.saw_joy(m.buttons, time.monotonic())  # noqa: E731
+            joy = lambda m: self.core.inputs.update_joy(m.buttons, time.monotonic())  # noqa: E731
             self.create_subscription(Joy, names.JOY, joy, qos.sensor())
         if WRENCH in heard:
             self.create_subscription(WrenchStamped, names.WRENCH, self._on_wrench, qos.sensor())
         self.get_logger().info(realtime.prefer(self.p.realtime_priority))
-        self.wall_timer(self.limits.linear.dt, self._tick)
+        self._tick_callback = self._guarded(self._tick, "a tick")
+        self.create_timer(self.limits.linear.dt, self._tick_callback, clock=self.steady_clock)
+
+    def _listen_to_joints(self, sensor: Any) -> None:
+        for topic in self.p.joint_state_topics:
+            self.create_subscription(JointState, topic, self._on_joints, sensor)
 
     def _clock_ns(self) -> int:
         return self.get_clock().now().nanoseconds
@@ -110,48 +133,63 @@ class SafetyGuard(BaseNode):
             self.state.explain(f"rejected: {problem}")
 
     def _on_ee(self, message: PoseStamped) -> None:
-        position, stamp = convert.position_of(message), convert.header_ns(message)
-        self.core.senses.saw_pose(position, message.header.frame_id, stamp, self._clock_ns(), time.monotonic())
+        position, stamp, turn = convert.position_of(message), convert.header_ns(message), message.pose.orientation
+        self.core.inputs.update_pose(
+            position,
+            message.header.frame_id,
+            stamp,
+            self._clock_ns(),
+            time.monotonic(),
+            (turn.x, turn.y, turn.z, turn.w),
+        )
 
     def _on_joints(self, message: JointState) -> None:
-        try:
-            positions, velocities = convert.joint_maps(message)
-        except ValueError as error:
-            self.state.explain(str(error))
-            return
-        self.adapter.joint_state(positions, velocities)
-        if self.core.senses.kinematics is not self.adapter.kinematics:
-            self.core.senses.adopt(self.adapter.kinematics)
-        self.core.senses.saw_joints(positions, convert.header_ns(message), self._clock_ns(), time.monotonic())
+        inputs = self.core.inputs
+        if inputs.kinematics is not self.adapter.kinematics:
+            inputs.adopt(self.adapter.kinematics)
+        stamp, clock = convert.header_ns(message), self._clock_ns()
+        problem = inputs.update_joint_state(message.name, message.position, stamp, clock, time.monotonic())
+        if problem:
+            self.state.explain(f"rejected: {problem}")
+        else:  # the adapter's Jacobian knows accepted positions only
+            self.adapter.joint_state(inputs.positions)
 
     def _on_heartbeat(self, message: Bool) -> None:
-        self.core.senses.saw_heartbeat(message.data, time.monotonic())
+        self.core.inputs.update_heartbeat(message.data, time.monotonic())
         self.state.announce_change()
 
     def _on_wrench(self, message: WrenchStamped) -> None:
         f, t = message.wrench.force, message.wrench.torque
-        self.core.senses.saw_wrench((f.x, f.y, f.z), (t.x, t.y, t.z), time.monotonic())
+        self.core.inputs.update_wrench((f.x, f.y, f.z), (t.x, t.y, t.z), time.monotonic())
         self.state.announce_change()
 
     def _on_home(self, message: JointTrajectory) -> None:
-        target = dict(zip(message.joint_names, message.points[-1].positions)) if message.points else {}
         arm = self.adapter.kinematics
         try:
             if arm is None:
                 raise ConfigError("homing needs the arm's URDF: set urdf_file or publish robot_description")
+            target = _home_of(message)
             again = self.core.homing is not None and target == self._home_target
             homing = None if again else Homing(arm, target)
         except ConfigError as error:
             self.state.explain(f"rejected: {error}")
             return
+        problem = self.core.home(homing, time.monotonic())
+        if problem:
+            self.state.explain(f"rejected: {problem}")
+            return
         self._home_target = target
-        self.core.home(homing, time.monotonic())
 
-    def _on_gripper(self, message: Float64MultiArray) -> None:
-        verdict = self.core.watchdog.verdict(time.monotonic())
+    def _permitted(self) -> bool:
+        """Whether a command may pass now; one that may not is counted, with the reason."""
+        verdict = self.core.permission(time.monotonic())
         if not verdict.moving:
             self.core.counts["blocked"] += 1
             self.state.explain(verdict.reason)
+        return verdict.moving
+
+    def _on_gripper(self, message: Float64MultiArray) -> None:
+        if not self._permitted():
             return
         try:
             width, stamp = convert.width_of(message)
@@ -180,10 +218,7 @@ class SafetyGuard(BaseNode):
         """Answer the held command with the pose of its own stamp."""
         if self._ee is None or self._twist is None or self._ee[0] != self._twist[0]:
             return
-        verdict = self.core.watchdog.verdict(time.monotonic())
-        if not verdict.moving:
-            self.core.counts["blocked"] += 1
-            self.state.explain(verdict.reason)
+        if not self._permitted():
             return
         stamp, linear, angular, frame = self._twist
         try:
@@ -201,13 +236,19 @@ class SafetyGuard(BaseNode):
     def _tick(self) -> None:
         """Real time: one motion each period."""
         now = time.monotonic()
-        slots = self._slots.tick(now)
-        if slots:
-            self._send(self.core.tick(now, slots), self._clock_ns())
+        periods = self._periods.tick(now)
+        if self.adapter.other_description and self.core.watchdog.state == ARMED:
+            self.core.fault(Fault.DESCRIPTION_CHANGED, self.adapter.other_description)
+        if periods:
+            self._watchdog.read(now)
+            motion = self.core.tick(now, periods)
+            self._watchdog.beat(motion.kind != "nothing")
+            self._send(motion, self._clock_ns())
             self.state.announce_change()
 
     def _send(self, motion: Motion, stamp: int) -> None:
         problem = ""
+        self._check(motion)
         if motion.kind == "move":
             problem = self.adapter.send(motion.linear, motion.angular, stamp)
         elif motion.kind == "joints":
@@ -223,25 +264,115 @@ class SafetyGuard(BaseNode):
             done = convert.twist_message(motion.linear, stamp, self.p.base_frame, motion.angular)
             self._pub_executed.publish(done)
 
+    def _check(self, motion: Motion) -> None:
+        """The last look at a motion before it leaves. NotSent when it is not what the limits allow."""
+        finite((*motion.linear, *motion.angular, *(motion.joints or {}).values()), "the motion")
+        turn = self.limits.angular.max_speed if self.limits.angular is not None else 0.0
+        if motion.kind == "joints" or self.core.turning_home:
+            turn = max(turn, self.limits.home_turn.max_speed)
+        for what, vector, most in (
+            ("speed", motion.linear, self.limits.linear.max_speed),
+            ("angular speed", motion.angular, turn),
+        ):
+            if math.hypot(*vector) > most * (1.0 + 1e-6) + 1e-9:
+                raise NotSent(f"{what} {math.hypot(*vector):.3f} is above {most:g}")
+
+    # -- when something fails inside
+
+    def _guarded(self, callback: Callable[..., Any], what: str) -> Callable[..., Any]:
+        """``callback``, whose exceptions stop the arm instead of ending the node."""
+
+        def guarded(*args: Any) -> Any:
+            try:
+                return callback(*args)
+            except Exception as error:
+                self._last_resort(error, what)
+                if len(args) == 2:  # a service's request and response
+                    args[1].success, args[1].message = False, f"{type(error).__name__}: {error}"
+                    return args[1]
+                return None
+
+        return guarded
+
+    def _last_resort(self, error: Exception, what: str) -> None:
+        """Stop the arm first, then latch, then tell; nothing here may keep the next from being tried."""
+        text = f"{what}: {type(error).__name__}: {error}"
+        details = "".join(traceback.format_exception(error))
+        for attempt in (
+            self._stop_or_hand_over,
+            lambda: self.core.fault(Fault.INTERNAL, text),
+            lambda: self.core.not_sent(time.monotonic()),
+            lambda: self.state.announce_change(),
+            lambda: self.get_logger().error(f"{text}; the arm was stopped\n{details}", throttle_duration_sec=1.0),
+        ):
+            try:
+                attempt()
+            except Exception as another:
+                print(f"safety_guard: {type(another).__name__}: {another}, after {text}", file=sys.stderr, flush=True)
+
+    def _stop_or_hand_over(self) -> None:
+        """What cannot even stop the arm leaves that to the watchdog."""
+        try:
+            self.adapter.last_resort()
+        except Exception:
+            self._watchdog.abandon()
+            raise
+
+    def create_subscription(self, msg_type: Any, topic: str, callback: Any, *args: Any, **kw: Any) -> Any:
+        """As BaseNode's, guarded."""
+        return super().create_subscription(
+            msg_type, topic, self._guarded(callback, f"a message on {topic}"), *args, **kw
+        )
+
+    def create_service(self, srv_type: Any, name: str, callback: Any, *args: Any, **kw: Any) -> Any:
+        """As rclpy's, guarded; rclpy's own parameter services are left as they are."""
+        if srv_type in (SetBool, Trigger):
+            callback = self._guarded(callback, f"a call of {name}")
+        return super().create_service(srv_type, name, callback, *args, **kw)
+
+    def when_done(self, future: Any, callback: Any) -> None:
+        """As BaseNode's, guarded."""
+        super().when_done(future, self._guarded(callback, "an answer"))
+
+    def wall_timer(self, period_s: float, callback: Any) -> Any:
+        """As BaseNode's, guarded."""
+        return super().wall_timer(period_s, self._guarded(callback, getattr(callback, "__name__", "a timer")))
+
+    @staticmethod
+    def _keep_clock(parameters: list[Any]) -> SetParametersResult:
+        """``use_sim_time`` decides how stamps are judged: not while the arm may move."""
+        if any(parameter.name == "use_sim_time" for parameter in parameters):
+            return SetParametersResult(
+                successful=False, reason="use_sim_time is fixed while the guard runs: restart it"
+            )
+        return SetParametersResult(successful=True)
+
     def _figures(self) -> dict[str, float]:
         """For /diagnostics: how old each source is, and how steady the output."""
         if self.p.lock_step:
             return {}
         ages = self.core.watchdog.ages(time.monotonic())
         figures = {f"age of {source} s": age for source, age in ages.items()}
-        figures["lead mm"] = 1e3 * math.hypot(*self.core.senses.lead.vector)
-        return figures | {"jitter p99 ms": 1e3 * self._slots.jitter_s(), "missed periods": self._slots.missed}
+        figures["tracking error mm"] = 1e3 * math.hypot(*self.core.inputs.tracking_error.vector)
+        return figures | {"jitter p99 ms": 1e3 * self._periods.jitter_s(), "overruns": self._periods.overruns}
 
     # -- services
 
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         now = time.monotonic()
-        if self.p.lock_step:
+        problem = self._arming_problem() if request.data else ""
+        if problem:
+            response.success, response.message = False, problem
+        elif self.p.lock_step:
             response.success, response.message = self.core.watchdog.arm(request.data)
         else:
             response.success, response.message = self.core.arm(request.data, now)
         self._after_change()
         return response
+
+    def _arming_problem(self) -> str:
+        """Why the guard must not be armed, whatever the arm does; empty: it may."""
+        return self.adapter.other_description or self._watchdog.refusal() or self._rivals.refusal()
 
     def _on_estop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.core.watchdog.estop("service call")
@@ -259,26 +390,47 @@ class SafetyGuard(BaseNode):
         self.core.forget()
         self.state.announce()
 
+    def destroy_node(self) -> None:
+        """Let go of the guard's name, then destroy the node."""
+        if self._rivals is not None:
+            self._rivals.close()
+        super().destroy_node()
+
     def on_stop(self) -> None:
         """Leave the arm standing still, whatever its driver does with the last command."""
-        self.core.arm(False, time.monotonic())
-        self._brake()
-        self.state.announce()
+        self._guarded(self._stop_within_limits, "the last stop")()
         for _ in range(_LAST_ZEROS):
-            self.adapter.stop(self._clock_ns())
+            self._guarded(self.adapter.last_resort, "the last zeros")()
+            self._guarded(lambda: self.adapter.stop(self._clock_ns()), "the last zeros")()
             time.sleep(0.005)  # not all in one burst: a reader of depth 1 sees them
+        self._guarded(self.state.announce, "the last announcement")()
         for publisher in self.publishers:  # those of the adapter are among them
             publisher.wait_for_all_acked(Duration(seconds=0.1))
+        if self.core.watchdog.fault is not Fault.INTERNAL:  # else the watchdog makes sure
+            self._watchdog.leave()
+
+    def _stop_within_limits(self) -> None:
+        self.core.arm(False, time.monotonic())
+        self._brake()
 
     def _brake(self) -> None:
         """Go through with the stop within the limits; in lock-step nothing moves by itself."""
         deadline = time.monotonic() + self.p.stop_within_s
         while not self.p.lock_step and time.monotonic() < deadline:
             motion = self.core.tick(time.monotonic())
+            self._watchdog.beat(True)
             self._send(motion, self._clock_ns())
             if motion.kind != "move":
                 return
             time.sleep(self.limits.linear.dt)
+
+
+def _home_of(message: JointTrajectory) -> dict[str, float]:
+    """The last point of a request, rad by joint name. ConfigError for names and numbers that do not fit."""
+    names_, positions = list(message.joint_names), list(message.points[-1].positions) if message.points else []
+    if not names_ or len(names_) != len(positions) or len(set(names_)) != len(names_):
+        raise ConfigError(f"home position: {len(names_)} names (each once) and {len(positions)} positions do not fit")
+    return dict(zip(names_, positions))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ published again after ``republish_s``. The reset and step answers are JSON with 
 follows.
 
 Real time: stands in for a driver and a camera. Runs on wall time and publishes no /clock; obeys the command topic of
-the parameter ``driver`` with that driver's habits; joint_states come in an order of its own.
+the parameter ``adapter`` with that driver's habits; joint_states come in an order of its own.
 """
 
 from __future__ import annotations
@@ -27,22 +27,20 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float32, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.control.command import STILL, ArmCommand
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
-from erl_vlm_ros.ros import convert, names, qos, realtime
+from erl_vlm_ros.ros import convert, qos, realtime
 from erl_vlm_ros.ros.frames import FramePublisher
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.ros.sim_driver import DriverTopics
-from erl_vlm_ros.sim.arm import FINGER_NAMES, JOINT_NAMES, SimArm
-from erl_vlm_ros.sim.bridge import BridgeCore, LockStep, State
+from erl_vlm_ros.sim.backend import ArmState, check_control_rate, make_backend
+from erl_vlm_ros.sim.bridge import BridgeCore, LockStep
 from erl_vlm_ros.sim.drivers import make_driver
 from erl_vlm_ros.sim.realtime import TICK_S, RealTime
-from erl_vlm_ros.sim.urdf import TOOL_FRAME, arm_urdf
-from erl_vlm_ros.tasks import load_task
-
-_STILL = (0.0, 0.0, 0.0)
-_JOINTS = [*JOINT_NAMES, *FINGER_NAMES]
 
 
 class SimBridge(BaseNode):
@@ -54,17 +52,20 @@ class SimBridge(BaseNode):
         super().__init__(self.NAME)
         p = self.p
         task = load_task(p.task)
-        self.arm = SimArm(task.name, (p.image_width, p.image_height))
-        if p.lock_step and abs(task.control_hz * self.arm.control_period - 1.0) > 1e-9:
+        self.arm = make_backend(p.backend, task, (p.image_width, p.image_height), p.robot_file)
+        if p.joint_names is not None and sorted(p.joint_names) != sorted(self.arm.joint_names):
             raise ConfigError(
-                f"{task.path}: control_hz is {task.control_hz:g}; in lock-step the simulated arm makes "
-                f"{1.0 / self.arm.control_period:g} steps a second (other rates: parameter 'lock_step' false)"
+                f"parameter 'joint_names' is {', '.join(p.joint_names)}, but the backend '{p.backend}' of sim_bridge "
+                f"simulates {', '.join(self.arm.joint_names)}: give the robot file a 'model', or choose another "
+                "robot or backend"
             )
+        if p.lock_step:
+            check_control_rate(self.arm, task)
         self.core = BridgeCore(self.arm, p.seed)
         self.live: RealTime | None = None
-        self._lock = LockStep(self.arm.config.use_gripper)
+        self._lock = LockStep(self.arm.use_gripper)
         self._matrix = self.arm.camera_matrix()
-        self._state: State = self.core.state()
+        self._state: ArmState = self.arm.observe()
         self._image: np.ndarray = self.arm.render()
         self._published_at = 0.0
         self._paused = False
@@ -76,22 +77,22 @@ class SimBridge(BaseNode):
             self.wall_timer(min(0.25, p.republish_s / 4), self._republish_when_stalled)
             self._observe()
         else:
-            kinematics = Kinematics.from_text(self._urdf, p.base_frame, TOOL_FRAME)
-            driver = make_driver(p.driver, kinematics, TICK_S, p.driver_joints, p.command_timeout_s)
+            kinematics = Kinematics.from_text(self._urdf, p.base_frame, p.tool_frame)
+            driver = make_driver(p.adapter, kinematics, TICK_S, p.controller_joints, p.command_timeout_s)
             self.live = RealTime(self.core, driver, self._now())
-            self._driver = DriverTopics(self, self.live, p.driver, p.base_frame, self._now)
+            self._driver = DriverTopics(self, self.live, p.adapter, p.base_frame, self._now)
             self.get_logger().info(realtime.prefer(p.realtime_priority))
             self.wall_timer(1.0 / p.state_rate_hz, self._state_tick)
             self.wall_timer(1.0 / p.camera_rate_hz, self._camera_tick)
-        manner = "lock-step" if p.lock_step else f"real time as {p.driver}"
-        self.get_logger().info(f"{self.arm.task.name}, seed {p.seed}, {manner}")
+        manner = "lock-step" if p.lock_step else f"real time as {p.adapter}"
+        self.get_logger().info(f"{task.name}, seed {p.seed}, {manner}")
 
     def _make_topics(self) -> None:
         sensor = qos.sensor(self.p.reliable_sensors)
-        picture = qos.sensor(self.p.reliable_images)  # as the camera node: the policy meets the same offer
-        self._pub_image = self.create_publisher(Image, names.IMAGE, picture)
-        self._pub_jpeg = self.create_publisher(CompressedImage, names.IMAGE_COMPRESSED, picture)
-        self._pub_info = self.create_publisher(CameraInfo, names.CAMERA_INFO, picture)
+        image_qos = qos.sensor(self.p.reliable_images)  # as the camera node: the policy meets the same offer
+        self._pub_image = self.create_publisher(Image, names.IMAGE, image_qos)
+        self._pub_jpeg = self.create_publisher(CompressedImage, names.IMAGE_COMPRESSED, image_qos)
+        self._pub_info = self.create_publisher(CameraInfo, names.CAMERA_INFO, image_qos)
         self._pub_joints = self.create_publisher(JointState, names.JOINT_STATES, sensor)
         self._pub_ee = self.create_publisher(PoseStamped, names.EE_POSE, sensor)
         self._pub_object = self.create_publisher(PoseStamped, names.OBJECT_POSE, sensor)
@@ -101,8 +102,9 @@ class SimBridge(BaseNode):
         if self.p.publish_wrench:
             self._pub_wrench = self.create_publisher(WrenchStamped, names.WRENCH, sensor)
         self._pub_urdf = self.create_publisher(String, names.ROBOT_DESCRIPTION, qos.latched())
-        self._urdf = arm_urdf(self.p.task, self.p.base_frame)
-        self._pub_urdf.publish(String(data=self._urdf))
+        self._urdf = self.arm.urdf(self.p.base_frame, self.p.tool_frame)
+        if self._urdf:
+            self._pub_urdf.publish(String(data=self._urdf))
         self._frames = FramePublisher(self, self.p.base_frame) if self.p.publish_tf else None
         self._pub_truth = self.create_publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
         self._pub_success = self.create_publisher(Bool, names.SUCCESS, qos.sensor(True))
@@ -115,11 +117,11 @@ class SimBridge(BaseNode):
     # -- commands
 
     def _on_twist(self, message: TwistStamped) -> None:
-        velocity = convert.linear_of(message)
-        if message.header.frame_id != self.p.base_frame or not np.isfinite(velocity).all():
+        linear, angular = convert.linear_of(message), convert.angular_of(message)
+        if message.header.frame_id != self.p.base_frame or not np.isfinite((*linear, *angular)).all():
             self.get_logger().warning("twist refused: wrong frame or not finite", throttle_duration_sec=5.0)
             return
-        self._lock.twist(convert.header_ns(message), velocity)
+        self._lock.twist(convert.header_ns(message), linear, angular)
         self._advance()
 
     def _on_width(self, message: Float64MultiArray) -> None:
@@ -145,7 +147,7 @@ class SimBridge(BaseNode):
             return
         answer = self._lock.answer(self.core.stamp, self._width)
         if answer is not None:
-            self.core.step(*answer)
+            self.core.step(answer)
             self._observe()
 
     def _now(self) -> int:
@@ -156,7 +158,7 @@ class SimBridge(BaseNode):
     def _state_tick(self) -> None:
         if not self._paused:
             self.live.observe(self._now())
-            self._state = self.core.state()
+            self._state = self.arm.observe()
             self._publish_arm()
             self._tell_lost_time()
 
@@ -164,7 +166,7 @@ class SimBridge(BaseNode):
         """The camera and the tracker that looks through it have times of their own, as on a real arm."""
         if not self._paused:
             self.live.observe(self._now())
-            self._state = self.core.state()
+            self._state = self.arm.observe()
             self._publish_object()
             self._image = self.arm.render()
             self._publish_rest()
@@ -207,7 +209,7 @@ class SimBridge(BaseNode):
             self.live.step(self.arm.control_period, self._now())
         else:
             answer = self._lock.answer(self.core.stamp, self._width)
-            self.core.step(*(answer or (_STILL, self._width)))
+            self.core.step(answer or ArmCommand(STILL, width=self._width))
         self._observe()
         response.success, response.message = True, json.dumps({"stamp": self.core.stamp})
         return response
@@ -216,7 +218,7 @@ class SimBridge(BaseNode):
 
     def _observe(self) -> None:
         """Publish the state, then render: consumers unpack the small messages meanwhile."""
-        self._state = self.core.state()
+        self._state = self.arm.observe()
         self._publish_state()
         self._image = self.arm.render()
         self._publish_rest()
@@ -226,40 +228,43 @@ class SimBridge(BaseNode):
         self._publish_object()
 
     def _publish_arm(self) -> None:
-        s, base = self._state, self.p.base_frame
+        s, stamp, base = self._state, self.core.stamp, self.p.base_frame
         self._pub_joints.publish(self._joint_message() if self.live is None else self._driver_joint_message())
-        self._pub_ee.publish(convert.pose_message(s.ee_position, s.ee_quaternion, s.stamp, base))
+        self._pub_ee.publish(convert.pose_message(s.ee_position, s.ee_quaternion, stamp, base))
         if self._pub_wrench is not None:
-            self._pub_wrench.publish(convert.wrench_message(self.arm.tool_wrench, s.stamp, TOOL_FRAME))
+            self._pub_wrench.publish(convert.wrench_message(self.arm.wrench(), stamp, self.p.tool_frame))
         if self._frames is not None:
-            self._frames.publish(self.arm, s.stamp)
+            self._frames.publish(self.arm, stamp)
 
     def _publish_object(self) -> None:
         s = self._state
-        pose = convert.pose_message(s.object_position, s.object_quaternion, s.stamp, self.p.base_frame)
-        self._pub_object.publish(pose)
+        if s.object_position is not None:
+            pose = convert.pose_message(s.object_position, s.object_quaternion, self.core.stamp, self.p.base_frame)
+            self._pub_object.publish(pose)
 
     def _joint_message(self) -> JointState:
-        s, finger = self._state, 0.5 * self._state.gripper_width
-        joints = convert.joint_message(
-            _JOINTS, [*s.joints.tolist(), finger, finger], [*s.joint_velocities.tolist(), 0.0, 0.0], s.stamp
-        )
+        s, arm = self._state, self.arm
+        positions = [*s.joints.tolist(), *s.fingers.tolist()]
+        velocities = [*s.joint_velocities.tolist(), *[0.0] * len(s.fingers)]
+        names_ = [*arm.joint_names, *arm.finger_names]
+        joints = convert.joint_message(names_, positions, velocities, self.core.stamp)
         joints.header.frame_id = self.p.base_frame
         return joints
 
     def _driver_joint_message(self) -> JointState:
         """In an order of its own and with efforts, as a joint_state_broadcaster's."""
         s, arm = self._state, self.arm
-        fingers = dict(zip(FINGER_NAMES, zip([0.5 * s.gripper_width] * 2, arm.finger_velocities, (0.0, 0.0))))
-        rows = dict(zip(JOINT_NAMES, zip(s.joints, s.joint_velocities, arm.joint_efforts))) | fingers
-        order = (FINGER_NAMES[1], *self.p.driver_joints, FINGER_NAMES[0])
+        rows = dict(zip(arm.joint_names, zip(s.joints, s.joint_velocities, s.joint_efforts)))
+        no_efforts = [0.0] * len(s.fingers)
+        rows |= dict(zip(arm.finger_names, zip(s.fingers, s.finger_velocities, no_efforts)))
+        order = (*arm.finger_names[1:], *(self.p.controller_joints or arm.joint_names), *arm.finger_names[:1])
         positions, velocities, efforts = zip(*(rows[name] for name in order))
-        joints = convert.joint_message(order, positions, velocities, s.stamp, efforts)
+        joints = convert.joint_message(order, positions, velocities, self.core.stamp, efforts)
         joints.header.frame_id = self.p.base_frame
         return joints
 
     def _publish_rest(self) -> None:
-        stamp, frame, image = self._state.stamp, self.p.camera_frame, self._image
+        stamp, frame, image = self.core.stamp, self.p.camera_frame, self._image
         self._pub_image.publish(convert.image_message(image, stamp, frame))
         if self._pub_info.get_subscription_count():
             height, width = image.shape[:2]
@@ -267,7 +272,7 @@ class SimBridge(BaseNode):
         if self._pub_jpeg.get_subscription_count():
             jpeg = encode_jpeg(image, self.p.jpeg_quality)
             self._pub_jpeg.publish(convert.compressed_message(jpeg, stamp, frame))
-        truth = self.core.ground_truth()
+        truth = self.arm.truth()
         self._pub_truth.publish(convert.metrics_message("ground_truth", truth, stamp))
         self._pub_success.publish(Bool(data=truth["success"] > 0))
         self._pub_progress.publish(Float32(data=truth["progress"]))

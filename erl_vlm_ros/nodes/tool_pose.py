@@ -8,8 +8,9 @@ import sys
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 
+from erl_vlm_ros.common import names
 from erl_vlm_ros.robot.rotation import quaternion
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.ros.adapters.robot_model import wait_for_kinematics
 from erl_vlm_ros.ros.node_base import BaseNode, run
 
@@ -26,7 +27,8 @@ class ToolPose(BaseNode):
         self._least_gap_ns = round(1e9 / p.max_rate_hz)
         self._last_ns = 0
         self._publisher = self.create_publisher(PoseStamped, names.EE_POSE, qos.sensor(p.reliable_poses))
-        self.create_subscription(JointState, names.JOINT_STATES, self._on_joints, qos.sensor(p.reliable_sensors))
+        for topic in p.joint_state_topics:
+            self.create_subscription(JointState, topic, self._on_joints, qos.sensor(p.reliable_sensors))
         self.get_logger().info(f"{self.arm.tool_frame} in {self.arm.base_frame} from {', '.join(self.arm.joint_names)}")
 
     def _on_joints(self, message: JointState) -> None:

@@ -10,7 +10,8 @@ import sys
 import cv2
 from sensor_msgs.msg import Image
 
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.ros.node_base import BaseNode, run
 
 

@@ -1,33 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vlm_rater: has segments rated by its teacher, off the control path, and publishes the ratings."""
+"""vlm_rater: has queries answered by its teacher, off the control path, and publishes the labels."""
 
 from __future__ import annotations
 
 import queue
 import sys
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Joy
 from std_msgs.msg import UInt8MultiArray
 
-from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
-from erl_vlm_ros.feedback.condition import condition
-from erl_vlm_ros.feedback.frames import check_frames
-from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
+from erl_vlm_ros.feedback.kinds import BadQuery
+from erl_vlm_ros.feedback.ledger.ledger import Ledger, LedgerError
+from erl_vlm_ros.feedback.teacher_status import teacher_status
 from erl_vlm_ros.feedback.teachers import make_teacher
 from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
+from erl_vlm_ros.feedback.teachers.both_orders import BothOrders
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.teachers.joy import JoyPresses
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
-from erl_vlm_ros.graph_teacher import HUMAN_URL
-from erl_vlm_ros.ros import names, qos
-from erl_vlm_ros.ros.bundle import BundleError, decode, encode
-from erl_vlm_ros.ros.convert import bytes_message, bytes_of, header_ns, metrics_message, metrics_of
+from erl_vlm_ros.feedback.vlm.frames import check_frames
+from erl_vlm_ros.graphs.teacher import HUMAN_URL
+from erl_vlm_ros.ros import qos
+from erl_vlm_ros.ros.convert import header_ns, metrics_message, metrics_of
 from erl_vlm_ros.ros.node_base import BaseNode, run
-from erl_vlm_ros.tasks import load_task
 
 
 class VlmRaterNode(BaseNode):
@@ -46,10 +49,10 @@ class VlmRaterNode(BaseNode):
             self.get_logger().warning(
                 f"{self._ledger.lost} requests were cut off when their process died: perhaps billed, and counted so"
             )
-        self._done: queue.SimpleQueue[tuple[SegmentBatch, Future[RatingBatch]]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[QueryBatch, Future[LabelBatch]]] = queue.SimpleQueue()
         self._answered = self.create_guard_condition(self._publish)
-        self._ratings = self.create_publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
-        self._log = self.create_publisher(DiagnosticArray, names.RATING_LOG, qos.metrics())
+        self._ratings = self.create_publisher(UInt8MultiArray, names.LABELS, qos.bulk())
+        self._log = self.create_publisher(DiagnosticArray, names.LABEL_LOG, qos.metrics())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
         self._state = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
         if isinstance(self.teacher, AuditedTeacher):
@@ -57,15 +60,18 @@ class VlmRaterNode(BaseNode):
             self._introduce(self.teacher.auditor)
         else:
             self._introduce(self.teacher)
-        self.create_subscription(UInt8MultiArray, names.SEGMENTS, self._on_segments, qos.bulk())
+        self.create_subscription(UInt8MultiArray, names.QUERIES, self._on_queries, qos.bulk())
         self.wall_timer(2.0, self._report)
 
     def _introduce(self, teacher: Teacher) -> None:
         """What is special about this teacher: its inputs, and what a person has to know."""
+        if isinstance(teacher, BothOrders):
+            teacher = teacher.teacher
         log = self.get_logger()
         if isinstance(teacher, HumanTeacher):
-            teacher.page.write_url(Path(self.p.ledger).parent / HUMAN_URL)
-            log.info(f"rate at {teacher.page.url}")
+            address = Path(self.p.ledger).parent / HUMAN_URL
+            teacher.page.write_url(address)
+            log.info(f"rate at the address in {address}")  # not the address: a log and /rosout are read by others
             self._joy = JoyPresses(teacher, self.p.human_joy_buttons, self.p.human_joy_skip, self.p.human_joy_undo)
             if self._joy.used:
                 self.create_subscription(Joy, names.JOY, lambda m: self._joy.buttons(m.buttons), qos.sensor(False))
@@ -85,21 +91,23 @@ class VlmRaterNode(BaseNode):
         if truth is not None:
             teacher.add_truth(header_ns(message), truth)
 
-    def _on_segments(self, message: UInt8MultiArray) -> None:
+    def _on_queries(self, message: UInt8MultiArray) -> None:
+        batch = QueryBatch.from_bundle(self.bundle_of(message, "queries"))
         try:
-            batch = SegmentBatch.from_bundle(decode(bytes_of(message), "segments"))
-        except BundleError as error:
-            self.get_logger().error(f"segments dropped: {error}")
-            return
-        try:
+            self._check_kind(batch)
             check_frames(batch)
             future = self.teacher.submit(batch)
-        except ValueError as error:  # segments that this teacher cannot rate
+        except ValueError as error:  # queries that this teacher cannot answer
             future = Future()
             future.set_exception(error)
         future.add_done_callback(lambda done: self._on_done(batch, done))
 
-    def _on_done(self, batch: SegmentBatch, future: Future[RatingBatch]) -> None:
+    def _check_kind(self, batch: QueryBatch) -> None:
+        kind = self.teacher.kind
+        if batch.kind != kind.name:
+            raise BadQuery("bad_query", f"queries are of kind {batch.kind}, vlm_rater.feedback is {kind.name}")
+
+    def _on_done(self, batch: QueryBatch, future: Future[LabelBatch]) -> None:
         """On the teacher's thread."""
         self._done.put((batch, future))
         self._answered.trigger()
@@ -109,12 +117,12 @@ class VlmRaterNode(BaseNode):
             asked, future = self._done.get()
             if future.cancelled():
                 continue
-            batch = self._result(asked, future)
-            self._ratings.publish(bytes_message(encode(batch.to_bundle())))
+            batch = replace(self._result(asked, future), classes=self.teacher.class_names)
+            self._ratings.publish(self.bundle_message(batch.to_bundle()))
             self._log.publish(self._log_message(batch))
         self._report()
 
-    def _result(self, asked: SegmentBatch, future: Future[RatingBatch]) -> RatingBatch:
+    def _result(self, asked: QueryBatch, future: Future[LabelBatch]) -> LabelBatch:
         """The round's ratings; none at all when the teacher failed, so that the learner does not wait for them.
 
         Raises:
@@ -126,26 +134,27 @@ class VlmRaterNode(BaseNode):
         if isinstance(error, LedgerError):
             raise error
         self.get_logger().error(f"round {asked.round}: no ratings: {error}")
-        reason = "bad_segment" if isinstance(error, ValueError) else "teacher_failed"
-        rated = [RatedSegment(segment, NO_RATING, reason) for segment in asked.segments]
+        reason = "bad_query" if isinstance(error, ValueError) else "teacher_failed"
+        labels = [Label(query, NO_LABEL, reason) for query in asked.queries]
         name = self.teacher.texts()["teacher"]
-        return RatingBatch(asked.round, len(self.teacher.class_names), len(rated), rated, name)
+        return LabelBatch(asked.round, len(self.teacher.class_names), len(labels), labels, name, asked.kind)
 
-    def _log_message(self, batch: RatingBatch) -> DiagnosticArray:
-        """A line per rating, for `ros2 topic echo`."""
+    def _log_message(self, batch: LabelBatch) -> DiagnosticArray:
+        """A line per label, for `ros2 topic echo`."""
+        kind = self.teacher.kind.part
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        for rated in batch.rated:
-            valid = rated.rating >= 0
+        for label in batch.labels:
+            valid = label.value != NO_LABEL
             status = DiagnosticStatus(
-                level=DiagnosticStatus.OK if valid else DiagnosticStatus.WARN, name=rated.segment.id
+                level=DiagnosticStatus.OK if valid else DiagnosticStatus.WARN, name=label.query.id
             )
-            status.message = self.teacher.class_names[rated.rating] if valid else f"no rating: {rated.reason}"
-            pairs = {"rating": rated.rating, "round": batch.round, "teacher": batch.teacher}
-            if rated.audited:
+            status.message = kind.text(label.value, self.teacher.class_names, label.reason)
+            pairs = {"kind": batch.kind, "label": label.value, "round": batch.round, "teacher": batch.teacher}
+            if label.audited:
                 pairs["audited"] = True
-            if rated.probabilities is not None:
-                pairs["probabilities"] = " ".join(f"{p:.2f}" for p in rated.probabilities)
+            if label.probabilities is not None:
+                pairs["probabilities"] = " ".join(f"{p:.2f}" for p in label.probabilities)
             status.values = [KeyValue(key=key, value=str(value)) for key, value in pairs.items()]
             message.status.append(status)
         return message
@@ -154,7 +163,7 @@ class VlmRaterNode(BaseNode):
         stamp = self.get_clock().now().nanoseconds
         figures, texts = self.teacher.stats(), self.teacher.texts()
         self._figures.publish(metrics_message(self.NAME, figures, stamp, texts=texts))
-        level, words = condition(figures, texts)
+        level, words = teacher_status(figures, texts)
         self._state.publish(metrics_message(f"{self.NAME}: teacher", {}, stamp, bytes([level]), words))
 
     def on_stop(self) -> None:

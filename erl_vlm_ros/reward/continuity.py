@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of frames that nobody rated: levels rise step by step, an episode does not begin at the top, and
+"""What is known of unrated frames: levels rise step by step, an episode does not begin at the top, and
 frames with the object in the same place are of one level.
 
-A rating class is a level of progress, and between two frames an arm moves a few centimetres. A kind of view that a
-teacher overrates breaks that: the hand enters it, and the rating jumps from the lowest class to the highest.
+A rating class is a level of progress, and between two frames an arm moves a few centimetres. A view cluster that a
+teacher overrates breaks that: the end effector enters it, and the rating jumps from the lowest class to the highest.
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.reward.boundaries import EPSILON, class_boundaries, class_logits, min_max, rate
-from erl_vlm_ros.reward.erl_config import ErlRewardConfig
-from erl_vlm_ros.reward.losses import class_weights, rating_loss, rating_targets
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.reward.boundaries import EPSILON
+from erl_vlm_ros.reward.configs import ErlRewardConfig
+from erl_vlm_ros.reward.losses import class_weights, weighted_mean
 from erl_vlm_ros.reward.networks import ConvEnsemble
+from erl_vlm_ros.reward.objectives import RETURNS, Labels, ObjectiveSettings, make_objective
 from erl_vlm_ros.reward.samplers import stratified_batches, uniform_batches
 
 _ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")
@@ -52,10 +53,13 @@ class ErlRewardEnsemble:
     Args:
         config: see `ErlRewardConfig`.
         seed: of the initial weights.
+        objective: what a label costs, by name; empty: Eq. 1 with the loss of the configuration.
     """
 
-    def __init__(self, config: ErlRewardConfig, seed: int) -> None:
+    def __init__(self, config: ErlRewardConfig, seed: int, objective: str = "") -> None:
         self.config = config
+        settings = ObjectiveSettings(config.n_classes, config.boundary, config.k, config.label_smoothing)
+        self.objective = make_objective(objective or f"erl_{config.loss}", settings, RETURNS)
         self.networks = ConvEnsemble(config.ensemble, config.image_size, torch.Generator().manual_seed(seed))
         self.optimiser = torch.optim.Adam(self.networks.parameters(), lr=config.lr, fused=True)
         self.offsets = np.zeros(config.ensemble, np.float32)
@@ -92,11 +96,12 @@ class ErlRewardEnsemble:
         losses: list[float] = []
         accuracy = float("nan")
         if np.count_nonzero(counts) > 1:
-            frames, labels = _tensor(images), torch.from_numpy(ratings)
-            targets = labels if soft is None else torch.from_numpy(self._check_soft(soft, len(ratings)))
-            weights = class_weights(counts)[labels] if self.config.class_weights else None
+            frames, classes = _tensor(images), torch.from_numpy(ratings)
+            soft_ = None if soft is None else torch.from_numpy(self._check_soft(soft, len(ratings)))
+            labels = Labels(classes, soft_)
+            weights = class_weights(counts)[classes] if self.config.class_weights else None
             while len(losses) < self.config.passes and not accuracy > self.config.early_stop_accuracy:
-                loss, accuracy = self._one_pass(frames, labels, targets, weights, generator)
+                loss, accuracy = self._one_pass(frames, labels, weights, generator)
                 losses.append(loss)
             self.set_reference(images.reshape(-1, *images.shape[2:]))
         seconds = time.perf_counter() - started
@@ -106,25 +111,24 @@ class ErlRewardEnsemble:
     def _one_pass(
         self,
         frames: Tensor,
-        labels: Tensor,
-        targets: Tensor,
+        labels: Labels,
         weights: Tensor | None,
         generator: np.random.Generator,
     ) -> tuple[float, float]:
         """Mean loss and mean accuracy of one pass; every member sees its own batches."""
         deal = stratified_batches if self.config.stratified else uniform_batches
         members = range(self.config.ensemble)
-        plans = [deal(labels.numpy(), self.config.batch_size, generator) for _ in members]
+        plans = [deal(labels.classes.numpy(), self.config.batch_size, generator) for _ in members]
         losses, right, judged = [], 0, 0
         for batches in zip(*plans):
             self.optimiser.zero_grad(set_to_none=True)
             for member, indices in zip(members, batches):
                 index = torch.from_numpy(indices)
-                if bool((labels[index] == labels[index[0]]).all()):
+                batch = labels[index]
+                if bool((batch.classes == batch.classes[0]).all()):
                     continue  # one class only: no order to learn, Eq. 1 would just push the extremes inwards
                 sample_weights = None if weights is None else weights[index]
-                batch = (frames[index], labels[index], targets[index], sample_weights)
-                loss, hits = self._batch_loss(member, *batch)
+                loss, hits = self._batch_loss(member, frames[index], batch, sample_weights)
                 loss.backward()
                 losses.append(float(loss.detach()))
                 right += hits
@@ -134,20 +138,13 @@ class ErlRewardEnsemble:
             return float("nan"), float("nan")
         return float(np.mean(losses)), right / judged
 
-    def _batch_loss(
-        self, member: int, frames: Tensor, labels: Tensor, targets: Tensor, weights: Tensor | None
-    ) -> tuple[Tensor, int]:
-        """Loss of one member on one batch of segments, and how many of its ratings Eq. 1 reproduces."""
+    def _batch_loss(self, member: int, frames: Tensor, labels: Labels, weights: Tensor | None) -> tuple[Tensor, int]:
+        """Loss of one member on one batch of segments, and how many of its labels the objective reproduces."""
         returns = self.networks(frames.flatten(0, 1), member).unflatten(0, frames.shape[:2]).sum(dim=1)
-        counts = torch.bincount(labels, minlength=self.config.n_classes)
-        scaled = min_max(returns)
-        boundaries = class_boundaries(scaled, counts, self.config.boundary)
-        logits = class_logits(scaled, boundaries, self.config.k)
-        targets = rating_targets(targets, self.config.n_classes, self.config.label_smoothing)
-        loss = rating_loss(self.config.loss, logits, targets, weights)
+        loss = weighted_mean(self.objective.terms(returns, labels), weights)
         # Equal returns order nothing; counted as right, they would end the fit of a constant network early.
         ordered = float(returns.detach().amax() - returns.detach().amin()) > EPSILON
-        return loss, int((rate(logits, counts) == labels).sum()) if ordered else 0
+        return loss, int((self.objective.answers(returns.detach(), labels) == labels.classes).sum()) if ordered else 0
 
     def set_reference(self, images: np.ndarray) -> None:
         """Bring every member's output to [0, 1] over these images u8 [N, s, s, 3] (fit uses its own)."""

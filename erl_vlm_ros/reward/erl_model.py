@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
+from erl_vlm_ros.reward.info import RewardModelInfo
 from erl_vlm_ros.reward.prediction import KIND, Prediction
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
 
 
 @dataclass
@@ -19,6 +20,7 @@ class ErlRewardModel:
 
     ensemble: ErlRewardEnsemble
     version: int
+    info: RewardModelInfo = RewardModelInfo()
     health: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -52,13 +54,15 @@ class ErlRewardModel:
     def to_bundle(self) -> Bundle:
         """Weights and scales."""
         arrays, meta = self.ensemble.to_arrays()
-        return Bundle(KIND, arrays, meta | {"type": "erl", "version": self.version, "health": self.health})
+        own = {"type": "erl", "version": self.version, "info": self.info.to_meta(), "health": self.health}
+        return Bundle(KIND, arrays, meta | own)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> ErlRewardModel:
         """Inverse of ``to_bundle``; BundleError when it is incomplete or does not fit together."""
         try:
             ensemble = ErlRewardEnsemble.from_arrays(bundle.arrays, {"config": bundle.meta["config"]})
-            return cls(ensemble, int(bundle.meta["version"]), dict(bundle.meta["health"]))
+            info = RewardModelInfo.from_meta(bundle.meta)
+            return cls(ensemble, int(bundle.meta["version"]), info, dict(bundle.meta["health"]))
         except (KeyError, TypeError, ConfigError) as error:
             raise BundleError(f"unusable reward model: {error}") from error

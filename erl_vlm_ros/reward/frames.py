@@ -9,6 +9,7 @@ import numpy as np
 
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
+from erl_vlm_ros.data.spaces import OBJECT
 
 
 class FrameStore:
@@ -34,7 +35,7 @@ class FrameStore:
         rows = {
             "images": decode_many(episode.jpegs[-self.capacity :], self.image_size),
             "proprio": observations[:, : self.prop_dim],
-            "objects": _objects_of(observations, self.prop_dim),
+            "objects": _objects_of(episode)[-self.capacity :],
             "first": (order == 0) & (len(episode.jpegs) == len(order)),
             "follows": order > 0,
         }
@@ -102,7 +103,7 @@ class FrameStore:
         self._rng.bit_generator.state = state["rng"]
 
 
-def _objects_of(observations: np.ndarray, prop_dim: int) -> np.ndarray:
-    """The object's place float32 [T, 3], which follows proprioception; NaN in observations that end before it."""
-    found = observations[:, prop_dim : prop_dim + 3]
-    return found if found.shape[1] == 3 else np.full((len(observations), 3), np.nan, np.float32)
+def _objects_of(episode: Episode) -> np.ndarray:
+    """Where the tracked object was, float32 [T+1, 3]; NaN where nothing tracks one."""
+    found = episode.part(OBJECT)
+    return np.full((len(episode.observations), 3), np.nan, np.float32) if found is None else found

@@ -25,3 +25,13 @@ def fresh_figures(model: RewardModel, images: np.ndarray, proprio: np.ndarray, r
         "fresh_bias": float((expected - ratings).mean()),
         "fresh_skill": 1.0 - error / constant if constant > 0 else float(error < 0.5),
     }
+
+
+def fresh_pairs(model: RewardModel, images: np.ndarray, proprio: np.ndarray, said: np.ndarray) -> dict[str, float]:
+    """Agreement with comparisons int64 [M], 0 the first, 1 the second, of frames uint8 [M, 2 H, s, s, 3], those of the
+    first segment before those of the second: the share that the returns order alike, and its lead over guessing."""
+    flat = images.reshape(-1, *images.shape[2:])
+    rewards = model.predict(model.features(flat), proprio.reshape(len(flat), -1)).mean
+    first, second = np.asarray(rewards, float).reshape(len(said), 2, -1).sum(2).T
+    agreement = float(((second > first) == (said == 1)).mean())
+    return {"fresh_agreement": agreement, "fresh_skill": 2 * agreement - 1}

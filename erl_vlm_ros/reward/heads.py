@@ -7,55 +7,17 @@ that all ratings are used and wrong ones are not memorised. All members train as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from erl_vlm_ros.data.observation import EE_SLICE
+from erl_vlm_ros.data.spaces import EE_POSITION, RELEASED_OBSERVATION
 from erl_vlm_ros.reward.audits import audited_weights
+from erl_vlm_ros.reward.configs import HeadConfig
 from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
-from erl_vlm_ros.reward.kinds import importance, kind_folds, kinds_of, place_importance
+from erl_vlm_ros.reward.objectives import ClassLikelihood, Labels, Objective
+from erl_vlm_ros.reward.view_clusters import cluster_folds, importance, position_importance, view_clusters
 
 _ENOUGH_RATINGS = 100  # below, their noise cannot be told
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """``noise`` is the share of ratings assumed wrong (uniformly over the other classes): forward-corrected loss.
-
-    How many ratings are far off, two classes or more, tells it, see ``rating_noise``.
-
-    Against errors that belong to kinds of view (docs/check_rater.md): ``kind_size`` groups the ratings into kinds of
-    about so many, and ``place_m`` those made with the hand in one place, see ``kinds``; ``jump``, ``start`` and
-    ``object`` are what unrated frames must keep to, see ``continuity``. ``audit_*``: see ``audits``.
-    """
-
-    members: int = 5
-    hidden: int = 64
-    iterations: int = 300
-    batch_size: int = 128
-    lr: float = 3e-3
-    weight_decay: float = 0.1
-    input_noise: float = 0.1
-    check_every: int = 10
-    noise: float = 0.2
-    adapt_noise: bool = True  # noise is only the first guess; later rounds take what the held-out ratings show
-    kind_size: int = 0  # ratings; 0: each rating counts for itself
-    jump: float = 1.0  # classes from frame to frame
-    jump_weight: float = 0.0
-    start_level: float = 0.25  # of the top class
-    start_weight: float = 0.0
-    object_weight: float = 0.0
-    place_m: float = 0.0  # 0: the hand's place does not matter
-    audit_weight: float = 10.0  # of an audited rating, in ordinary ones
-    audit_noise: float = 0.05  # share of audited ratings assumed wrong
-
-    @property
-    def continuity(self) -> bool:
-        """Whether unrated frames are of use."""
-        return self.jump_weight > 0 or self.start_weight > 0 or self.object_weight > 0
 
 
 class Heads:
@@ -124,6 +86,8 @@ def fit_heads(
     prop_dim: int = 0,
     noise: float | None = None,
     audited: np.ndarray | None = None,
+    ee: slice | None = None,
+    objective: Objective | None = None,
 ) -> tuple[Heads, dict[str, float]]:
     """Fit heads on inputs float32 [M, D] and ratings int64 [M], or the soft labels float32 [M, n] in their place.
 
@@ -135,7 +99,11 @@ def fit_heads(
         prop_dim: how many of the inputs' last columns are proprioception.
         noise: in place of the configuration's.
         audited: bool [M], ratings of the auditor; None: there is none.
+        ee: where the tool's position stands in the proprioception; None: as in the released layout.
+        objective: what a label costs, for logits; None: the likelihood of its class.
     """
+    objective = objective or ClassLikelihood()
+    ee = RELEASED_OBSERVATION.slice(EE_POSITION) if ee is None else ee
     noise = config.noise if noise is None else noise
     trusted = np.zeros(len(ratings), bool) if audited is None else audited
     rng = np.random.default_rng(seed)
@@ -148,11 +116,11 @@ def fit_heads(
     x = ((x - mean) / scale).clamp(-10, 10)
     members = config.members
     weight, fold = torch.ones(len(y)), folds(ratings, members, rng)
-    if config.kind_size:
-        kinds = kinds_of(x.numpy(), prop_dim, max(2 * members, len(y) // config.kind_size), rng)
-        weight, fold = torch.from_numpy(importance(kinds)), kind_folds(kinds, members, rng)
-    if config.place_m > 0:
-        weight = torch.from_numpy(place_importance(inputs[:, -prop_dim:][:, EE_SLICE], config.place_m))
+    if config.cluster_size:
+        clusters = view_clusters(x.numpy(), prop_dim, max(2 * members, len(y) // config.cluster_size), rng)
+        weight, fold = torch.from_numpy(importance(clusters)), cluster_folds(clusters, members, rng)
+    if config.bandwidth_m > 0:
+        weight = torch.from_numpy(position_importance(inputs[:, -prop_dim:][:, ee], config.bandwidth_m))
     if trusted.any():
         weight = weight * torch.from_numpy(audited_weights(x.numpy(), prop_dim, ratings, trusted, config.audit_weight))
     penalty = None
@@ -162,8 +130,11 @@ def fit_heads(
             config.jump_weight, config.start_level, config.start_weight, config.object_weight,
             config.batch_size,
         )  # fmt: skip
-    target = y if soft is None else torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))
-    wrong = torch.from_numpy(np.where(trusted, config.audit_noise, noise).astype(np.float32))  # share, [M]
+    labels = Labels(
+        y,
+        None if soft is None else torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32)),
+        torch.from_numpy(np.where(trusted, config.audit_noise, noise).astype(np.float32)),
+    )
     held = torch.from_numpy(fold[None] == np.arange(members)[:, None])  # [E, M]
     if len(ratings) < 2 * members:
         held = torch.zeros_like(held)
@@ -176,16 +147,16 @@ def fit_heads(
         index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
         batch = x[index]
         batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
-        loss = _loss(_forward(batch, weights), target[index], wrong[index]).mean(1).sum()
+        loss = objective.terms(_forward(batch, weights), labels[index]).mean(1).sum()
         if penalty is not None:
             loss = loss + penalty(lambda inputs: _forward(inputs, weights), members, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
-            best, best_loss = _keep_best(everything, target, judge, weights, best, best_loss, wrong)
+            best, best_loss = _keep_best(objective, everything, labels, judge, weights, best, best_loss)
     heads = Heads(mean, scale, best)
-    return heads, _report(everything, y, held, best, best_loss, trusted)
+    return heads, _report(objective, everything, labels, held, best, best_loss, trusted)
 
 
 def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Generator) -> list[torch.Tensor]:
@@ -197,26 +168,10 @@ def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Gene
     return weights
 
 
-def _loss(logits: torch.Tensor, labels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy [E, B]; with ``noise`` [E, B] or [B] the likelihood of the rating under a rater wrong that often.
-
-    ``labels``: classes int64 [E, B], or soft labels float32 [E, B, n]: the mean of the classes' losses under them.
-    """
-    n, soft = logits.shape[-1], labels.is_floating_point()
-    log_p = F.log_softmax(logits, -1)
-    if not soft:
-        log_p = log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    if noise.any():
-        noise = noise.unsqueeze(-1) if soft else noise
-        wrong = noise / (n - 1)
-        log_p = torch.log(wrong + (1 - noise - wrong) * log_p.exp())
-    return -(labels * log_p).sum(-1) if soft else -log_p
-
-
 @torch.no_grad()
-def _keep_best(everything, y, judge, weights, best, best_loss, noise):
+def _keep_best(objective, everything, labels, judge, weights, best, best_loss):
     """``judge`` [E, M]: weights of the held-out ratings, 0 for the others."""
-    losses = _loss(_forward(everything, weights), y.expand(len(judge), *y.shape), noise)
+    losses = objective.terms(_forward(everything, weights), labels.for_each(len(judge)))
     count = judge.sum(1)
     loss = torch.where(
         count > 0, (losses * judge).sum(1) / count.clamp_min(1e-6), -torch.inf
@@ -227,11 +182,11 @@ def _keep_best(everything, y, judge, weights, best, best_loss, noise):
 
 
 @torch.no_grad()
-def _report(everything, y, held, weights, best_loss, audited) -> dict[str, float]:
+def _report(objective, everything, labels, held, weights, best_loss, audited) -> dict[str, float]:
     if not held.any():
         return {}
     logits = _forward(everything, weights)
-    said = logits.argmax(-1)
+    y, said = labels.classes, objective.answers(logits, labels.for_each(len(logits)))
     right = (said == y).float()
     out = {
         "held_out_accuracy": float((right * held).sum() / held.sum()),

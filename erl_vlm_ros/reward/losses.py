@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LOSSES = ("mae", "ce")
-
 
 def rating_targets(labels: Tensor, n_classes: int, smoothing: float = 0.0) -> Tensor:
     """Target distribution [B, n]: (1 - r) one-hot + r / n, r the label smoothing (paper: 0.1, Fig. 6a).
@@ -37,6 +35,15 @@ def ce_terms(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(dim=1)).sum(dim=1)
 
 
+#: name -> terms(logits, targets)
+TERMS = {"mae": mae_terms, "ce": ce_terms}
+
+
+def weighted_mean(terms: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over the batch [B], or sum(w * l) / sum(w) with sample weights [B]; equal weights change nothing."""
+    return terms.mean() if weights is None else (terms * weights).sum() / weights.sum()
+
+
 def rating_loss(kind: str, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Scalar loss: mean over the batch, or sum(w * l) / sum(w) with sample weights [B].
 
@@ -46,12 +53,9 @@ def rating_loss(kind: str, logits: Tensor, targets: Tensor, weights: Tensor | No
         targets: distributions [B, n], from `rating_targets`.
         weights: positive sample weights [B]; weights that are all equal change nothing.
     """
-    if kind not in LOSSES:
-        raise ValueError(f"loss is {kind!r}, must be one of {', '.join(LOSSES)}")
-    terms = mae_terms(logits, targets) if kind == "mae" else ce_terms(logits, targets)
-    if weights is None:
-        return terms.mean()
-    return (terms * weights).sum() / weights.sum()
+    if kind not in TERMS:
+        raise ValueError(f"loss is {kind!r}, must be one of {', '.join(TERMS)}")
+    return weighted_mean(TERMS[kind](logits, targets), weights)
 
 
 def class_weights(counts: Sequence[int] | Tensor) -> Tensor:

@@ -3,26 +3,36 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.bundle import Bundle, BundleError
+from erl_vlm_ros.reward.configs import TrunkConfig
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
 from erl_vlm_ros.reward.heads import Heads
+from erl_vlm_ros.reward.info import RewardModelInfo
 from erl_vlm_ros.reward.prediction import KIND, Prediction
-from erl_vlm_ros.reward.trunk import Trunk, TrunkConfig, encode
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
+from erl_vlm_ros.reward.scores import LOW, Scores
+from erl_vlm_ros.reward.trunk import Trunk, encode
+
+MAX_WEIGHTS = 64_000_000  # of a model in a message
 
 
 class RewardModel(Protocol):
-    """A published reward model. ``features_version`` changes only when cached features become invalid."""
+    """A published reward model. ``features_version`` changes only when cached features become invalid; ``health`` is
+    for charts, what code depends on is in ``info``."""
 
     version: int
     features_version: int
     image_size: int
     n_classes: int
+    info: RewardModelInfo
     health: dict[str, float]
 
     def features(self, images: np.ndarray) -> np.ndarray:
@@ -40,9 +50,10 @@ class TrunkRewardModel:
     """The default: a trunk over all frames, rating heads on its features beside the proprioception."""
 
     trunk: Trunk
-    heads: Heads
+    heads: Heads | Scores  # from ratings, or from comparisons
     version: int
     features_version: int
+    info: RewardModelInfo = RewardModelInfo()
     health: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -60,7 +71,11 @@ class TrunkRewardModel:
         return encode(self.trunk, images)
 
     def predict(self, features: np.ndarray, proprio: np.ndarray) -> Prediction:
-        """Expected class / (n - 1), its deviation over the members, and the mean probability of the top class."""
+        """Expected class / (n - 1), its deviation over the members, and the mean probability of the top class. From
+        comparisons: the members' mean score and its deviation."""
+        if isinstance(self.heads, Scores):
+            members = self.heads.rewards(np.concatenate([features, proprio], axis=1).astype(np.float32))
+            return Prediction(members.mean(0), members.std(0), members.mean(0), members)
         probabilities = self.heads.probabilities(np.concatenate([features, proprio], axis=1).astype(np.float32))
         values = probabilities @ np.linspace(0, 1, self.n_classes, dtype=np.float32)
         return Prediction(values.mean(0), values.std(0), probabilities[..., -1].mean(0))
@@ -78,6 +93,7 @@ class TrunkRewardModel:
             "type": "trunk",
             "version": self.version,
             "features_version": self.features_version,
+            "info": self.info.to_meta(),
             "health": self.health,
             "config": config,
             "prop_dim": int(self.trunk.proprio_mean.numel()),
@@ -90,17 +106,19 @@ class TrunkRewardModel:
         meta = bundle.meta
         try:
             config = TrunkConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["config"].items()})
+            _check_size(config, int(meta["prop_dim"]), bundle.arrays)
             trunk = Trunk(config, int(meta["prop_dim"]))
             state = {k[6:]: torch.from_numpy(np.array(v)) for k, v in bundle.arrays.items() if k.startswith("trunk.")}
             expected = {k for k in trunk.state_dict() if k.startswith(("convolutions", "neck"))}
             if set(state) != expected:
                 raise BundleError(f"reward model lacks {sorted(expected - set(state))}")
             trunk.load_state_dict(trunk.state_dict() | state)
-            heads = Heads.from_arrays(bundle.arrays)
-        except (KeyError, TypeError, RuntimeError) as error:
+            heads = (Scores if LOW in bundle.arrays else Heads).from_arrays(bundle.arrays)
+        except (KeyError, TypeError, RuntimeError, ArithmeticError, AttributeError, ConfigError) as error:
             raise BundleError(f"unusable reward model: {error}") from error
         trunk.eval()
-        return cls(trunk, heads, int(meta["version"]), int(meta["features_version"]), dict(meta["health"]))
+        info = RewardModelInfo.from_meta(meta)
+        return cls(trunk, heads, int(meta["version"]), int(meta["features_version"]), info, dict(meta["health"]))
 
 
 def same_features(a: RewardModel, b: RewardModel) -> bool:
@@ -114,11 +132,35 @@ def same_features(a: RewardModel, b: RewardModel) -> bool:
     return mine.keys() == other.keys() and all(np.array_equal(mine[name], other[name]) for name in mine)
 
 
+def _check_meta(meta: dict[str, Any]) -> None:
+    """BundleError for counters and figures that are no numbers."""
+    for key in ("version", *(("features_version", "prop_dim") if meta["type"] == "trunk" else ())):
+        if type(meta.get(key)) is not int or not 0 <= meta[key] < 2**31:
+            raise BundleError(f"reward model: meta.{key} must be a whole number >= 0")
+    health = meta.get("health")
+    if not isinstance(health, dict) or not all(type(v) in (int, float) and abs(v) < 1e15 for v in health.values()):
+        raise BundleError("reward model: meta.health must map names to numbers")
+
+
+def _check_size(config: TrunkConfig, prop_dim: int, arrays: dict[str, np.ndarray]) -> None:
+    """BundleError when ``arrays`` are not the weights of a trunk of this configuration; nothing is allocated."""
+    with torch.device("meta"):
+        shapes = {f"trunk.{name}": tuple(value.shape) for name, value in Trunk(config, prop_dim).state_dict().items()}
+    wrong = [name for name, value in arrays.items() if name in shapes and value.shape != shapes[name]]
+    if wrong or sum(math.prod(shape) for shape in shapes.values()) > MAX_WEIGHTS:
+        raise BundleError(f"reward model: {wrong[0] if wrong else 'meta.config'} does not fit the other")
+
+
 def load_reward_model(bundle: Bundle) -> RewardModel:
     """The reward model in a bundle, by its ``type``. BundleError for an unknown one."""
     kind = bundle.meta.get("type")
-    if kind == "trunk":
-        return TrunkRewardModel.from_bundle(bundle)
-    if kind == "erl":
-        return ErlRewardModel.from_bundle(bundle)
-    raise BundleError(f"unknown reward model type '{kind}'")
+    if not isinstance(kind, str) or kind not in READERS:
+        raise BundleError(f"unknown reward model type '{str(kind)[:40]}'")
+    _check_meta(bundle.meta)
+    return READERS[kind](bundle)
+
+
+#: ``type`` of a published reward model -> reads it, or raises BundleError
+READERS: dict[str, Callable[[Bundle], RewardModel]] = {
+    "trunk": TrunkRewardModel.from_bundle, "erl": ErlRewardModel.from_bundle
+}  # fmt: skip

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of frames that show the tracked object in one and the same place, wherever the hand is.
+"""Pairs of frames that show the tracked object in one and the same place, wherever the end effector is.
 
 A manipulation task is done to an object, so its level of progress hangs on where the object is. A teacher that
-misjudges views in which the hand is somewhere breaks that: the hand moves, nothing else does, and the rating changes.
+misjudges views in which the end effector is somewhere breaks that: the end effector moves, nothing else does, and the
+rating changes.
 """
 
 from __future__ import annotations

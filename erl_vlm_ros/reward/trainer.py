@@ -1,66 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the ratings and turns them into a reward model, by either recipe: `trunk` (default) or `erl` (the paper)."""
+"""Keeps the labels and has them turned into a reward model, by whichever of ``models`` the configuration names."""
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
-from erl_vlm_ros.data.segment import RatingBatch, soft_label
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.reward.continuity import Unrated
-from erl_vlm_ros.reward.erl_ensemble import ErlRewardConfig, ErlRewardEnsemble
-from erl_vlm_ros.reward.erl_model import ErlRewardModel
-from erl_vlm_ros.reward.frames import FrameStore
-from erl_vlm_ros.reward.fresh import fresh_figures
-from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
-from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel, load_reward_model
-from erl_vlm_ros.reward.same_object import same_object_pairs
-from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
-from erl_vlm_ros.ros.bundle import Bundle
+from erl_vlm_ros.data.query import LabelBatch, soft_label
+from erl_vlm_ros.data.spaces import require_spaces, spaces_in
+from erl_vlm_ros.reward.fresh import fresh_pairs
+from erl_vlm_ros.reward.info import RewardModelInfo
+from erl_vlm_ros.reward.model import RewardModel, load_reward_model
+from erl_vlm_ros.reward.models import REWARD_MODELS
+from erl_vlm_ros.reward.models.base import LabelSet, ModelTrainer
+from erl_vlm_ros.reward.trainer_config import RewardTrainerConfig
 
-RECIPES = ("trunk", "erl")
-_PAIRS, _STARTS = 1500, 500  # most unrated frames that a fit looks at
-_SAME_PLACE_M = 0.01  # of the object
-
-
-@dataclass(frozen=True)
-class RewardTrainerConfig:
-    """``recipe`` chooses the model; ``trunk`` and ``heads`` configure the default, ``erl`` the paper's.
-
-    ``soft_labels``: learn from the shares of an ensemble's votes where ratings carry them, not from the class alone.
-    """
-
-    recipe: str = "trunk"
-    n_classes: int = 5
-    prop_dim: int = 10
-    max_frames: int = 30_000
-    soft_labels: bool = False
-    trunk: TrunkConfig = field(default_factory=TrunkConfig)
-    heads: HeadConfig = field(default_factory=HeadConfig)
-    erl: ErlRewardConfig = field(default_factory=ErlRewardConfig)
-
-    def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise ConfigError(f"recipe '{self.recipe}' is unknown; choose one of {', '.join(RECIPES)}")
-        if self.erl.n_classes != self.n_classes:  # one number of classes for the whole trainer
-            object.__setattr__(self, "erl", replace(self.erl, n_classes=self.n_classes))
-        if self.heads.noise >= 1 - 1 / self.n_classes:
-            raise ConfigError(
-                f"heads.noise {self.heads.noise} says that ratings of {self.n_classes} classes are worse than guesses; "
-                f"it must be below {1 - 1 / self.n_classes:.2f}"
-            )
-
-    @property
-    def image_size(self) -> int:
-        """Side of the reward model's input, pixels."""
-        return self.trunk.image_size if self.recipe == "trunk" else self.erl.image_size
+__all__ = ["RewardTrainer", "RewardTrainerConfig"]
+_RECIPES = {"trunk": "trunk_heads", "erl": "erl_vlm"}  # names of version 0.1, in its checkpoints
 
 
 class RewardTrainer:
@@ -70,7 +33,9 @@ class RewardTrainer:
         self.config, self.seed = config, seed
         self.version = 0
         self.round = 0
-        self.images = np.zeros((0, 1, config.image_size, config.image_size, 3), np.uint8)  # [M, H, s, s, 3]
+        self.trainer: ModelTrainer = REWARD_MODELS.load(config.reward_model)(config, seed)
+        side = self.trainer.image_size
+        self.images = np.zeros((0, 1, side, side, 3), np.uint8)  # [M, H, s, s, 3]
         self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
         self.ratings = np.zeros(0, np.int64)
         self.soft = np.zeros((0, config.n_classes), np.float32)  # soft labels; one-hot where none was given
@@ -79,49 +44,70 @@ class RewardTrainer:
         self.requested = 0  # ratings asked for in the rounds that brought some
         self.episodes = 0
         self.model: RewardModel | None = None  # the last one trained
-        self.frames = FrameStore(config.max_frames, config.image_size, config.prop_dim, seed)
-        self.trunk = TrunkTrainer(config.trunk, config.prop_dim, seed) if config.recipe == "trunk" else None
-        self.erl = ErlRewardEnsemble(config.erl, seed) if config.recipe == "erl" else None
-        self._generator = np.random.default_rng(seed + 2)
-        self._fresh: dict[str, float] = {}  # how the last model foretold the newest ratings
+        self._fresh: dict[str, float] = {}  # how the last model predicted the newest ratings
 
     def add_episode(self, episode: Episode) -> None:
-        """Frames for the trunk; nothing is kept where the recipe has none. An episode that was seen is ignored."""
+        """Frames for the model, where it learns from them. An episode that was seen is ignored.
+
+        Raises:
+            ValueError: a frame cannot be read, or the episode has other spaces; nothing is changed.
+        """
         if episode.index < self.episodes:
             return
+        if self.config.spaces is not None:
+            sizes = (episode.observations.shape[1], episode.actions.shape[1])
+            require_spaces(self.config.spaces, episode.spaces, sizes, f"episode {episode.index}")
+        if episode.prop_dim != self.config.prop_dim:
+            raise ValueError(
+                f"episode {episode.index}: prop_dim is {episode.prop_dim}, this run has {self.config.prop_dim}"
+            )
+        self.trainer.add_episode(episode)
         self.episodes = episode.index + 1
-        if self.trunk is not None:
-            self.frames.add(episode)
 
-    def add_ratings(self, batch: RatingBatch) -> int:
+    def add_labels(self, batch: LabelBatch) -> int:
         """Keep a round's valid ratings; returns how many. A round whose ratings are here already is ignored.
 
         Raises:
-            ConfigError: the rater used another number of classes, or segments are of another length than before.
+            ValueError: another number of classes, or segments of another size than before; nothing is changed.
         """
         if batch.n_classes != self.config.n_classes:
-            raise ConfigError(
+            raise ValueError(
                 f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}"
             )
-        rated = [r for r in batch.rated if r.rating >= 0]
+        segments = self.config.segments
+        told = [r for r in batch.labels if r.value >= 0]
+        rated = told if segments == 1 else [r for r in told if r.value < segments]
         if batch.round < self.round or not rated:
             return 0
-        length, before = len(rated[0].segment.jpegs), self.images.shape[1]
+        if len(rated[0].query) != segments:
+            raise ValueError(
+                f"labels are of kind {batch.kind}, about {len(rated[0].query)} segments each; reward_trainer."
+                f"reward_model {self.config.reward_model} learns from labels of {segments}"
+            )
+        length, before = len(rated[0].query[0].jpegs), self.images.shape[1] // segments
         if len(self.ratings) and length != before:
-            raise ConfigError(
+            raise ValueError(
                 f"segments have {length} frames, those rated before {before}: segment_length must not change in a run"
             )
-        images = np.stack([decode_many(r.segment.jpegs, self.config.image_size) for r in rated])
-        proprio = np.stack([r.segment.proprio for r in rated]).astype(np.float32)
-        if isinstance(self.model, TrunkRewardModel):  # the paper's model has no scale that ratings could be told from
-            new = np.array([r.rating for r in rated], np.int64)
-            self._fresh = fresh_figures(self.model, images[:, -1], proprio[:, -1], new)
+        if rated[0].query[0].proprio.shape[1] != self.config.prop_dim:
+            raise ValueError(
+                f"segments have {rated[0].query[0].proprio.shape[1]} numbers of proprioception, "
+                f"this run has {self.config.prop_dim}"
+            )
+        images = np.stack([decode_many(r.query.jpegs, self.trainer.image_size) for r in rated])
+        proprio = np.stack([np.concatenate([s.proprio for s in r.query]) for r in rated]).astype(np.float32)
+        if self.model is not None:
+            new = np.array([r.value for r in rated], np.int64)
+            if segments == 1:
+                self._fresh = self.trainer.prequential(self.model, images[:, -1], proprio[:, -1], new)
+            else:
+                self._fresh = fresh_pairs(self.model, images, proprio, new)
         if len(self.ratings) == 0:
             self.images, self.proprio = images, proprio
         else:
             self.images = np.concatenate([self.images, images])
             self.proprio = np.concatenate([self.proprio, proprio])
-        self.ratings = np.concatenate([self.ratings, np.array([r.rating for r in rated], np.int64)])
+        self.ratings = np.concatenate([self.ratings, np.array([r.value for r in rated], np.int64)])
         self.soft = np.concatenate([self.soft, np.stack([soft_label(r, batch.n_classes) for r in rated])])
         self.audited = np.concatenate([self.audited, [r.audited for r in rated]])
         self.scripted += len(rated) if "scripted" in batch.teacher else 0
@@ -136,69 +122,19 @@ class RewardTrainer:
     def train(self) -> RewardModel:
         """Train on all ratings so far (at least one); the model carries its health figures."""
         started = time.monotonic()
-        model, health = self._train_trunk() if self.trunk is not None else self._train_erl()
+        labels = LabelSet(self.images, self.proprio, self.ratings, self.soft, self.audited, self.config.segments)
+        model, health = self.trainer.fit(labels, self.version + 1, self.model)
+        self.version += 1
+        noise = (health.get(name) for name in ("assumed_noise", "rating_noise"))
+        info = RewardModelInfo(self.round, self.requested, health["skill"], *noise)
         health |= {f"rated_class_{i}": float(c) for i, c in enumerate(self.counts())}
         health |= {"ratings": float(len(self.ratings)), "train_seconds": time.monotonic() - started}
         health |= {"round": float(self.round), "requested": float(self.requested)}
         health |= self._fresh
         if self.scripted:
             health["scripted_ratings"] = float(self.scripted)
-        model.health.update(health)
-        self.model = model
-        return model
-
-    def _train_trunk(self) -> tuple[RewardModel, dict[str, float]]:
-        health = {}
-        if self.trunk.due(self.frames.size):
-            health = self.trunk.train(self.frames.images, self.frames.proprio)
-        flat = self.images.reshape(-1, *self.images.shape[2:])
-        features = encode(self.trunk.trunk, flat)
-        inputs = np.concatenate([features, self.proprio.reshape(len(flat), -1)], axis=1)
-        length = self.images.shape[1]
-        labels = np.repeat(self.ratings, length)  # a segment's rating speaks for each of its frames
-        soft = np.repeat(self.soft, length, axis=0) if self.config.soft_labels else None
-        self.version += 1
-        noise = self._noise()
-        heads, report = fit_heads(
-            inputs, labels, self.config.n_classes, self.config.heads, self.seed + self.version, soft, self._unrated(),
-            self.config.prop_dim, noise, np.repeat(self.audited, length),
-        )  # fmt: skip
-        health["assumed_noise"] = noise
-        health |= report | {"skill": skill(report.get("held_out_loss", math.nan), self.counts())}
-        return TrunkRewardModel(self.trunk.trunk, heads, self.version, self.trunk.version), health
-
-    def _noise(self) -> float:
-        """Share of wrong ratings to reckon with: half of what was shown before, half of what the last heads show."""
-        heads = self.config.heads
-        if not heads.adapt_noise or self.model is None:
-            return heads.noise
-        before = self.model.health.get("assumed_noise", heads.noise)
-        return 0.5 * (before + self.model.health.get("rating_noise", before))
-
-    def _unrated(self) -> Unrated | None:
-        """Neighbouring frames and episode starts from the store, when the heads make use of them."""
-        if not self.config.heads.continuity:
-            return None
-        frames = self.frames
-        after = self._generator.permutation(frames.followers)[:_PAIRS]
-        starts = self._generator.permutation(frames.starts)[:_STARTS]
-        known = np.flatnonzero(np.isfinite(frames.objects).all(1))
-        pairs = _PAIRS if self.config.heads.object_weight > 0 else 0
-        one, other = same_object_pairs(frames.objects[known], pairs, _SAME_PLACE_M, self._generator)
-        parts = [after - 1, after, starts, known[one], known[other]]
-        index, where = np.unique(np.concatenate(parts), return_inverse=True)
-        features = encode(self.trunk.trunk, frames.images[index])
-        inputs = np.concatenate([features, frames.proprio[index]], axis=1)[where]
-        return Unrated(*np.split(inputs, np.cumsum([len(part) for part in parts])[:-1]))
-
-    def _train_erl(self) -> tuple[RewardModel, dict[str, float]]:
-        soft = self.soft if self.config.soft_labels else None
-        report = self.erl.fit(self.images, self.ratings, self._generator, soft)
-        self.version += 1
-        accuracy = 0.0 if np.isnan(report.accuracy) else float(report.accuracy)  # NaN: nothing could be ordered
-        base = self.counts().max() / max(len(self.ratings), 1)
-        health = {"train_accuracy": accuracy, "skill": float((accuracy - base) / max(1 - base, 1e-6))}
-        return ErlRewardModel(self.erl, self.version), health
+        self.model = replace(model, info=info, health=health)
+        return self.model
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later run needs to go on."""
@@ -207,26 +143,28 @@ class RewardTrainer:
             "round": self.round,
             "requested": self.requested,
             "episodes": self.episodes,
-            "recipe": self.config.recipe,
+            "reward_model": self.config.reward_model,
             "n_classes": self.config.n_classes,
+            "spaces": None if self.config.spaces is None else self.config.spaces.to_json(),
             "images": self.images,
             "proprio": self.proprio,
             "ratings": self.ratings,
             "soft": self.soft,
             "audited": self.audited,
             "scripted": self.scripted,
-            "frames": self.frames.state_dict(),
             "model": None if self.model is None else vars(self.model.to_bundle()),
-            "rng": self._generator.bit_generator.state,
-            "trunk": self.trunk.state_dict() if self.trunk else None,
-            "erl": self.erl.state_dict() if self.erl else None,
+            **self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what state_dict gave. ConfigError when recipe or class count differ from this run's."""
-        for key in ("recipe", "n_classes"):
+        """Take back what state_dict gave. ConfigError when reward model or class count differ from this run's."""
+        if "recipe" in state:
+            state = {**state, "reward_model": _RECIPES.get(state["recipe"], state["recipe"])}
+        for key in ("reward_model", "n_classes"):
             if state[key] != getattr(self.config, key):
                 raise ConfigError(f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}")
+        if self.config.spaces is not None:
+            require_spaces(self.config.spaces, spaces_in(state), None, "the reward trainer's checkpoint")
         for counter in ("version", "round", "requested", "episodes"):
             setattr(self, counter, int(state[counter]))
         self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])
@@ -237,16 +175,4 @@ class RewardTrainer:
         self.scripted = int(state.get("scripted", 0))
         if state.get("model") is not None:
             self.model = load_reward_model(Bundle(**state["model"]))
-        self.frames.load_state_dict(state["frames"])
-        self._generator.bit_generator.state = state["rng"]
-        for part, saved in ((self.trunk, state["trunk"]), (self.erl, state["erl"])):
-            if part is not None:
-                part.load_state_dict(saved)
-
-
-def skill(loss: float, counts: np.ndarray) -> float:
-    """Share of the ratings' entropy that the model explains on held-out ratings; about 0 or less: nothing learned.
-    A loss of NaN (nothing was held out) shows nothing."""
-    share = counts[counts > 0] / max(counts.sum(), 1)
-    entropy = float(-(share * np.log(share)).sum())
-    return 0.0 if entropy < 1e-6 or math.isnan(loss) else 1.0 - loss / entropy
+        self.trainer.load_state_dict(state)

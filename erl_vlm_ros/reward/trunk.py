@@ -9,7 +9,7 @@ that the small tool is kept). The rating heads (`heads.py`) then need few labels
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,30 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from erl_vlm_ros.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class TrunkConfig:
-    """Sizes in pixels, counts of gradient steps; ``proprio_weight`` scales the proprioception term of the loss."""
-
-    image_size: int = 48
-    channels: tuple[int, ...] = (16, 32, 64, 128)
-    features: int = 128
-    target_size: int = 24
-    first_iterations: int = 400
-    iterations: int = 100
-    batch_size: int = 64
-    lr: float = 1e-3
-    proprio_weight: float = 1.0
-    growth: float = 1.2  # train again only when the frames have grown by this factor
-    enough_frames: int = 20_000  # trained on so many, it stays as it is: cached features then hold for good
-
-    def __post_init__(self) -> None:
-        if self.image_size < 32 or self.image_size % self.target_size:
-            raise ConfigError(
-                f"image_size {self.image_size} must be >= 32 and a multiple of target_size {self.target_size}"
-            )
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.reward.configs import TrunkConfig
 
 
 class Trunk(nn.Module):

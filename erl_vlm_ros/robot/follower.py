@@ -19,13 +19,13 @@ _STOPPED = 1e-3  # share of the wanted speed that counts as standing still
 
 @dataclass(frozen=True)
 class FollowerSettings:
-    """speed_fraction: share of the URDF's joint velocity limits that may be used. orientation_gain: 1/s, how fast
-    the tool turns back to the orientation it had when a motion without rotation began; 0: not at all. leash: rad (m),
+    """speed_fraction: share of the URDF's joint velocity limits that may be used. orientation_gain: 1/s, how fast the
+    tool turns back to the orientation it had when a motion without rotation began; 0: not at all. max_error: rad (m),
     how far the reference may run ahead of the measured joints."""
 
     speed_fraction: float = 0.5
     orientation_gain: float = 1.0
-    leash: float = 0.1
+    max_error: float = 0.1
     ik: IkSettings = IkSettings()
 
 
@@ -33,7 +33,7 @@ class JointFollower:
     """Joint velocities for tool velocities, and the joint reference that comes of them.
 
     The reference starts at the measured joints with the first command after ``stop()`` and is integrated from there,
-    not from measurements: an arm that sags or lags would creep. It never runs further ahead than the leash.
+    not from measurements: an arm that sags or lags would creep. It never runs further ahead than ``max_error``.
     """
 
     def __init__(self, kinematics: Kinematics, settings: FollowerSettings | None = None) -> None:
@@ -68,8 +68,8 @@ class JointFollower:
     def advance(self, q: np.ndarray, velocity: np.ndarray, seconds: float) -> np.ndarray:
         """Move the reference with ``velocity`` for ``seconds``; returns it [J]. ``q``: measured."""
         start = np.array(q, dtype=np.float64) if self.reference is None else self.reference
-        leash = self.settings.leash
-        reference = np.clip(start + velocity * seconds, q - leash, q + leash)
+        max_error = self.settings.max_error
+        reference = np.clip(start + velocity * seconds, q - max_error, q + max_error)
         self.reference = np.clip(reference, self.kinematics.lower, self.kinematics.upper)
         return self.reference
 

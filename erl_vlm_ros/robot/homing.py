@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives the joints to a home position on a straight line in joint space, slowly enough for everybody."""
+"""Drives the joints to a home position on a straight line in joint space, slowly enough for every joint."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
+
+_FURTHEST = 8.0 * math.pi  # rad: a continuous joint is not wound up further than that
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Homing:
         self.kinematics, self.limits = kinematics, limits or HomingLimits()
         self.target = _checked(kinematics, target)
         self._speed = 0.0  # rad/s of the joint with the longest way, at the last step
+
+    def moved(self, speed: float) -> None:
+        """The joint with the longest way was commanded to move with ``speed`` rad/s, which may be less than the last
+        step asked for: the next one goes on from there."""
+        self._speed = speed
 
     def step(self, q: Mapping[str, float], dt: float) -> dict[str, float] | None:
         """Joint velocities by name (rad/s) for the next ``dt`` seconds from measured ``q``; None when there.
@@ -66,6 +74,6 @@ def _checked(arm: Kinematics, target: Mapping[str, float]) -> np.ndarray:
         raise ConfigError(f"home position {' and '.join(told)}; the arm's joints are {', '.join(arm.joint_names)}")
     out = arm.vector(target)
     for name, value, low, high in zip(arm.joint_names, out, arm.lower, arm.upper):
-        if not low <= value <= high:  # false for nan too
+        if not (math.isfinite(value) and low <= value <= high and abs(value) <= _FURTHEST):
             raise ConfigError(f"home position: {name} = {value:g} is outside its limits {low:g} to {high:g}")
     return out

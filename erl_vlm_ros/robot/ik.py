@@ -10,6 +10,7 @@ import numpy as np
 from erl_vlm_ros.robot.kinematics import Kinematics
 
 _LOOK_AHEAD = 0.02  # rad along the wanted motion, to see whether it leads into the singularity
+_ROTATION_DAMPING = 0.01  # lambda where the rotation comes second; below it that rotation is given up
 _NEEDED = 0.1  # share of the wanted motion in the lost direction from which the full slow-down holds
 
 
@@ -51,7 +52,8 @@ def twist_to_joint_velocity(
     tool moves exactly as told. There a motion that needs the direction that gets lost, and leads further in, is
     slowed down as well, to a stop at ``stop_below``; other motions pass at full speed. Then all joints are scaled
     alike until none exceeds ``velocity_limits`` [J]: the tool's direction is kept. With more than six joints the
-    motion is the one of least joint speed.
+    motion is the one of least joint speed. With fewer the position comes first, singularities are the position's, and
+    of the rotation there is as much as leaves the position alone (task priority, Nakamura et al. 1987).
 
     Raises:
         ValueError: wrong shapes or numbers that are not finite; nothing should move then.
@@ -64,18 +66,23 @@ def twist_to_joint_velocity(
         return JointMotion(np.zeros(len(q)), 1.0, "")
     wanted = twist.copy()
     wanted[3:] *= s.lever
-    left, values, right = np.linalg.svd(_weighted(kinematics, q, s), full_matrices=False)
+    jacobian = _weighted(kinematics, q, s)
+    rows = _first_rows(q)
+    angular, wanted = wanted[rows:], wanted[:rows]
+    left, values, right = np.linalg.svd(jacobian[:rows], full_matrices=False)
     smallest = float(values[-1])
     nearness = min(max(1.0 - smallest / s.slow_below, 0.0), 1.0)
     damping = nearness * s.damping
     velocity = right.T @ ((left.T @ wanted) * values / (values**2 + max(damping**2, 1e-12)))
     scale, reason = 1.0, ""
     lost = values < s.slow_below
-    needed = float(np.linalg.norm(left.T[lost] @ wanted) / np.linalg.norm(wanted))
+    needed = float(np.linalg.norm(left.T[lost] @ wanted) / max(float(np.linalg.norm(wanted)), 1e-9))
     if needed > 1e-3 and _leads_in(kinematics, q, velocity, smallest, s):
         left_over = min(max((smallest - s.stop_below) / (s.slow_below - s.stop_below), 0.0), 1.0)
         scale = 1.0 - min(needed / _NEEDED, 1.0) * (1.0 - left_over)
         reason = f"near a singularity: {100 * scale:.0f} % speed"
+    if rows < 6:
+        velocity = velocity + _rotation_beside(jacobian[rows:], right, velocity, angular)
     excess = float(np.max(np.abs(velocity) * scale / velocity_limits, initial=0.0))
     if excess > 1.0:
         scale /= excess
@@ -85,7 +92,21 @@ def twist_to_joint_velocity(
 
 def manipulability(kinematics: Kinematics, q: np.ndarray, settings: IkSettings | None = None) -> float:
     """Smallest singular value of the weighted Jacobian: 0 in a singularity."""
-    return float(np.linalg.svd(_weighted(kinematics, q, settings or IkSettings()), compute_uv=False)[-1])
+    jacobian = _weighted(kinematics, q, settings or IkSettings())
+    return float(np.linalg.svd(jacobian[: _first_rows(q)], compute_uv=False)[-1])
+
+
+def _first_rows(q: np.ndarray) -> int:
+    """How much of the twist an arm of so many joints is held to: all six rows, or the position's three."""
+    return 6 if len(q) >= 6 else 3
+
+
+def _rotation_beside(jacobian: np.ndarray, right: np.ndarray, velocity: np.ndarray, angular: np.ndarray) -> np.ndarray:
+    """Joint velocities [J] that turn the tool and leave its point; ``right``: what moves it, ``velocity`` so far."""
+    free = np.eye(len(velocity)) - right.T @ right
+    turning = jacobian @ free
+    missing = angular - jacobian @ velocity
+    return free @ turning.T @ np.linalg.solve(turning @ turning.T + _ROTATION_DAMPING**2 * np.eye(3), missing)
 
 
 def _weighted(kinematics: Kinematics, q: np.ndarray, settings: IkSettings) -> np.ndarray:

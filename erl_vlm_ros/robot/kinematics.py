@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.urdf import MOVING, Urdf, UrdfJoint, parse_urdf, read_urdf
 
 
@@ -43,6 +43,14 @@ class Kinematics:
                 self._origins.append(pending)
                 pending = np.eye(4)
         self._tool = pending
+
+    def same_as(self, other: Kinematics) -> bool:
+        """Whether another description says the same of this chain; meshes, colours and other joints do not matter."""
+        if self.joint_names != other.joint_names or self._prismatic != other._prismatic:
+            return False
+        mine = (self.lower, self.upper, self.velocity, self._axes, *self._origins, self._tool)
+        theirs = (other.lower, other.upper, other.velocity, other._axes, *other._origins, other._tool)
+        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
     @classmethod
     def from_text(cls, text: str, base_frame: str, tool_frame: str, source: str = "robot_description") -> Kinematics:

@@ -15,6 +15,16 @@ def rotation_vector(rotation: np.ndarray) -> np.ndarray:
     return axis if sine < 1e-9 else axis * (np.arctan2(sine, cosine) / sine)
 
 
+def rotation_by(vector: np.ndarray) -> np.ndarray:
+    """[3, 3] rotation about the axis of ``vector`` [3] by its length, rad (Rodrigues); undoes rotation_vector."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = np.asarray(vector, dtype=np.float64) / angle
+    skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * skew + (1.0 - np.cos(angle)) * (skew @ skew)
+
+
 def quaternion(rotation: np.ndarray) -> np.ndarray:
     """[4] x y z w of a matrix [3, 3], w not negative; well conditioned for every rotation (Shepperd 1978)."""
     r = rotation
@@ -27,3 +37,18 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     rows = ([squares[0], xy, zx, x], [xy, squares[1], yz, y], [zx, yz, squares[2], z], [x, y, z, squares[3]])
     out = np.array(rows[largest]) / (2.0 * np.sqrt(squares[largest]))
     return out if out[3] >= 0.0 else -out
+
+
+def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """Rotation matrix [3, 3] of a quaternion, which is normalised. ValueError for one without a direction."""
+    norm = np.sqrt(x * x + y * y + z * z + w * w)
+    if not norm > 1e-6:
+        raise ValueError("a quaternion of length zero has no orientation (ee_pose without one?)")
+    x, y, z, w = x / norm, y / norm, z / norm, w / norm
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -6,12 +6,14 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 MOVING = ("revolute", "continuous", "prismatic")
+_LARGEST = 1e6  # m, rad or per second; some drivers write 1e5 where they mean no limit
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class UrdfJoint:
 
     ``origin`` [4, 4] is the child's frame in the parent's at position 0; ``axis`` [3] is a unit vector in the
     child's frame. A continuous joint has infinite position limits. ``velocity`` is 0 where the URDF gives none.
+    ``problem``: why this joint cannot be used, or empty; it matters only where the joint is part of a chain.
     """
 
     name: str
@@ -32,6 +35,7 @@ class UrdfJoint:
     upper: float
     velocity: float
     mimics: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Urdf:
         ``base`` need not lie above ``tool``: it may be fixed beside the way, as UR's frame ``base`` is.
 
         Raises:
-            ConfigError: a frame that the URDF lacks, or one that moves against the arm's root.
+            ConfigError: a frame that the URDF lacks, one that moves against the arm's root, or a joint on the way
+                whose numbers make no sense.
         """
         for parameter, frame in (("base_frame", base), ("tool_frame", tool)):
             if frame not in self.links:
@@ -59,6 +64,9 @@ class Urdf:
         outwards, to_base = self._way_down(tool), self._way_down(base)
         while outwards and to_base and outwards[0] is to_base[0]:
             outwards, to_base = outwards[1:], to_base[1:]
+        for joint in (*to_base, *outwards):
+            if joint.problem:
+                raise ConfigError(joint.problem)
         moving = [joint.name for joint in to_base if joint.kind != "fixed"]
         if moving:
             raise ConfigError(
@@ -92,30 +100,51 @@ def read_urdf(path: str | Path) -> Urdf:
 
 
 def parse_urdf(text: str, source: str = "robot_description") -> Urdf:
-    """Parse URDF text; ``source`` names it in messages.
+    """Parse URDF text; ``source`` names it in messages. What is wrong with one joint is kept with it, see UrdfJoint.
 
     Raises:
-        ConfigError: not XML, not a URDF, unexpanded xacro, or numbers that make no sense.
+        ConfigError: not XML, not a URDF, unexpanded xacro, or joints and links that make no tree.
     """
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ConfigError(f"{source} is not XML: {error}") from error
+    root = _parse_xml(text, source)
     if root.tag != "robot":
         raise ConfigError(f"{source} is not a URDF: its root element is <{root.tag}>, not <robot>")
-    if any("ros.org/wiki/xacro" in str(element.tag) for element in root.iter()) or "${" in text:
+    if any(_is_xacro(element) for element in root.iter()):
         raise ConfigError(f"{source} still holds xacro; expand it first: xacro robot.urdf.xacro > robot.urdf")
     links = tuple(_attribute(link, "name", source) for link in root.findall("link"))
     # ros2_control's and transmission's <joint> are deeper in the tree: only direct children count.
     joints = tuple(_joint(element, source) for element in root.findall("joint"))
+    known = set(links)
     for joint in joints:
         for link in (joint.parent, joint.child):
-            if link not in links:
+            if link not in known:
                 raise ConfigError(f"{source}: joint '{joint.name}' names the link '{link}', which does not exist")
     for kind, found in (("link", links), ("joint", tuple(j.name for j in joints))):
         if len(set(found)) != len(found):
             raise ConfigError(f"{source}: two elements <{kind}> have the same name")
     return Urdf(root.get("name", ""), links, joints)
+
+
+def _parse_xml(text: str, source: str) -> ElementTree.Element:
+    """The root element. Undeclared prefixes are part of the name, as urdfdom and pinocchio read them."""
+    parser, builder = expat.ParserCreate(), ElementTree.TreeBuilder()
+
+    def refuse(*_: object) -> None:
+        raise ConfigError(f"{source} declares entities of its own, which no URDF needs: remove its <!DOCTYPE>")
+
+    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(text.encode("utf-8", "surrogatepass"), True)
+    except (expat.ExpatError, AssertionError) as error:
+        raise ConfigError(f"{source} is not XML: {error}") from error
+    return builder.close()
+
+
+def _is_xacro(element: ElementTree.Element) -> bool:
+    """An element or an expression of xacro; what stands in comments is not looked at."""
+    texts = (element.text or "", *element.attrib.values())
+    return element.tag.startswith("xacro:") or any("${" in text for text in texts)
 
 
 def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
@@ -125,6 +154,15 @@ def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
     parent, child = element.find("parent"), element.find("child")
     if parent is None or child is None:
         raise ConfigError(f"{where} has no parent or no child")
+    ends = (_attribute(parent, "link", where), _attribute(child, "link", where))
+    try:
+        return _measured(element, name, kind, ends, where)
+    except ConfigError as error:
+        return UrdfJoint(name, kind, *ends, np.eye(4), np.zeros(3), -np.inf, np.inf, 0.0, "", str(error))
+
+
+def _measured(element: ElementTree.Element, name: str, kind: str, ends: tuple[str, str], where: str) -> UrdfJoint:
+    """The joint with its numbers. ConfigError: they make no sense."""
     axis = _vector(element.find("axis"), "xyz", (1.0, 0.0, 0.0), where)
     length = float(np.linalg.norm(axis))
     if kind in MOVING and length < 1e-9:
@@ -135,8 +173,8 @@ def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
     return UrdfJoint(
         name=name,
         kind=kind,
-        parent=_attribute(parent, "link", where),
-        child=_attribute(child, "link", where),
+        parent=ends[0],
+        child=ends[1],
         origin=transform(
             _vector(origin, "xyz", (0.0, 0.0, 0.0), where), _vector(origin, "rpy", (0.0, 0.0, 0.0), where)
         ),
@@ -149,14 +187,17 @@ def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
 
 
 def _limits(element: ElementTree.Element | None, kind: str, where: str) -> tuple[float, float, float]:
+    if kind not in MOVING:
+        return -np.inf, np.inf, 0.0
     if element is None:
         if kind in ("revolute", "prismatic"):
             raise ConfigError(f"{where} is {kind} and has no <limit>")
         return -np.inf, np.inf, 0.0
-    lower, upper, velocity = (_number(element.get(key, "0"), where) for key in ("lower", "upper", "velocity"))
+    velocity = _number(element.get("velocity", "0"), where)
     if kind == "continuous":
         return -np.inf, np.inf, velocity
-    if kind in MOVING and lower >= upper:
+    lower, upper = (_number(element.get(key, "0"), where) for key in ("lower", "upper"))
+    if lower >= upper:
         raise ConfigError(f"{where}: lower limit {lower:g} is not below upper limit {upper:g}")
     return lower, upper, velocity
 
@@ -193,6 +234,8 @@ def _number(text: str, where: str) -> float:
         raise ConfigError(f"{where}: '{text}' is not a number") from None
     if not np.isfinite(value):
         raise ConfigError(f"{where}: '{text}' is not finite")
+    if abs(value) > _LARGEST:
+        raise ConfigError(f"{where}: {value:g} is no number of a robot")
     return value
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth pictures, intrinsics and the state of a camera as messages, as realsense2_camera has them."""
+"""Depth images, intrinsics and the state of a camera as messages, as realsense2_camera has them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "stale": Di
 def depth_message(depth: np.ndarray, stamp_ns: int, frame_id: str) -> Image:
     """A 16UC1 Image in mm from uint16 [h, w]; 0 is unknown. ValueError for another shape or dtype."""
     if depth.dtype != np.uint16 or depth.ndim != 2:
-        raise ValueError(f"expected an uint16 depth picture [h, w], got {depth.dtype} {list(depth.shape)}")
+        raise ValueError(f"expected an uint16 depth image [h, w], got {depth.dtype} {list(depth.shape)}")
     height, width = depth.shape
     message = Image(height=height, width=width, encoding="16UC1", is_bigendian=0, step=2 * width)
     message.header.frame_id = frame_id
@@ -51,7 +51,7 @@ def depth_of(message: Image) -> np.ndarray:
 
 
 def info_message(intrinsics: Intrinsics, stamp_ns: int, frame_id: str) -> CameraInfo:
-    """CameraInfo of a picture that is not rectified."""
+    """CameraInfo of an image that is not rectified."""
     message = CameraInfo(width=intrinsics.width, height=intrinsics.height, distortion_model=intrinsics.model)
     message.d = list(intrinsics.coefficients)
     if intrinsics.fx:

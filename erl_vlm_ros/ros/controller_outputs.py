@@ -13,26 +13,28 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Float64MultiArray, String, UInt8MultiArray
 
-from erl_vlm_ros.agents.command import action_to_command
+from erl_vlm_ros.common import names
+from erl_vlm_ros.control.command import STILL, action_to_command
+from erl_vlm_ros.control.ports import Command
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import encode
+from erl_vlm_ros.data.spaces import GRIPPER, ActionSpec
+from erl_vlm_ros.ros import convert, qos
 
 if TYPE_CHECKING:
-    from erl_vlm_ros.agents.episode_machine import EpisodeMachine
+    from erl_vlm_ros.common.tasks import Task
+    from erl_vlm_ros.control.episode_machine import EpisodeMachine
     from erl_vlm_ros.ros.node_base import BaseNode
-    from erl_vlm_ros.tasks import Task
 
-Command = tuple[Any, ...]  # the messages of one command
 _REPEAT_S = 0.02
-STILL = (0.0, 0.0, 0.0)
 
 
 class ControllerOutputs:
     """The controller's publishers."""
 
-    def __init__(self, node: BaseNode, task: Task):
-        self._node, self._task = node, task
+    def __init__(self, node: BaseNode, task: Task, action: ActionSpec, *, repeat: bool):
+        """``repeat``: send the newest command again until the next is due, as a sign of life."""
+        self._node, self._task, self._action = node, task, action
+        self.width = 0.0  # the gripper's opening that was commanded last, m
         self._said = ""
         self._twist = node.create_publisher(TwistStamped, names.POLICY_TWIST, qos.command())
         self._gripper = node.create_publisher(Float64MultiArray, names.POLICY_GRIPPER, qos.command())
@@ -41,16 +43,17 @@ class ControllerOutputs:
         self._state = node.create_publisher(String, names.RUN_STATE, qos.latched())
         self._metrics = node.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
         self._sent: tuple[float, TwistStamped] | None = None  # monotonic s
-        if not node.p.lock_step:
+        if repeat:
             node.wall_timer(_REPEAT_S, self._repeat)
 
     def command(self, action: np.ndarray, stamp_ns: int) -> tuple[Command, Sequence[float]]:
-        """The messages for an action in [-1, 1]^A, and its velocity in m/s."""
-        velocity, width = action_to_command(action, self._task)
-        twist = convert.twist_message(velocity, stamp_ns, self._node.p.base_frame)
-        if self._task.use_gripper:
-            return (convert.width_message(width, stamp_ns), twist), velocity
-        return (twist,), velocity
+        """The messages for an action in [-1, 1]^A, and its velocity [6] in m/s and rad/s."""
+        linear, angular, width = action_to_command(action, self._action)
+        twist = convert.twist_message(linear, stamp_ns, self._node.p.base_frame, angular)
+        if GRIPPER in self._action:
+            self.width = width
+            return (convert.width_message(width, stamp_ns), twist), (*linear, *angular)
+        return (twist,), (*linear, *angular)
 
     def send(self, command: Command) -> None:
         """Publish a command's messages."""
@@ -80,7 +83,7 @@ class ControllerOutputs:
     def episode(self, episode: Episode, machine: EpisodeMachine, wall_s: float) -> None:
         """Publish an episode and the figures about it."""
         publisher = self._evaluation if episode.evaluation else self._episode
-        publisher.publish(convert.bytes_message(encode(episode.to_bundle())))
+        publisher.publish(self._node.bundle_message(episode.to_bundle()))
         figures = {
             "env_steps": machine.env_steps,
             "episodes": machine.episodes,

@@ -119,14 +119,6 @@ def joints_by_name(message: JointState, names: Sequence[str]) -> np.ndarray:
     return np.array([position[at[name]] for name in names])
 
 
-def joint_maps(message: JointState) -> tuple[dict[str, float], dict[str, float]]:
-    """(positions, velocities) by joint name; velocities may be empty. ValueError: not one position for each name."""
-    if len(message.position) != len(message.name):
-        raise ValueError(f"joint state has {len(message.name)} names and {len(message.position)} positions")
-    velocities = zip(message.name, message.velocity) if len(message.velocity) == len(message.name) else ()
-    return dict(zip(message.name, message.position)), dict(velocities)
-
-
 def joint_message(
     names: Sequence[str],
     positions: Iterable[float],

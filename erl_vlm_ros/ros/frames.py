@@ -7,9 +7,10 @@ from typing import Any
 
 from geometry_msgs.msg import TransformStamped
 
-from erl_vlm_ros.ros import convert, names
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert
 from erl_vlm_ros.ros.adapters.packages import message
-from erl_vlm_ros.sim.frames import link_poses
+from erl_vlm_ros.sim.backend import SimBackend
 
 
 class FramePublisher:
@@ -21,15 +22,15 @@ class FramePublisher:
         self._publisher = node.create_publisher(self._kind, names.TF, 100)
         self._base_frame = base_frame
 
-    def publish(self, arm: Any, stamp_ns: int) -> None:
-        """All frames of a SimArm with one stamp."""
+    def publish(self, arm: SimBackend, stamp_ns: int) -> None:
+        """All frames of an arm with one stamp."""
         self._publisher.publish(self._kind(transforms=transforms(arm, self._base_frame, stamp_ns)))
 
 
-def transforms(arm: Any, base_frame: str, stamp_ns: int) -> list[TransformStamped]:
+def transforms(arm: SimBackend, base_frame: str, stamp_ns: int) -> list[TransformStamped]:
     """One message a frame."""
     out = []
-    for name, (position, quaternion) in link_poses(arm).items():
+    for name, (position, quaternion) in arm.link_poses().items():
         transform = TransformStamped(child_frame_id=name)
         transform.header.frame_id = base_frame
         convert.set_stamp(transform.header.stamp, stamp_ns)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Bool, String
 
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.safety.watchdog import ARMED, ESTOPPED
 
 if TYPE_CHECKING:

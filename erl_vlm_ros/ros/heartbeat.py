@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.exceptions import InvalidHandle
+from rclpy.node import Node
 
-from erl_vlm_ros.ros import names
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.names import HEARTBEAT_SUFFIX
 from erl_vlm_ros.ros.convert import metrics_message
-from erl_vlm_ros.ros.names import HEARTBEAT_SUFFIX
-
-if TYPE_CHECKING:
-    from erl_vlm_ros.ros.node_base import BaseNode
+from erl_vlm_ros.ros.refusals import Refusals
 
 PERIOD_S = 1.0
 
@@ -23,16 +23,23 @@ PERIOD_S = 1.0
 class Heartbeat:
     """Publishes ``NODE: heartbeat`` once a second, with ``busy_s``: seconds since the executor last served the node.
 
+    Beside it ``NODE: refused messages``, a warning, once a message could not be used.
+
     DDS itself notices a killed process only when its lease runs out, 20 s later by Fast DDS's default.
     """
 
-    def __init__(self, node: BaseNode):
-        self._node = node
+    def __init__(
+        self,
+        node: Node,
+        wall_timer: Callable[[float, Callable[[], None]], Any],
+        refusals: Refusals | None = None,
+    ):
+        self._node, self._refusals = node, refusals
         self._served = time.monotonic()
         self._stopped = threading.Event()
         self._publisher = node.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
         self._thread: threading.Thread | None = None
-        node.wall_timer(PERIOD_S / 2, self._serve)
+        wall_timer(PERIOD_S / 2, self._serve)
 
     def _serve(self) -> None:
         self._served = time.monotonic()
@@ -49,6 +56,12 @@ class Heartbeat:
                 stamp = node.get_clock().now().nanoseconds
                 text = f"busy for {busy:.0f} s" if busy >= 1 else "running"
                 message = metrics_message(name + HEARTBEAT_SUFFIX, {"busy_s": busy}, stamp, text=text)
+                if self._refusals is not None and self._refusals.total:
+                    warning = metrics_message(
+                        f"{name}: refused messages", {"refused": self._refusals.total}, stamp,
+                        level=DiagnosticStatus.WARN, text=self._refusals.last,
+                    )  # fmt: skip
+                    message.status.extend(warning.status)
                 self._publisher.publish(message)
             except InvalidHandle:
                 return  # the node is being destroyed

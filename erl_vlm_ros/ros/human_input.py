@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from geometry_msgs.msg import Twist, TwistStamped
 from sensor_msgs.msg import Joy
 from std_srvs.srv import SetBool, Trigger
 
-from erl_vlm_ros.agents.intervention import (
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.config import from_values
+from erl_vlm_ros.control.intervention import (
     CONTINUE,
     FAILURE,
     JOY,
@@ -23,7 +24,7 @@ from erl_vlm_ros.agents.intervention import (
     HumanConfig,
     Intervention,
 )
-from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.ros import qos
 
 if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
@@ -38,7 +39,7 @@ class Listener(Protocol):
     def person_pauses(self, paused: bool | None) -> tuple[bool, str]:
         """Pause or resume; None: the other way round."""
 
-    def person_judges(self, success: bool) -> tuple[bool, str]:
+    def person_labels(self, success: bool) -> tuple[bool, str]:
         """The episode succeeded, or failed."""
 
     def person_moved(self) -> None:
@@ -46,16 +47,16 @@ class Listener(Protocol):
 
 
 class HumanInput:
-    """Services for everybody; a joystick or a SpaceMouse when ``human.input`` names one."""
+    """Services always; a joystick or a SpaceMouse when ``human.input`` names one."""
 
-    def __init__(self, node: BaseNode, listener: Listener):
-        values = {f.name: node.values[f"human.{f.name}"] for f in fields(HumanConfig)}
-        config = HumanConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    def __init__(self, node: BaseNode, listener: Callable[[], Listener]):
+        """``listener`` is asked for at every event: it may be made after this."""
+        config = from_values(HumanConfig, node.values, "human.")
         self._node, self._listener = node, listener
         self.intervention = Intervention(config)
-        node.create_service(Trigger, names.HUMAN_CONTINUE, self._trigger(listener.person_continues))
-        node.create_service(Trigger, names.HUMAN_SUCCESS, self._trigger(lambda: listener.person_judges(True)))
-        node.create_service(Trigger, names.HUMAN_FAILURE, self._trigger(lambda: listener.person_judges(False)))
+        node.create_service(Trigger, names.HUMAN_CONTINUE, self._trigger(lambda: listener().person_continues()))
+        node.create_service(Trigger, names.HUMAN_SUCCESS, self._trigger(lambda: listener().person_labels(True)))
+        node.create_service(Trigger, names.HUMAN_FAILURE, self._trigger(lambda: listener().person_labels(False)))
         node.create_service(SetBool, names.HUMAN_PAUSE, self._pause)
         if config.input != NOBODY:
             # Deep enough for a button's way down and up between two looks.
@@ -73,22 +74,22 @@ class HumanInput:
         return answer
 
     def _pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        response.success, response.message = self._listener.person_pauses(request.data)
+        response.success, response.message = self._listener().person_pauses(request.data)
         return response
 
     def _on_joy(self, message: Joy) -> None:
         for event in self.intervention.joy(message.axes, message.buttons, time.monotonic()):
             self._act(event)
         if self.intervention.config.input == JOY:
-            self._listener.person_moved()
+            self._listener().person_moved()
 
     def _act(self, event: str) -> None:
-        listener = self._listener
+        listener = self._listener()
         calls = {
             CONTINUE: listener.person_continues,
             PAUSE: lambda: listener.person_pauses(None),
-            SUCCESS: lambda: listener.person_judges(True),
-            FAILURE: lambda: listener.person_judges(False),
+            SUCCESS: lambda: listener.person_labels(True),
+            FAILURE: lambda: listener.person_labels(False),
         }
         done, text = calls[event]()
         self._node.get_logger().info(f"button {event}: {text}" if done else f"button {event} has no effect: {text}")
@@ -102,4 +103,4 @@ class HumanInput:
     def _drive(self, linear: Any) -> None:
         vector: Sequence[float] = (linear.x, linear.y, linear.z)
         self.intervention.twist(vector, time.monotonic())
-        self._listener.person_moved()
+        self._listener().person_moved()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm as it is now, for the screen: the newest picture, joints and tool position, at little cost.
+"""The arm as it is now, for the screen: the newest image, joints and tool position, at little cost.
 
 A driver sends more than a hundred messages a second, of which a screen needs a dozen; each that wakes the executor
 costs half a millisecond. So the subscriptions take only the newest message, and only now and then.
@@ -7,28 +7,38 @@ costs half a millisecond. So the subscriptions take only the newest message, and
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import CallbackGroup
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.data.bundle import Bundle, BundleError
+from erl_vlm_ros.data.observation import build_proprioception
+from erl_vlm_ros.data.spaces import COMMANDED, EE_ROTATION, GRIPPER, ObservationSpec, run_spaces
 from erl_vlm_ros.monitoring.live_reward import LiveReward
 from erl_vlm_ros.monitoring.view import View
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
+from erl_vlm_ros.robot.rotation import rotation_of
+from erl_vlm_ros.ros import convert, qos
+from erl_vlm_ros.ros.adapters.robot_model import watch_for_kinematics
+from erl_vlm_ros.ros.robot_facts import measured_width
 
 if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
 
-LOOK_S = 0.5  # between two looks at picture and joints
+LOOK_S = 0.5  # between two looks at image and joints
 PATH_S = 0.1  # between two points of the tool's path
 
 
 class NowAndThen(CallbackGroup):
-    """Lets one message through each time that it was opened; while closed, its subscription wakes nobody."""
+    """Lets one message through each time that it was opened; while closed, its subscription wakes no executor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,38 +62,59 @@ class NowAndThen(CallbackGroup):
 
 
 class LiveView:
-    """Feeds a View from the robot's topics and evaluates the learned reward on the pictures that it looks at."""
+    """Feeds a View from the robot's topics and evaluates the learned reward on the images that it looks at."""
 
     def __init__(self, node: BaseNode, view: View):
         self._node, self._view = node, view
-        self._joints_wanted = [*node.p.joint_names, *node.p.gripper_joints]
+        self._spec: ObservationSpec | None = None  # until the arm's joints are known
+        self._task = load_task(node.p.task)
         self._reward = LiveReward(node.p.image_size)
-        self._joints: JointState | None = None
+        self._joints: dict[str, float] = {}
+        self._width = 0.0  # commanded, m
         self._position: tuple[float, float, float] | None = None
+        self._rotation: np.ndarray | None = None
         self._seen_stamp = -1
         sensor = qos.sensor(depth=1)  # best effort fits every driver
         groups = []
+        topics = [(JointState, topic, self._on_joints) for topic in node.p.joint_state_topics]
         for kind, topic, callback in (
-            (JointState, names.JOINT_STATES, self._on_joints),
+            *topics,
             (Image, names.IMAGE, self._on_image),
             (PoseStamped, names.EE_POSE, self._on_pose),
         ):
             groups.append(NowAndThen())
             node.create_subscription(kind, topic, callback, sensor, callback_group=groups[-1])
-        joints, picture, pose = groups
-        node.wall_timer(LOOK_S, lambda: (joints.open(), picture.open()))
+        *looks, pose = groups
+        node.wall_timer(LOOK_S, lambda: [look.open() for look in looks])
         node.wall_timer(PATH_S, pose.open)
+
+        if node.p.joint_names is not None:
+            self._know(node.p.joint_names)
+        else:
+            watch_for_kinematics(node, node.p, lambda arm: self._know(arm.joint_names))
+
+    def _know(self, joints: Sequence[str]) -> None:
+        first, node = self._spec is None, self._node
+        self._spec = run_spaces({**node.values, "joint_names": list(joints)}, self._task).observation
+        if first and GRIPPER in self._spec and self._spec.part(GRIPPER).source == COMMANDED:
+            node.create_subscription(Float64MultiArray, names.POLICY_GRIPPER, self._on_width, qos.command())
+
+    def _on_width(self, message: Float64MultiArray) -> None:
+        with contextlib.suppress(ValueError):
+            self._width = convert.width_of(message)[0]
 
     def set_model(self, bundle: Bundle) -> None:
         """A reward model was published. Raises BundleError for an unusable one."""
         self._reward.set_model(bundle)
 
     def _on_joints(self, message: JointState) -> None:
-        if set(self._joints_wanted) <= set(message.name):
-            self._joints = message
+        if len(message.name) == len(message.position):
+            self._joints.update(zip(message.name, message.position))
 
     def _on_pose(self, message: PoseStamped) -> None:
-        self._position = convert.position_of(message)
+        self._position, q = convert.position_of(message), message.pose.orientation
+        with contextlib.suppress(ValueError):  # a driver that does not tell
+            self._rotation = rotation_of(q.x, q.y, q.z, q.w)
         if message.header.frame_id == self._node.p.base_frame:
             self._view.position(self._position, time.monotonic())
 
@@ -95,15 +126,21 @@ class LiveView:
         try:
             rgb = convert.image_to_rgb(message)
             reward = None
-            if self._joints is not None and self._position is not None:
-                reward = self._reward.of(rgb, self._proprio())
+            proprio = self._proprio()
+            if proprio is not None:
+                reward = self._reward.of(rgb, proprio)
         except (ValueError, BundleError) as error:
-            self._node.get_logger().warning(f"picture not shown: {error}", throttle_duration_sec=30.0)
+            self._node.get_logger().warning(f"image not shown: {error}", throttle_duration_sec=30.0)
             return
-        self._view.picture(rgb, time.monotonic(), reward)
+        self._view.image(rgb, time.monotonic(), reward)
 
-    def _proprio(self) -> np.ndarray:
-        """As in build_observation: joints, tool position, opening. float32 [P]."""
-        joints = convert.joints_by_name(self._joints, self._joints_wanted)
-        count = len(self._node.p.joint_names)
-        return np.array([*joints[:count], *self._position, joints[count:].sum()], np.float32)
+    def _proprio(self) -> np.ndarray | None:
+        """As in the run's observations, float32 [P]; None while a part is not known."""
+        spec, fingers = self._spec, self._node.p.gripper_joints or ()
+        if spec is None or self._position is None or not self._joints.keys() >= {*spec.joint_names, *fingers}:
+            return None
+        if EE_ROTATION in spec and self._rotation is None:
+            return None
+        joints, gripper = (np.array([self._joints[name] for name in own]) for own in (spec.joint_names, fingers))
+        width = measured_width(self._node.p, gripper) if fingers else self._width
+        return build_proprioception(spec, joints, np.array(self._position), width, self._rotation)

@@ -24,14 +24,20 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from std_msgs.msg import UInt8MultiArray
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros.dds import use_profile
+from erl_vlm_ros.common.dds import use_profile
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.bundle import Bundle, check_run, decode, encode, with_run
+from erl_vlm_ros.params.param import namespace
+from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.ros.convert import bytes_message, bytes_of
+from erl_vlm_ros.ros.declare import declare
 from erl_vlm_ros.ros.heartbeat import Heartbeat
-from erl_vlm_ros.ros.parameters import PARAMETERS
-from erl_vlm_ros.ros.params import declare, namespace
+from erl_vlm_ros.ros.refusals import Refusals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TEARDOWN_S = 10.0  # for leaving DDS, once everything is saved
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,20 +45,26 @@ class BaseNode(Node):
     """A node with the parameters of its table, a heartbeat, and a wall timer that ignores sim time.
 
     ``self.p.NAME`` is a parameter as it was at start (dots in names become underscores); ``self.values`` maps
-    the plain names to the same values.
+    the plain names to the same values. A message that a subscription's callback cannot use is refused (``refused``
+    counts) and does not end the node, unless ``FORGIVING`` is False.
     """
+
+    FORGIVING = True
 
     def __init__(self, name: str, **kwargs: Any):
         """``name`` is the key of PARAMETERS. Raises ConfigError for parameters that do not fit the table."""
+        self._heartbeat: Heartbeat | None = None  # none in a node whose parameters are refused
+        self.refused = Refusals(lambda text: self.get_logger().error(text))
         super().__init__(name, **kwargs)
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.values = declare(self, PARAMETERS[name])
         self.p = namespace(name, self.values)
-        self._heartbeat = Heartbeat(self)
+        self._heartbeat = Heartbeat(self, self.wall_timer, self.refused)
 
     def destroy_node(self) -> None:
         """Stop the heartbeat, then destroy the node."""
-        self._heartbeat.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         super().destroy_node()
 
     def checkpoint_path(self) -> Path | None:
@@ -68,6 +80,28 @@ class BaseNode(Node):
         """Call back every ``period_s`` seconds of steady wall time."""
         return self.create_timer(period_s, callback, clock=self.steady_clock)
 
+    def when_done(self, future: Future, callback: Callable[[Future], Any]) -> None:
+        """Call back with ``future``, an answer of a service or an action, once it is done."""
+        future.add_done_callback(callback)
+
+    def create_subscription(
+        self, msg_type: Any, topic: str, callback: Callable[[Any], Any], *args: Any, **kw: Any
+    ) -> Any:
+        """As rclpy's; the callback takes the message alone."""
+        if self.FORGIVING:
+            callback = self.refused.forgiving(topic, callback)
+        return super().create_subscription(msg_type, topic, callback, *args, **kw)
+
+    def bundle_message(self, bundle: Bundle) -> UInt8MultiArray:
+        """A bundle of this run as a message."""
+        return bytes_message(encode(with_run(bundle, self.p.run_id)))
+
+    def bundle_of(self, message: UInt8MultiArray, kind: str) -> Bundle:
+        """The bundle in a message. BundleError: damaged, of another kind, or of another run."""
+        bundle = decode(bytes_of(message), kind)
+        check_run(bundle, self.p.run_id)
+        return bundle
+
     def on_stop(self) -> None:
         """Called once before the end, while the node can still publish. Override to save or send zeros."""
 
@@ -80,6 +114,7 @@ def spin_until(future: Future, executor: SingleThreadedExecutor) -> None:
 def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int:
     """Run one node until SIGINT or SIGTERM. Exit status: 0 stopped, 1 failed, 2 wrong configuration."""
     node: BaseNode | None = None
+    status = 1
     name = getattr(make_node, "NAME", getattr(make_node, "__name__", "node"))
     try:
         try:
@@ -100,13 +135,25 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
             _stop_quietly(node, error)
             raise
         node.on_stop()
-        return 0
+        status = 0
     except Exception as error:
-        return _report(name, error)
+        status = _report(name, error)
     finally:
-        if node is not None and rclpy.ok():
-            node.destroy_node()
-        rclpy.try_shutdown()
+        _leave(node, status)
+    return status
+
+
+def _leave(node: BaseNode | None, status: int) -> None:
+    """Leave DDS. All is saved and told: a teardown that hangs in the middleware (it was seen) ends with the process."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end = threading.Timer(TEARDOWN_S, os._exit, (status,))
+    end.daemon = True
+    end.start()
+    if node is not None and rclpy.ok():
+        node.destroy_node()
+    rclpy.try_shutdown()
+    end.cancel()
 
 
 def _catch_signals(stop: Future) -> None:
@@ -138,7 +185,7 @@ def _stop_quietly(node: BaseNode, failure: BaseException) -> None:
 
 
 def _mendable(error: BaseException) -> bool:
-    """Whether the message alone tells a user what to mend: a wrong configuration, or no room to write."""
+    """Whether the message alone tells a user what to fix: a wrong configuration, or no room to write."""
     # By name: their modules pull in torch and sqlite, and not every node loads them.
     known = type(error).__name__ in ("CheckpointError", "LedgerError", "SourceError")
     return known or isinstance(error, ConfigError) or getattr(error, "errno", None) in _NO_ROOM
@@ -151,7 +198,7 @@ def _report(name: str, error: Exception) -> int:
 
 
 def _tell(name: str, error: Exception) -> None:
-    """One line for what a user can mend, a traceback before it for the rest."""
+    """One line for what a user can fix, a traceback before it for the rest."""
     lines = []
     if isinstance(error, OSError) and _mendable(error):
         text = f"cannot write {error.filename or 'a file'}: {error.strerror}; free some disk space"

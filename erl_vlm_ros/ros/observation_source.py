@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from sensor_msgs.msg import Image, JointState
 
-from erl_vlm_ros.agents.frame_sync import LatestSync, StampSync
-from erl_vlm_ros.agents.intervention import rotation_of
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.control.frame_sync import LatestSync, StampSync
+from erl_vlm_ros.control.ports import Observed
+from erl_vlm_ros.data import spaces
 from erl_vlm_ros.data.observation import build_observation
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.data.spaces import ObservationSpec
+from erl_vlm_ros.robot.joint_store import JointStore
+from erl_vlm_ros.robot.rotation import rotation_of
+from erl_vlm_ros.ros import convert, qos
+from erl_vlm_ros.ros.robot_facts import measured_width
 
 if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
@@ -26,46 +31,55 @@ WRENCH_NAMES = tuple(f"wrench_{axis}" for axis in ("fx", "fy", "fz", "tx", "ty",
 _GRACE_S = 3.0  # several drivers may share joint_states: so long until a joint counts as unknown
 
 
-@dataclass(frozen=True)
-class Observed:
-    """One observation: policy vector [O], picture [h, w, 3], what was measured beside them [K]."""
-
-    observation: np.ndarray
-    rgb: np.ndarray
-    extras: np.ndarray
-
-
 class ObservationSource:
     """Subscribes to the parts of an observation and pairs them, by stamp in lock-step, by age in real time."""
 
-    def __init__(self, node: BaseNode, goal: np.ndarray, on_set: Callable[[int, dict[str, Any]], None]):
-        """``on_set``: called in lock-step with each complete set; in real time call ``problem`` and ``take``."""
-        self._node, self._goal, self._on_set = node, goal, on_set
+    def __init__(
+        self,
+        node: BaseNode,
+        spec: ObservationSpec,
+        goal: np.ndarray,
+        on_set: Callable[[int, dict[str, Any]], None],
+        commanded_width: Callable[[], float],
+        *,
+        real_time: bool,
+    ):
+        """``on_set``: called in lock-step with each complete set; in real time call ``problem`` and ``take``.
+
+        ``commanded_width``: the opening that was asked for last, m, for grippers that do not tell theirs.
+        """
+        self._node, self._spec, self._goal, self._on_set = node, spec, goal, on_set
+        self._commanded_width = commanded_width
+        self._arm = spec.joint_names
+        self._joints = (*self._arm, *(node.p.gripper_joints or ()))
         p, sensor = node.p, qos.sensor(node.p.reliable_sensors)
         kinds = {
             IMAGE: (Image, names.IMAGE),
             JOINTS: (JointState, names.JOINT_STATES),
             EE: (PoseStamped, names.EE_POSE),
-            OBJECT: (PoseStamped, names.OBJECT_POSE),
         }
+        if spaces.OBJECT in spec:
+            kinds[OBJECT] = (PoseStamped, names.OBJECT_POSE)
         if p.extras_wrench:
-            if p.lock_step:
+            if not real_time:
                 raise ConfigError("parameter 'extras.wrench' of policy_controller: the simulation has no wrench topic")
             kinds[WRENCH] = (WrenchStamped, names.WRENCH)
         self._by_stamp = StampSync(tuple(kinds))
         self._latest = LatestSync({k: p.image_timeout_s if k == IMAGE else p.state_timeout_s for k in kinds})
+        self._store = JointStore(self._joints)
         self._seen_joints: set[str] = set()
         self._first_joints_at: float | None = None
         self._rotation: np.ndarray | None = None
-        receive = self._lock_step if p.lock_step else self._real_time
+        receive = self._real_time if real_time else self._lock_step
         for part, (kind, topic) in kinds.items():
-            node.create_subscription(kind, topic, lambda m, part=part: receive(part, m), sensor)
+            for name in p.joint_state_topics if part == JOINTS else (topic,):
+                node.create_subscription(kind, name, lambda m, part=part: receive(part, m), sensor)
 
     @property
     def extra_names(self) -> list[str]:
         """Names of what is measured beside the observation."""
         p = self._node.p
-        efforts = [f"effort_{name}" for name in p.joint_names] if p.extras_efforts else []
+        efforts = [f"effort_{name}" for name in self._arm] if p.extras_efforts else []
         return (list(WRENCH_NAMES) if p.extras_wrench else []) + efforts
 
     # -- messages in
@@ -79,16 +93,37 @@ class ObservationSource:
 
     def _real_time(self, part: str, message: Any) -> None:
         self._check(part, message)
-        if part == JOINTS and not set(self._joints).issubset(message.name):
-            return  # another driver's joints on the same topic
-        self._latest.add(part, convert.header_ns(message), message, time.monotonic())
+        stamp = convert.header_ns(message)
+        if part == JOINTS:
+            message = self._merged(message, stamp)
+        if message is not None:
+            self._latest.add(part, stamp, message, time.monotonic())
 
-    @property
-    def _joints(self) -> Sequence[str]:
-        return (*self._node.p.joint_names, *self._node.p.gripper_joints)
+    def _merged(self, message: JointState, stamp: int) -> JointState | None:
+        """Our joints as they are now, from messages that hold any of them; None while one was never heard of."""
+        ours = [name for name in message.name if name in self._joints]
+        known = max((self._store.get(name).stamp_ns for name in ours if self._store.get(name)), default=None)
+        if not ours or known == stamp:
+            return None  # another driver's joints, or an old message once more: that must not look alive
+        if known is not None and self._latest.restarted(known, stamp):
+            self._store = JointStore(self._joints)
+        update = self._store.update(
+            message.name, message.position, (), message.effort, stamp_ns=stamp, at=time.monotonic()
+        )
+        if update.problem is not None:
+            self._node.get_logger().warning(update.text, throttle_duration_sec=1.0)
+            return None
+        if self._store.missing():
+            return None
+        out = JointState(header=message.header, name=list(self._joints))
+        out.position = self._store.vector(self._joints).tolist()
+        effort = self._store.vector(self._joints, "effort")
+        if not np.isnan(effort).all():
+            out.effort = effort.tolist()
+        return out
 
     def _check(self, part: str, message: Any) -> None:
-        """Refuse what no waiting will mend: the arm must not move on wrong names or a wrong frame. ConfigError."""
+        """Refuse what no waiting will fix: the arm must not move on wrong names or a wrong frame. ConfigError."""
         if part in (EE, OBJECT) and message.header.frame_id != self._node.p.base_frame:
             topic = names.EE_POSE if part == EE else names.OBJECT_POSE
             raise ConfigError(
@@ -99,17 +134,18 @@ class ObservationSource:
             self._seen_joints.update(message.name)
             now = time.monotonic()
             self._first_joints_at = self._first_joints_at or now
-            for parameter in ("joint_names", "gripper_joints"):
-                missing = [name for name in getattr(self._node.p, parameter) if name not in self._seen_joints]
+            gripper = self._node.p.gripper_joints or ()
+            for parameter, wanted in (("joint_names", self._arm), ("gripper_joints", gripper)):
+                missing = [name for name in wanted if name not in self._seen_joints]
+                topics = self._node.p.joint_state_topics
                 if missing and now - self._first_joints_at > _GRACE_S:
                     raise ConfigError(
-                        f"parameter '{parameter}': no joint {', '.join(missing)} on {names.JOINT_STATES}, "
+                        f"parameter '{parameter}': no joint {', '.join(missing)} on {', '.join(topics)}, "
                         f"which has {', '.join(sorted(self._seen_joints))}"
                     )
         if part == EE:
-            q = message.pose.orientation
             try:
-                self._rotation = rotation_of(q.x, q.y, q.z, q.w)
+                self._rotation = rotation_of(*_quaternion(message))
             except ValueError:
                 self._rotation = None
 
@@ -122,23 +158,37 @@ class ObservationSource:
 
     def problem(self, not_before: int) -> str:
         """Real time: why there is nothing to act on, or an empty text. ``not_before``: least stamp, ns."""
-        return self._latest.problem(time.monotonic(), not_before)
+        now = time.monotonic()
+        problem = self._latest.problem(now, not_before)
+        if problem:
+            return problem
+        # Arm and gripper may come in messages of their own: each joint has its age.
+        limit = self._node.p.state_timeout_s
+        stale = self._store.stale(now, limit, self._joints)
+        if stale:
+            return f"{JOINTS} is more than {limit:g} s old ({', '.join(stale)})"
+        if self._store.oldest_stamp_ns(self._joints) < not_before:
+            return f"{JOINTS} is from before the reset"
+        return ""
 
     def take(self) -> tuple[int, dict[str, Any]]:
-        """Real time: (stamp of the picture, because that is what is rated; part -> message)."""
+        """Real time: (stamp of the image, because that is what is rated; part -> message)."""
         return self._latest.take(IMAGE)
 
     def unpack(self, found: dict[str, Any]) -> Observed:
-        """Numbers and picture of one set. Raises ValueError when a part cannot be used."""
+        """Numbers and image of one set. Raises ValueError when a part cannot be used."""
         p, joints = self._node.p, found[JOINTS]
         positions = convert.joints_by_name(joints, self._joints)
-        count = len(p.joint_names)
+        count = len(self._arm)
+        rotation = rotation_of(*_quaternion(found[EE])) if spaces.EE_ROTATION in self._spec else None
         observation = build_observation(
+            self._spec,
             positions[:count],
             convert.position_of(found[EE]),
-            float(positions[count:].sum()),
-            convert.position_of(found[OBJECT]),
+            measured_width(p, positions[count:]) if len(positions) > count else self._commanded_width(),
+            convert.position_of(found[OBJECT]) if OBJECT in found else None,
             self._goal,
+            rotation,
         )
         return Observed(observation, convert.image_to_rgb(found[IMAGE]), self._extras(found))
 
@@ -149,11 +199,16 @@ class ObservationSource:
             out += [force.x, force.y, force.z, torque.x, torque.y, torque.z]
         if self._node.p.extras_efforts:
             joints = found[JOINTS]
-            if len(joints.effort) != len(joints.name):
+            if len(joints.effort) != len(joints.name):  # not given, or not one for each joint
                 raise ValueError("joint state has no efforts; set extras.efforts of policy_controller to false")
             at = {name: i for i, name in enumerate(joints.name)}
-            out += [joints.effort[at[name]] for name in self._node.p.joint_names]
+            out += [joints.effort[at[name]] for name in self._arm]
         extras = np.array(out, np.float32)
         if not np.isfinite(extras).all():
             raise ValueError("a force, torque or effort is not finite")
         return extras
+
+
+def _quaternion(message: PoseStamped) -> tuple[float, float, float, float]:
+    q = message.pose.orientation
+    return q.x, q.y, q.z, q.w

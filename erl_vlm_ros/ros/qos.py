@@ -18,7 +18,7 @@ def _profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSPro
 def sensor(reliable: bool = False, depth: int = 10) -> QoSProfile:
     """Images, joint states and poses. A reliable subscriber does not connect to a best-effort publisher.
 
-    ``depth``: a busy reader loses no picture of 30 Hz for a third of a second; it judges age by the stamp.
+    ``depth``: a busy reader loses no image of 30 Hz for a third of a second; it judges age by the stamp.
     """
     return _profile(depth, reliable)
 
@@ -29,7 +29,7 @@ def command() -> QoSProfile:
 
 
 def latched() -> QoSProfile:
-    """Weights and states: whoever comes later gets the last one."""
+    """Weights and states: a late subscriber gets the last one."""
     return _profile(1, latched=True)
 
 

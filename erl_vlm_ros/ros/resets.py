@@ -14,16 +14,17 @@ from builtin_interfaces.msg import Duration
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from erl_vlm_ros.agents.home_watch import HomeWatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.control.home_watch import HomeWatch
+from erl_vlm_ros.ros import qos
 from erl_vlm_ros.ros.robot_calls import Answer, Resetter
 
 if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
 
 SERVICE, HOME, PERSON = "service", "home", "person"
-_AGAIN_S = 0.1  # the guard stops a motion home when nobody asks for it any more
+_AGAIN_S = 0.1  # the guard stops a motion home when it is not asked for any more
 _ATTEMPTS = 3
 
 
@@ -32,8 +33,8 @@ class ServiceStep:
 
     waiting = "the reset service"
 
-    def __init__(self, node: BaseNode, held: Callable[[], bool]):
-        del held  # a service is asked for once
+    def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool]):
+        del joints, held  # a service is asked for once
         self._call = Resetter(node, node.p.set_episode_seed, node.p.reset_timeout_s)
 
     def ready(self) -> bool:
@@ -55,20 +56,21 @@ class HomeStep:
 
     waiting = "the arm to reach its home pose"
 
-    def __init__(self, node: BaseNode, held: Callable[[], bool]):
-        """``held``: whether somebody else, a person, drives the arm just now."""
+    def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool]):
+        """``held``: whether a person drives the arm just now."""
         p = node.p
-        if len(p.home_positions) != len(p.joint_names):
+        if len(p.home_positions) != len(joints):
             raise ConfigError(
                 f"parameter 'home_positions' of policy_controller has {len(p.home_positions)} numbers for "
-                f"{len(p.joint_names)} joint_names; reset '{p.reset}' needs one in rad for each"
+                f"{len(joints)} joints ({', '.join(joints)}); reset '{p.reset}' needs one in rad for each"
             )
         self._node, self._log = node, node.get_logger()
-        self._watch = HomeWatch(dict(zip(p.joint_names, p.home_positions)), p.home_tolerance, 0.3, p.home_timeout_s)
+        self._watch = HomeWatch(dict(zip(joints, p.home_positions)), p.home_tolerance, 0.3, p.home_timeout_s)
         self._answer: Answer | None = None
         self._attempt, self._held = 0, held
         self._publisher = node.create_publisher(JointTrajectory, names.POLICY_HOME, qos.command())
-        node.create_subscription(JointState, names.JOINT_STATES, self._on_joints, qos.sensor(p.reliable_sensors))
+        for topic in p.joint_state_topics:
+            node.create_subscription(JointState, topic, self._on_joints, qos.sensor(p.reliable_sensors))
         node.wall_timer(_AGAIN_S, self._ask)
 
     def ready(self) -> bool:
@@ -86,7 +88,7 @@ class HomeStep:
         message = JointTrajectory(joint_names=list(self._watch.target))
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.header.frame_id = self._node.p.base_frame
-        # The time is a bound for whoever wants one: the guard drives as fast as its own limits allow.
+        # The time is a bound only: the guard drives as fast as its own limits allow.
         limit = Duration(sec=int(self._node.p.home_timeout_s))
         message.points = [JointTrajectoryPoint(positions=list(self._watch.target.values()), time_from_start=limit)]
         self._publisher.publish(message)
@@ -122,11 +124,11 @@ class HomeStep:
 class PersonStep:
     """Waits until a person says that the scene is ready."""
 
-    def __init__(self, node: BaseNode, held: Callable[[], bool]):
-        del held
+    def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool]):
+        del joints, held
         button = node.values["human.continue_button"]
         self.waiting = f"a person to reset the scene, then to call {names.HUMAN_CONTINUE}" + (
-            f" or press Joy button {button}" if button >= 0 else ""
+            f" or press Joy button {button}" if button is not None else ""
         )
         self._log = node.get_logger()
         self._answer: Answer | None = None
@@ -140,7 +142,7 @@ class PersonStep:
         self._log.info(f"waiting for {self.waiting}")
 
     def go_on(self) -> bool:
-        """The person is done; False when nobody waits for one."""
+        """The person is done; False when no reset waits for one."""
         answer, self._answer = self._answer, None
         if answer is not None:
             answer(True, "a person", -1)
@@ -160,16 +162,16 @@ _KINDS = {SERVICE: ServiceStep, HOME: HomeStep, PERSON: PersonStep}
 class ResetSequence:
     """The steps of the parameter ``reset``, for instance ``home_then_person``, one after the other."""
 
-    def __init__(self, node: BaseNode, held: Callable[[], bool]):
-        """``held``: whether a person drives just now; the arm is not asked for anything meanwhile."""
+    def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool], *, real_time: bool):
+        """``joints``: the arm's. ``held``: whether a person drives just now; the arm is not asked for anything then."""
         p = node.p
         wanted = p.reset.split("_then_")
-        if p.lock_step and wanted[-1] != SERVICE:
+        if not real_time and wanted[-1] != SERVICE:
             raise ConfigError(
                 f"parameter 'reset' of policy_controller is '{p.reset}': in lock-step only the service can reset; "
                 "set lock_step to false"
             )
-        self._steps: Sequence[Any] = [_KINDS[kind](node, held) for kind in wanted]
+        self._steps: Sequence[Any] = [_KINDS[kind](node, joints, held) for kind in wanted]
         self._current: int | None = None
 
     @property
@@ -200,7 +202,7 @@ class ResetSequence:
         begin(0)
 
     def go_on(self) -> bool:
-        """A person says that the scene is ready; False when nobody waits for that."""
+        """A person says that the scene is ready; False when no reset waits for that."""
         step = None if self._current is None else self._steps[self._current]
         return isinstance(step, PersonStep) and step.go_on()
 

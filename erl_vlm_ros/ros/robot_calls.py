@@ -12,7 +12,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import SetBool, Trigger
 
-from erl_vlm_ros.ros import names
+from erl_vlm_ros.common import names
 
 if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode

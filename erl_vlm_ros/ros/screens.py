@@ -10,19 +10,19 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from visualization_msgs.msg import MarkerArray
 
+from erl_vlm_ros.common.names import ALARM_PREFIX
+from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.monitoring.alarms import AlarmState
 from erl_vlm_ros.monitoring.health import OWN_PREFIX, NodeHealth
 from erl_vlm_ros.monitoring.screen import Screen, safety_words
 from erl_vlm_ros.monitoring.trace import Trace
 from erl_vlm_ros.ros import markers
-from erl_vlm_ros.ros.names import ALARM_PREFIX
-from erl_vlm_ros.tasks import Task
 
 _MARKER_LIFE_S = 10  # in real time: what an ended monitor left must not look true
 
 
 def health_message(health: Mapping[str, NodeHealth], stamp: Time, alarms: Sequence[AlarmState] = ()) -> DiagnosticArray:
-    """The monitor's verdict on each node, and the training alarms; those that are over are told as OK."""
+    """The monitor's verdict on each node, and the training alarms; those that are over are published as OK."""
     message = DiagnosticArray(status=[_status(node, state) for node, state in health.items()])
     for alarm in alarms:
         status = DiagnosticStatus(level=bytes([alarm.level]), name=ALARM_PREFIX + alarm.name, hardware_id="erl_vlm_ros")

@@ -10,7 +10,8 @@ from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.sim.drivers import Refused
 from erl_vlm_ros.sim.realtime import RealTime
 

@@ -3,28 +3,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from erl_vlm_ros.safety.config import EE, HEARTBEAT, JOINTS, WRENCH, GuardLimits
+from erl_vlm_ros.safety.input_monitor import InputMonitor
+from erl_vlm_ros.safety.joints import JointMargin
+from erl_vlm_ros.safety.watchdog import Watchdog
 
-from erl_vlm_ros.safety.config import EE, HEARTBEAT, JOINTS, WRENCH
-
-if TYPE_CHECKING:
-    from erl_vlm_ros.safety.core import GuardCore
+_OUTSIDE_M = 0.005  # as far an arm overshoots the box by; from there only the way back in is allowed
 
 
-def refusal(core: GuardCore, now: float) -> str:
+def refusal(
+    limits: GuardLimits, inputs: InputMonitor, watchdog: Watchdog, margin: JointMargin | None, now: float
+) -> str:
     """Why the arm must not be armed as it stands now; empty: it may."""
-    limits = core.limits
     for source in (EE, JOINTS, HEARTBEAT, WRENCH):
-        problem = core.senses.problems.get(source) or core.watchdog.silence(source, now)
+        problem = inputs.problems.get(source) or watchdog.silence(source, now)
         if problem:
             return problem
-    position = core.senses.pose.position(now)
+    disagreement = inputs.pose_check.problem(now)
+    if disagreement:
+        return disagreement
+    position = inputs.pose.position(now)
     shown = "[" + ", ".join(f"{value:.3f}" for value in position) + "]"
     box = limits.envelope.box()
-    if not box.contains(position):
+    if not box.contains(position, _OUTSIDE_M):
         return (
             f"the tool at {shown} is outside the workspace box {list(box.low)} to {list(box.high)} m "
-            f"(workspace in {limits.where}): move the arm inside, or mend the box"
+            f"(workspace in {limits.where}): move the arm inside, or correct the box"
         )
     for forbidden in limits.forbidden:
         if forbidden.contains(position):
@@ -32,9 +36,9 @@ def refusal(core: GuardCore, now: float) -> str:
                 f"the tool at {shown} is inside {forbidden.name} {list(forbidden.low)} to {list(forbidden.high)} m: "
                 "move the arm out, or change the parameter"
             )
-    if limits.joint_margin > 0 and core.margin() is None:
+    if limits.joint_margin > 0 and margin is None:
         return (
             "joint_margin needs the joints' limits: give the URDF (docs/robots.md), "
-            "or joint_names, joint_lower and joint_upper"
+            "or controller_joints, joint_lower and joint_upper"
         )
     return ""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 Vector = tuple[float, float, float]
 
@@ -25,11 +25,12 @@ class Box:
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in sides):
             raise ConfigError(f"{self.name} {list(self.low)} to {list(self.high)} is empty or not finite")
 
-    def contains(self, position: Sequence[float]) -> bool:
-        """Whether a point lies in the box, its faces included."""
-        return all(a <= p <= b for a, p, b in zip(self.low, position, self.high, strict=True))
+    def contains(self, position: Sequence[float], margin: float = 0.0) -> bool:
+        """Whether a point lies in the box, its faces included, or no farther outside than ``margin`` on any axis."""
+        sides = zip(self.low, position, self.high, strict=True)
+        return all(a - margin <= p <= b + margin for a, p, b in sides)
 
-    def meets(self, low: Sequence[float], high: Sequence[float], gap: float = 0.0) -> bool:
+    def intersects(self, low: Sequence[float], high: Sequence[float], gap: float = 0.0) -> bool:
         """Whether the box from ``low`` to ``high`` comes nearer than ``gap`` to this one; touching is not meeting."""
         for a, b, mine_low, mine_high in zip(low, high, self.low, self.high):
             if b <= mine_low - gap or a >= mine_high + gap:

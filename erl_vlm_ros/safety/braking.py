@@ -29,19 +29,19 @@ def towards(
         steps = abs(gap) / dt
         n = int((math.sqrt(1.0 + 8.0 * steps / change) - 1.0) / 2.0)
         x = (steps + change * (n * (n + 1) / 2)) / (n + 1)
-    wish = min(x, most)
+    desired = min(x, most)
     if gap > 0.0:
-        wish = -wish
-    if wish > acceleration + change:
-        wish = acceleration + change
-    elif wish < acceleration - change:
-        wish = acceleration - change
-    after = velocity + wish * dt
+        desired = -desired
+    if desired > acceleration + change:
+        desired = acceleration + change
+    elif desired < acceleration - change:
+        desired = acceleration - change
+    after = velocity + desired * dt
     if abs(after - target) < _STILL:
         after = target
-    if abs(wish) < _STILL:
-        wish = 0.0
-    return after, wish
+    if abs(desired) < _STILL:
+        desired = 0.0
+    return after, desired
 
 
 def sweep(

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.safety.boxes import Box, parse_boxes
 from erl_vlm_ros.safety.envelope import Envelope
 from erl_vlm_ros.safety.joints import JointMargin
 from erl_vlm_ros.safety.limiter import Dynamics
-from erl_vlm_ros.tasks import Task
 
 #: what the messages of each watchdog are called in reasons and diagnostics
 COMMAND, JOINTS, EE = "policy command", "joint_states", "ee_pose"
@@ -38,7 +38,10 @@ class GuardLimits:
     check_state_stamps: bool
     home_timeout_s: float
     arm_lag_s: float
-    max_lead: float
+    max_tracking_error: float
+    pose_tolerance: float  # between ee_pose and the joints; 0: not compared
+    pose_tolerance_rad: float
+    home_turn: Dynamics  # of the tool, on the way home
     where: str  # the task file, for messages
 
 
@@ -58,9 +61,11 @@ def guard_limits(p: Any, task: Task) -> GuardLimits:
     angular = None
     if p.max_angular_speed > 0:
         angular = Dynamics(p.max_angular_speed, p.max_angular_acceleration, p.max_angular_jerk, dt, hold)
+    home_speed = min(p.home_angular_speed, angular.max_speed) if angular is not None else p.home_angular_speed
+    home_turn = Dynamics(home_speed, p.home_angular_acceleration, 0.0, dt, hold)
     if not p.lock_step:
-        _check_times(p, task, linear, angular)
-    names = tuple(name for name in p.joint_names if name)
+        _check_times(p, task, linear, angular, home_turn)
+    names = tuple(p.controller_joints or ())
     joints = None
     if p.joint_margin > 0 and any(p.joint_lower + p.joint_upper):
         joints = JointMargin(names, p.joint_lower, p.joint_upper, p.joint_margin)
@@ -80,7 +85,10 @@ def guard_limits(p: Any, task: Task) -> GuardLimits:
         check_state_stamps=p.check_state_stamps and not p.lock_step,  # there the clock is the simulation's
         home_timeout_s=p.home_timeout_s,
         arm_lag_s=p.arm_lag_s,
-        max_lead=0.0 if p.lock_step else p.max_lead_m,
+        max_tracking_error=0.0 if p.lock_step else p.max_tracking_error_m,
+        pose_tolerance=0.0 if p.lock_step else p.pose_tolerance_m,
+        pose_tolerance_rad=0.0 if p.lock_step else p.pose_tolerance_rad,
+        home_turn=home_turn,
         where=task.path,
     )
 
@@ -98,7 +106,7 @@ def _timeouts(p: Any) -> dict[str, float]:
     return out | {source: limit for source, limit in optional.items() if limit > 0}
 
 
-def _check_times(p: Any, task: Task, linear: Dynamics, angular: Dynamics | None) -> None:
+def _check_times(p: Any, task: Task, linear: Dynamics, angular: Dynamics | None, home_turn: Dynamics) -> None:
     period = 1.0 / task.control_hz
     if p.command_timeout_s <= period:
         raise ConfigError(
@@ -120,3 +128,9 @@ def _check_times(p: Any, task: Task, linear: Dynamics, angular: Dynamics | None)
                 f"longer than stop_within_s {p.stop_within_s:g} to stop from {dynamics.max_speed:g}: "
                 f"raise them, lower max_{kind}speed, or allow a longer stop"
             )
+    if home_turn.longest_stop_s(p.stop_within_s) > p.stop_within_s + 1e-9:
+        raise ConfigError(
+            f"home_angular_acceleration {p.home_angular_acceleration:g} needs longer than stop_within_s "
+            f"{p.stop_within_s:g} to stop from {home_turn.max_speed:g} rad/s: raise it, or lower home_angular_speed",
+            parameter="safety_guard.home_angular_acceleration",
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 _DAMPING = 0.05  # of the least-squares inverse: near a singularity joints are not taken to be infinitely fast
 _SLOW = 1e-3  # rad/s: a joint that moves less is not moving towards its limit
@@ -26,7 +26,7 @@ class JointMargin:
         """``lower``, ``upper``: limits of ``names``, may be infinite. ConfigError: lengths or order do not fit."""
         if not len(names) == len(lower) == len(upper):
             raise ConfigError(
-                f"joint_names has {len(names)} entries, joint_lower {len(lower)}, joint_upper {len(upper)}: "
+                f"controller_joints has {len(names)} entries, joint_lower {len(lower)}, joint_upper {len(upper)}: "
                 "give as many limits as joints"
             )
         for name, low, high in zip(names, lower, upper):
@@ -41,7 +41,7 @@ class JointMargin:
     def limit(
         self, twist: Sequence[float], positions: Mapping[str, float], executed: Sequence[float], kinematics: Any = None
     ) -> tuple[float, str]:
-        """Factor 0..1 for the wished ``twist`` [6] (m/s, rad/s), and the reason when it is below 1.
+        """Factor 0..1 for the desired ``twist`` [6] (m/s, rad/s), and the reason when it is below 1.
 
         ``positions``: newest joint positions by name; ``executed`` [6]: the twist sent last. ``kinematics``: has
         joint_names and jacobian(q) -> [6, J].
@@ -65,6 +65,17 @@ class JointMargin:
             if towards and allowed < factor:
                 factor, why = allowed, f"joint '{name}' {'at its margin' if allowed == 0.0 else 'near its limit'}"
         return factor, why
+
+    def problem(self, positions: Mapping[str, float]) -> str:
+        """Why the arm must not be brought to ``positions``, rad by name; empty: every joint keeps its margin there."""
+        for name, low, high in zip(self.names, self._lower, self._upper):
+            q = positions.get(name)
+            if q is not None and not low + self.margin <= q <= high - self.margin:
+                return (
+                    f"joint '{name}' at {q:g} is nearer to its limits {low:g} to {high:g} than joint_margin "
+                    f"{self.margin:g}"
+                )
+        return ""
 
     def _near(self, positions: Mapping[str, float]) -> dict[str, tuple[float, int]]:
         """Joint -> (room before the margin, side of the limit) of joints that are slowed."""

@@ -6,8 +6,8 @@ that stop, too, stays below the top speed, inside the workspace and clear of eve
 weaker step is tried, and the last resort is the next step of the stop that was already found good. So the promise
 holds by induction, whatever is commanded.
 
-Steps belong to slots of a fixed grid of time. A step that misses its slot is left out, and the next one brakes by
-as many steps as there were slots. What the tool goes further meanwhile is at most its velocity times the longest
+Steps belong to periods of a fixed grid of time. A step that misses its period is left out, and the next one brakes by
+as many steps as there were periods. What the tool goes further meanwhile is at most its velocity times the longest
 time between two commands, for the velocities only fall while it brakes; that much room is kept in addition.
 """
 
@@ -17,14 +17,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.safety.boxes import Box, Vector
 from erl_vlm_ros.safety.braking import stop_steps, sweep, towards
 
 _AXES = (0, 1, 2)
 _STILL = (0.0, 0.0, 0.0)
-_SKIN = 1e-9  # m kept from every face, so that rounding never crosses it
-_HALVINGS = 6  # of the interval in which the strongest allowed wish is looked for
+_MARGIN = 1e-9  # m kept from every face, so that rounding never crosses it
+_BISECTIONS = 6  # of the interval in which the strongest allowed velocity is looked for
 _ONE_OR_TWO = (((0,), (1,), (2,)), ((0, 1), (0, 2), (1, 2)))
 
 
@@ -75,7 +75,7 @@ class Dynamics:
 
 @dataclass(frozen=True)
 class Step:
-    """A velocity that may be sent now, and what kept it from being the wished one: "acceleration", "box", ..."""
+    """A velocity that may be sent now, and what kept it from being the desired one: "acceleration", "box", ..."""
 
     velocity: Vector
     changed: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class Limiter:
         self._most, self._change = dynamics.axis_acceleration, dynamics.axis_change
         # Without limits the velocity can be cut to what the hold time permits at every step.
         self._spare = dynamics.hold_s if dynamics.limited else max(0.0, dynamics.hold_s - dynamics.dt)
-        self._slots = 1
+        self._periods = 1
 
     @property
     def still(self) -> bool:
@@ -116,9 +116,9 @@ class Limiter:
         self.velocity = velocity
         self.acceleration = _STILL
 
-    def stop(self, slots: int = 1) -> Step:
+    def stop(self, periods: int = 1) -> Step:
         """The next step of the stop. Needs no position: the way was found free when the last step was taken."""
-        self._slots = slots
+        self._periods = periods
         if self.dynamics.limited:
             plan = self._plan(_STILL)
             self.velocity, self.acceleration = plan.velocity, plan.acceleration
@@ -126,29 +126,29 @@ class Limiter:
             self.reset()
         return Step(self.velocity)
 
-    def step(self, wish: Vector, position: Sequence[float] = _STILL, slots: int = 1) -> Step:
-        """The step nearest to ``wish``, which must be finite and no faster than the top speed.
+    def step(self, desired: Vector, position: Sequence[float] = _STILL, periods: int = 1) -> Step:
+        """The step nearest to ``desired``, which must be finite and no faster than the top speed.
 
-        ``position`` is where the tool is now; without a box and forbidden boxes it is not looked at. ``slots``:
+        ``position`` is where the tool is now; without a box and forbidden boxes it is not looked at. ``periods``:
         periods since the last step, more than 1 when some were missed.
         """
-        self._slots = slots
+        self._periods = periods
         if not self.dynamics.limited and not self.forbidden:
-            self.velocity = wish
-            return Step(wish)
+            self.velocity = desired
+            return Step(desired)
         changed: list[str] = []
-        plan = self._plan(wish)
-        if self.dynamics.limited and plan.velocity != wish:
+        plan = self._plan(desired)
+        if self.dynamics.limited and plan.velocity != desired:
             changed.append("acceleration")
         if self.box is not None:
-            inside = self._into_the_box(wish, position)
-            if inside != wish:
-                plan, wish = self._plan(inside), inside
+            inside = self._into_the_box(desired, position)
+            if inside != desired:
+                plan, desired = self._plan(inside), inside
                 changed.append("box")
         problem = self._problem(plan, position)
         if problem:
             changed.append(problem)
-            plan = self._weaker(wish, position)
+            plan = self._weaker(desired, position)
         self.velocity, self.acceleration = plan.velocity, plan.acceleration
         return Step(plan.velocity, tuple(changed))
 
@@ -159,7 +159,7 @@ class Limiter:
         dt, spare = self.dynamics.dt, self._spare
         if self.dynamics.limited:
             v, a = self.velocity[axis], self.acceleration[axis]
-            for _ in range(self._slots if target == 0.0 else 1):
+            for _ in range(self._periods if target == 0.0 else 1):
                 v, a = towards(v, a, target, dt, self._most, self._change)
             low, high, slow, fast = sweep(v, a, dt, self._most, self._change)
         else:
@@ -168,20 +168,20 @@ class Limiter:
         # A late next step keeps a velocity for longer: at worst the fastest one for all the spare time.
         return v, a, low + slow * spare, high + fast * spare, slow, fast
 
-    def _plan(self, wish: Vector) -> _Plan:
-        rows = [self._axis(axis, wish[axis]) for axis in _AXES]
+    def _plan(self, desired: Vector) -> _Plan:
+        rows = [self._axis(axis, desired[axis]) for axis in _AXES]
         peaks = [max(-row[4], row[5]) for row in rows]
         velocity, acceleration, low, high = ((rows[0][k], rows[1][k], rows[2][k]) for k in range(4))
         return _Plan(velocity, acceleration, low, high, math.hypot(*peaks))
 
-    def _into_the_box(self, wish: Vector, position: Sequence[float]) -> Vector:
-        """Each axis is its own matter: the strongest wish whose stop stays between the two faces."""
+    def _into_the_box(self, desired: Vector, position: Sequence[float]) -> Vector:
+        """Each axis is its own matter: the strongest velocity whose stop stays between the two faces."""
         out = []
         for axis in _AXES:
-            most = wish[axis]
+            most = desired[axis]
             if not self._axis_fits(axis, most, position[axis]):
                 good, bad = 0.0, 1.0
-                for _ in range(_HALVINGS):
+                for _ in range(_BISECTIONS):
                     middle = 0.5 * (good + bad)
                     if self._axis_fits(axis, most * middle, position[axis]):
                         good = middle
@@ -194,7 +194,7 @@ class Limiter:
     def _axis_fits(self, axis: int, target: float, at: float) -> bool:
         _, _, low, high, _, _ = self._axis(axis, target)
         # From outside: not further out than it is now.
-        floor, ceiling = min(self.box.low[axis] + _SKIN, at), max(self.box.high[axis] - _SKIN, at)
+        floor, ceiling = min(self.box.low[axis] + _MARGIN, at), max(self.box.high[axis] - _MARGIN, at)
         return at + low >= floor and at + high <= ceiling
 
     def _problem(self, plan: _Plan, position: Sequence[float]) -> str:
@@ -206,14 +206,14 @@ class Limiter:
         low = [p + d for p, d in zip(position, plan.low)]
         high = [p + d for p, d in zip(position, plan.high)]
         for box in self.forbidden:
-            if box.meets(low, high, _SKIN) and not self._leaves(box, plan, position):
+            if box.intersects(low, high, _MARGIN) and not self._leaves(box, plan, position):
                 return box.name
         return ""
 
     @staticmethod
     def _leaves(box: Box, plan: _Plan, position: Sequence[float]) -> bool:
         """From inside a forbidden box only straight out through its nearest face is allowed."""
-        if not box.meets(position, position):
+        if not box.intersects(position, position):
             return False
         out, side = box.nearest_face(position)
         if side > 0:
@@ -222,22 +222,22 @@ class Limiter:
             straight = plan.high[out] <= 0.0
         return straight and all(plan.low[axis] == 0.0 == plan.high[axis] for axis in _AXES if axis != out)
 
-    def _weaker(self, wish: Vector, position: Sequence[float]) -> _Plan:
+    def _weaker(self, desired: Vector, position: Sequence[float]) -> _Plan:
         """Along an obstacle if one or two axes alone can clear it, else slower, else the stop."""
         if self.forbidden:
             for some in _ONE_OR_TWO:
-                plans = [self._strongest(wish, axes, position) for axes in some]
+                plans = [self._strongest(desired, axes, position) for axes in some]
                 plans = [plan for plan in plans if plan is not None and any(plan.velocity)]
                 if plans:
-                    return max(plans, key=lambda plan: sum(a * b for a, b in zip(plan.velocity, wish)))
-        return self._strongest(wish, _AXES, position) or self._plan(_STILL)
+                    return max(plans, key=lambda plan: sum(a * b for a, b in zip(plan.velocity, desired)))
+        return self._strongest(desired, _AXES, position) or self._plan(_STILL)
 
-    def _strongest(self, wish: Vector, axes: tuple[int, ...], position: Sequence[float]) -> _Plan | None:
-        """The plan with the wish of ``axes`` scaled down as little as it takes; None: even zero is too much."""
+    def _strongest(self, desired: Vector, axes: tuple[int, ...], position: Sequence[float]) -> _Plan | None:
+        """The plan with the velocity of ``axes`` scaled down as little as it takes; None: even zero is too much."""
         best, good, bad = None, 0.0, 1.0
         middle = 0.0
-        for _ in range(_HALVINGS):
-            plan = self._plan(tuple(wish[i] * middle if i in axes else wish[i] for i in _AXES))
+        for _ in range(_BISECTIONS):
+            plan = self._plan(tuple(desired[i] * middle if i in axes else desired[i] for i in _AXES))
             if self._problem(plan, position):
                 if best is None:
                     return None

@@ -27,8 +27,8 @@ class PoseEstimate:
         return self._origin is not None
 
     def saw(self, position: Sequence[float], age_s: float, now: float) -> Vector:
-        """A measurement arrived that was made ``age_s`` ago. Returns by how much the tool fell behind what it was told
-        since the measurement before, m."""
+        """A measurement arrived that was made ``age_s`` ago. Returns by how much the tool fell behind what it was
+        commanded since the measurement before, m."""
         way = self._way(now - min(max(age_s, 0.0) + self._lag, self._memory))
         before = self._origin
         origin = self._origin = (position[0] - way[0], position[1] - way[1], position[2] - way[2])

@@ -18,12 +18,17 @@ class StampGate:
         """Why not, or empty: accepted, and later stamps are compared with this one."""
         if self._last is not None and self._last > clock_ns + self._future:
             self._last = None  # our own clock was set back: what it said before means nothing now
-        ahead = stamp_ns - clock_ns
-        if ahead > self._future:
-            return f"stamp is {ahead / _NS:.3f} s in the future"
-        if -ahead > self._age:
-            return f"stamp is {-ahead / _NS:.3f} s old"
+        problem = self.age_problem(stamp_ns, clock_ns)
+        if problem:
+            return problem
         if self._last is not None and stamp_ns < self._last:
             return f"stamp goes back by {(self._last - stamp_ns) / _NS:.3f} s"
         self._last = stamp_ns
         return ""
+
+    def age_problem(self, stamp_ns: int, clock_ns: int) -> str:
+        """Why the stamp is too old or lies in the future, or empty; nothing is remembered."""
+        ahead = stamp_ns - clock_ns
+        if ahead > self._future:
+            return f"stamp is {ahead / _NS:.3f} s in the future"
+        return f"stamp is {-ahead / _NS:.3f} s old" if -ahead > self._age else ""

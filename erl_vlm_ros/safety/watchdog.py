@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from erl_vlm_ros.safety.faults import Fault
+
 DISARMED, ARMED, ESTOPPED = "disarmed", "armed", "e-stop"
 
 
@@ -30,29 +32,32 @@ class Watchdog:
         """
         self.state = DISARMED
         self.estop_reason = ""
+        self.fault: Fault | None = None  # why the e-stop is latched
+        self.disarm_reason = ""  # why it was disarmed, when that was not asked for
         self._timeouts = dict(timeouts)
         self._locking = frozenset(locking)
         self._seen: dict[str, float] = {}
         self._held: dict[str, str] = {}
 
-    def arm(self, on: bool) -> tuple[bool, str]:
-        """Arm or disarm. (done, message); refused while the e-stop is latched."""
+    def arm(self, on: bool, why: str = "") -> tuple[bool, str]:
+        """Arm or disarm. (done, message); refused while the e-stop is latched. ``why``: of an unasked disarming."""
         if on and self.state == ESTOPPED:
             return False, f"e-stop is latched ({self.estop_reason}); clear it first"
         if self.state != ESTOPPED:
             self.state = ARMED if on else DISARMED
+            self.disarm_reason = why
         return True, self.state
 
-    def estop(self, reason: str) -> None:
+    def estop(self, reason: str, fault: Fault = Fault.REQUESTED) -> None:
         """Latch the e-stop; the first reason is kept."""
         if self.state != ESTOPPED:
-            self.state, self.estop_reason = ESTOPPED, reason
+            self.state, self.estop_reason, self.fault = ESTOPPED, reason, fault
 
     def clear_estop(self) -> tuple[bool, str]:
         """Unlatch; the result is disarmed. (False, message) when there was none."""
         if self.state != ESTOPPED:
             return False, "no e-stop is latched"
-        self.state, self.estop_reason = DISARMED, ""
+        self.state, self.estop_reason, self.fault = DISARMED, "", None
         return True, "cleared; disarmed until armed again"
 
     def saw(self, source: str, now: float) -> None:
@@ -88,11 +93,11 @@ class Watchdog:
             for source in self._locking:
                 problem = self.silence(source, now)
                 if problem:
-                    self.estop(problem)
+                    self.estop(problem, Fault.HEARTBEAT)
         if self.state == ESTOPPED:
             return Verdict(False, f"e-stop: {self.estop_reason}")
         if self.state == DISARMED:
-            return Verdict(False, "disarmed")
+            return Verdict(False, f"disarmed: {self.disarm_reason}" if self.disarm_reason else "disarmed")
         for source in self._timeouts:
             problem = "" if source in without else self.silence(source, now)
             if problem:

@@ -3,40 +3,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.paths import resource
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.common.tasks import Task, load_task
+from erl_vlm_ros.control.command import STILL
+from erl_vlm_ros.robot.rotation import rotation_by
+from erl_vlm_ros.robot.spec import OUR_ARM, RobotSpec
+from erl_vlm_ros.sim import attach
+from erl_vlm_ros.sim.backend import ArmState, checked_command
 from erl_vlm_ros.sim.ik import DifferentialIK
-from erl_vlm_ros.sim.render import CameraRenderer, check_image_size
-from erl_vlm_ros.sim.state import MAX_WIDTH, SimState
+from erl_vlm_ros.sim.layout import TOOL_DOWN, ArmLayout
+from erl_vlm_ros.sim.own_scene import OwnTask, join
+from erl_vlm_ros.sim.quaternion import xyzw_of
+from erl_vlm_ros.sim.render import CameraRenderer, check_image_size, pinhole
+from erl_vlm_ros.sim.state import SimState
 from erl_vlm_ros.sim.tasks import make_task
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.sim.urdf import BASE_FRAME, CAMERA_FRAME, CAMERA_LINK, OPTICAL_IN_CAMERA_LINK, TOOL_FRAME, arm_urdf
+from erl_vlm_ros.sim.urdf_of_model import attached_urdf, link_poses
 
 JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 FINGER_NAMES = ("finger_left", "finger_right")
+_OWN_SCENE_SPEED = 3.0  # rad/s of the built-in arm's joints, where no table of them is at hand
 _HOME = np.array([0.0, 0.2, 1.9, 0.0, 1.04, 0.0])
 _CHUNKS = 4  # the joint reference moves in this many pieces a control period, each at the middle of its time
 _SERVO_LAG = 0.03  # s: kv / kp of the position servos in sim/arm.xml, fed forward
-_LEASH = 0.03  # m: how far the last reference may be from the measured tool when a command arrives
+_MAX_TRACKING_ERROR = 0.03  # m: how far the last reference may be from the measured tool when a command arrives
 
 
-def _load_model(path: str, use_gripper: bool) -> mujoco.MjModel:
+Loaded = tuple[mujoco.MjModel, ArmLayout]
+
+
+def _load_model(scene: mujoco.MjSpec, use_gripper: bool, max_joint_speed: float | None) -> Loaded:
     """The scene; without the gripper's joints when the task keeps it shut: rigid fingers, and cheaper."""
-    spec = mujoco.MjSpec.from_file(path)
     if not use_gripper:
-        for element in (
-            *spec.equalities,
-            *(spec.actuator(n) for n in FINGER_NAMES),
-            *(spec.joint(n) for n in FINGER_NAMES),
-        ):
-            spec.delete(element)
-    return spec.compile()
+        attach.lock_fingers(scene, FINGER_NAMES)
+    forearm_roll = np.array([0.0, 0.0, 0.0, 0.2, 0.0, 0.0])  # settles the wrist singularity, forearm vertical
+    layout = ArmLayout(
+        JOINT_NAMES, FINGER_NAMES, FINGER_NAMES if use_gripper else (), home=_HOME, rest=np.zeros(6), pull=forearm_roll,
+        tool_site="ee", tool_bodies=("link6", *FINGER_NAMES), tool_rotation=TOOL_DOWN, max_joint_speed=max_joint_speed,
+    )  # fmt: skip
+    return attach.compiled(scene, "the scene", "scene"), layout
+
+
+def _load_robot(scene: mujoco.MjSpec, robot: RobotSpec, task: Task) -> Loaded:
+    """The scene with the model of ``robot`` in the built-in arm's place. ConfigError: what of it does not fit."""
+    attach.clear_arm(scene)
+    arm = attach.Attached(scene, robot, task.use_gripper)
+    model = attach.compiled(scene, f"the scene of {task.name} with robot {robot.name}", "model")
+    return model, arm.layout(model, np.array(task.workspace_min), np.array(task.workspace_max))
 
 
 class SimArm:
-    """A 6-axis arm, a task's scene and a fixed camera.
+    """An arm, a task's scene and a fixed camera.
 
     A command is the tool's linear velocity for one control period and the gripper's opening width; the tool
     keeps pointing down. The velocity is integrated from the LAST COMMANDED pose, not from the measured one:
@@ -48,36 +70,45 @@ class SimArm:
     The same seed and the same commands give the same states and images, byte for byte, on one machine.
     """
 
-    def __init__(self, task_name: str, image_size: tuple[int, int] = (128, 128)) -> None:
-        """``image_size`` is (width, height) in pixels, up to 640 x 480.
+    def __init__(
+        self, task: Task | str, image_size: tuple[int, int] = (128, 128), robot: RobotSpec | None = None
+    ) -> None:
+        """``task``: its name tells the scene. ``image_size`` is (width, height) in pixels, up to 640 x 480. ``robot``:
+        whose model stands in the scene; None: the built-in arm.
 
-        ConfigError for an unknown task or a bad size.
+        ConfigError for a task without a scene, a bad size, or a robot without a model that fits.
         """
-        self.task = make_task(task_name)
-        self.config = load_task(task_name)
-        if abs(self.config.control_hz - 10.0) > 1e-9:
-            raise ConfigError(
-                f"{self.config.path}: control_hz is {self.config.control_hz}; the simulated arm runs at 10 Hz"
-            )
+        self.config = load_task(task) if isinstance(task, str) else task
+        own = bool(self.config.scene)
+        self.task = OwnTask(self.config) if own else make_task(self.config.name)
         self.image_width, self.image_height = int(image_size[0]), int(image_size[1])
         check_image_size(self.image_width, self.image_height)
-        self.model = _load_model(str(resource(self.task.scene)), self.config.use_gripper)
+        self.use_gripper = self.config.use_gripper
+        scene = join(self.config) if own else mujoco.MjSpec.from_file(str(resource(self.task.scene)))
+        if robot is None or robot.model == OUR_ARM:
+            self.model, self.layout = _load_model(scene, self.use_gripper, _OWN_SCENE_SPEED if own else None)
+        else:
+            self.model, self.layout = _load_robot(scene, robot, self.config)
+        layout = self.layout
+        self.joint_names, self.finger_names = layout.joints, layout.fingers
         self.data = mujoco.MjData(self.model)
         self.control_period = 0.1
         self._chunk_steps = round(self.control_period / _CHUNKS / self.model.opt.timestep)
-        joints = [self.model.joint(name) for name in JOINT_NAMES]
+        joints = [self.model.joint(name) for name in layout.joints]
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._dofs = np.array([j.dofadr[0] for j in joints])
-        fingers = FINGER_NAMES if self.config.use_gripper else ()
+        fingers = layout.driven
         self._fingers = np.array([self.model.joint(name).qposadr[0] for name in fingers], dtype=int)
         self._finger_dofs = np.array([self.model.joint(name).dofadr[0] for name in fingers], dtype=int)
-        self._controls = np.array([self.model.actuator(name).id for name in JOINT_NAMES])
+        self._controls = np.array([self.model.actuator(name).id for name in layout.joints])
         self._finger_controls = np.array([self.model.actuator(name).id for name in fingers], dtype=int)
-        self._ee, self._object = self.model.site("ee").id, self.model.site("object").id
-        hand = {self.model.body(name).id for name in ("link6", *FINGER_NAMES)}
-        self._on_tool = [int(body) in hand for body in self.model.geom_bodyid]
+        self.task.bind(self.model, self.data, layout)
+        self._ee, seen = self.model.site(layout.tool_site).id, self.task.object_site
+        self._object = self.model.site(seen).id if seen else None
+        gripper = {self.model.body(name).id for name in layout.tool_bodies}
+        self._on_tool = [int(body) in gripper for body in self.model.geom_bodyid]
         self._drawer = self.model.joint("drawer").qposadr[0] if self.task.name == "drawer_open" else None
-        self._ik = DifferentialIK(self.model, self._ee, self._dofs)
+        self._ik = DifferentialIK(self.model, self._ee, self._dofs, layout.rest, layout.pull)
         self._low, self._high = np.array(self.config.workspace_min), np.array(self.config.workspace_max)
         self._goal = np.array(self.config.goal)
         self._renderer: CameraRenderer | None = None
@@ -90,43 +121,46 @@ class SimArm:
         self.task.place(self.model, self.data, rng)
         start = rng.uniform(self.task.start_min, self.task.start_max)
         self._reference = np.array(start)
-        self._joints = self._ik.solve(_HOME, start, iterations=60, tolerance=1e-6)
+        self._direction = self.layout.tool_rotation
+        self._joints = self._ik.solve(self.layout.home, start, 60, 1e-6, self._direction)
         self.data.qpos[self._qpos] = self._joints
-        self.data.qpos[self._fingers] = self.task.start_width / 2
+        finger = self.layout.finger_target(min(self.task.start_width, self.layout.max_width))
+        self.data.qpos[self._fingers] = finger
         self.data.ctrl[self._controls] = self._joints
-        self.data.ctrl[self._finger_controls] = self.task.start_width / 2
+        self.data.ctrl[self._finger_controls] = finger
         mujoco.mj_forward(self.model, self.data)
 
-    def apply(self, linear_velocity: np.ndarray, gripper_width: float) -> None:
+    def apply(
+        self, linear_velocity: np.ndarray, gripper_width: float, angular_velocity: Sequence[float] = STILL
+    ) -> None:
         """Obey one command for one control period (0.1 s).
 
         Args:
             linear_velocity: [3] m/s of the tool point in the base frame.
+            angular_velocity: [3] rad/s of the tool in the base frame; without any the tool keeps its direction.
             gripper_width: opening in metres, clipped to 0..0.08; ignored in tasks without ``use_gripper``,
                 where the fingers are locked shut, as a self-locking gripper's are.
 
         Raises:
             ValueError: a wrong length or a non-finite number; nothing moves then.
         """
-        velocity = np.asarray(linear_velocity, dtype=np.float64).reshape(-1)
-        if velocity.size != 3 or not np.isfinite(velocity).all() or not np.isfinite(gripper_width):
-            raise ValueError(
-                f"command must be 3 finite velocities and a finite width, got {linear_velocity!r}, {gripper_width!r}"
-            )
+        velocity, turn = checked_command(linear_velocity, gripper_width, angular_velocity)
+        if turn.any():
+            self._direction = rotation_by(turn * self.control_period) @ self._direction
         measured = self.data.site_xpos[self._ee]
         ahead = self._reference - measured
         distance = np.linalg.norm(ahead)
-        if distance > _LEASH:
-            ahead *= _LEASH / distance
+        if distance > _MAX_TRACKING_ERROR:
+            ahead *= _MAX_TRACKING_ERROR / distance
         target = measured + ahead + velocity * self.control_period
         self._reference = np.minimum(np.maximum(target, self._low), self._high)
-        joints = self._ik.solve(self._joints, self._reference)
+        joints = self._ik.solve(self._joints, self._reference, rotation=self._direction)
         self._drive(joints, gripper_width, self.control_period, _CHUNKS, self._chunk_steps)
 
     def track(self, joints: np.ndarray, gripper_width: float, seconds: float) -> None:
-        """Move the joint reference to ``joints`` [6] rad within ``seconds``, a multiple of the physics' time step.
+        """Move the joint reference to ``joints`` [J] rad within ``seconds``, a multiple of the physics' time step.
 
-        What a joint controller does; the box and the tool's direction are nobody's business here.
+        What a joint controller does; the box and the tool's direction are not looked at here.
         """
         self._drive(joints, gripper_width, seconds, 1, max(1, round(seconds / self.model.opt.timestep)))
 
@@ -136,33 +170,39 @@ class SimArm:
         change = joints - previous
         lead = change * (_SERVO_LAG / seconds)
         control = self.data.ctrl
-        control[self._finger_controls] = min(max(float(width), 0.0), MAX_WIDTH) / 2
+        opening = min(max(float(width), 0.0), self.layout.max_width)
+        control[self._finger_controls] = self.layout.finger_target(opening if self.use_gripper else 0.0)
         for chunk in range(1, chunks + 1):
             control[self._controls] = previous + change * ((chunk - 0.5) / chunks) + lead
             mujoco.mj_step(self.model, self.data, nstep=steps)
         mujoco.mj_kinematics(self.model, self.data)  # positions of the state after the last step
 
+    def inverse(self, position: np.ndarray, rotation: np.ndarray, iterations: int = 60) -> np.ndarray:
+        """Joints [J] rad, from the home pose, with the tool at ``position`` [3] m and ``rotation`` [3, 3]."""
+        return self._ik.solve(self.layout.home, position, iterations, 1e-3, rotation)
+
     # What the arm's driver, the tracker and the camera report.
 
     @property
     def joint_positions(self) -> np.ndarray:
-        """[6] rad, in the order of JOINT_NAMES."""
+        """[J] rad, in the order of joint_names."""
         return self.data.qpos[self._qpos].copy()
 
     @property
     def joint_velocities(self) -> np.ndarray:
-        """[6] rad/s."""
+        """[J] rad/s."""
         return self.data.qvel[self._dofs].copy()
 
     @property
     def joint_efforts(self) -> np.ndarray:
-        """[6] N m of the drives."""
+        """[J] N m of the drives."""
         return self.data.actuator_force[self._controls].copy()
 
     @property
     def finger_velocities(self) -> np.ndarray:
-        """[2] m/s; zeros where the fingers are locked."""
-        return self.data.qvel[self._finger_dofs].copy() if len(self._finger_dofs) else np.zeros(2)
+        """[F] m/s; zeros where they are rigid, or those of another gripper."""
+        same = len(self._finger_dofs) == len(self.finger_names)
+        return self.data.qvel[self._finger_dofs].copy() if same else np.zeros(len(self.finger_names))
 
     @property
     def ee_position(self) -> np.ndarray:
@@ -172,17 +212,36 @@ class SimArm:
     @property
     def ee_quaternion(self) -> np.ndarray:
         """Tool orientation [4], x y z w."""
-        out = np.zeros(4)
-        mujoco.mju_mat2Quat(out, self.data.site_xmat[self._ee])
-        return out[[1, 2, 3, 0]]
+        return xyzw_of(self.data.site_xmat[self._ee])
 
     @property
     def gripper_width(self) -> float:
         """Gap between the fingers, m."""
-        return float(self.data.qpos[self._fingers].sum())
+        return self.layout.width(self.data.qpos[self._fingers])
 
-    @property
-    def tool_wrench(self) -> np.ndarray:
+    def observe(self) -> ArmState:
+        """What the driver and the tracker report; all fingers of a gripper move alike."""
+        width = self.gripper_width
+        return ArmState(
+            joints=self.joint_positions,
+            joint_velocities=self.joint_velocities,
+            joint_efforts=self.joint_efforts,
+            fingers=self.layout.told(width),
+            finger_velocities=self.finger_velocities,
+            ee_position=self.ee_position,
+            ee_quaternion=self.ee_quaternion,
+            gripper_width=width,
+            object_position=None if self._object is None else self.object_position,
+            object_quaternion=None if self._object is None else self.object_quaternion,
+        )
+
+    def truth(self) -> dict[str, float]:
+        """progress in [0, 1], success 0 or 1, and class_n: the true class among n = 2..5."""
+        task, state = self.task, self.state()
+        truth = {"progress": float(task.progress(state)), "success": float(task.success(state))}
+        return truth | {f"class_{n}": float(task.truth_class(state, n)) for n in task.merge}
+
+    def wrench(self) -> np.ndarray:
         """[6] force N and torque N m that the world puts on the gripper, about the tool point, in the tool's axes.
 
         What a force-torque sensor behind the gripper shows without the gripper's own weight.
@@ -204,15 +263,16 @@ class SimArm:
 
     @property
     def object_position(self) -> np.ndarray:
-        """Handle or block centre [3] m."""
-        return self.data.site_xpos[self._object].copy()
+        """Handle or block centre [3] m; the base where nothing is tracked."""
+        return np.zeros(3) if self._object is None else self.data.site_xpos[self._object].copy()
 
     @property
     def object_quaternion(self) -> np.ndarray:
         """Object orientation [4], x y z w."""
-        out = np.zeros(4)
-        mujoco.mju_mat2Quat(out, self.data.site_xmat[self._object])
-        return out[[1, 2, 3, 0]]
+        return xyzw_of(self._object_matrix())
+
+    def _object_matrix(self) -> np.ndarray:
+        return np.eye(3) if self._object is None else self.data.site_xmat[self._object].reshape(3, 3).copy()
 
     @property
     def goal(self) -> np.ndarray:
@@ -233,14 +293,14 @@ class SimArm:
             ee_quaternion=self.ee_quaternion,
             gripper_width=self.gripper_width,
             object_position=self.object_position,
-            object_rotation=self.data.site_xmat[self._object].reshape(3, 3).copy(),
+            object_rotation=self._object_matrix(),
             goal=self.goal,
             opening=0.0 if self._drawer is None else float(self.data.qpos[self._drawer]),
             time=self.time,
         )
 
     def render(self) -> np.ndarray:
-        """The camera's picture, uint8 [height, width, 3] RGB. ConfigError when no OpenGL back end works."""
+        """The camera's image, uint8 [height, width, 3] RGB. ConfigError when no OpenGL back end works."""
         if self._renderer is None:
             self._renderer = CameraRenderer(self.model, self.image_width, self.image_height)
         return self._renderer.render(self.data)
@@ -250,14 +310,7 @@ class SimArm:
 
         No distortion.
         """
-        focal = 0.5 * self.image_height / np.tan(0.5 * np.deg2rad(self.model.camera("camera").fovy[0]))
-        return np.array(
-            [
-                [focal, 0.0, (self.image_width - 1) / 2],
-                [0.0, focal, (self.image_height - 1) / 2],
-                [0.0, 0.0, 1.0],
-            ]
-        )
+        return pinhole(self.image_width, self.image_height, float(self.model.camera("camera").fovy[0]))
 
     def camera_pose(self) -> np.ndarray:
         """Pose [4, 4] of the camera's optical frame (z forward, x right, y down) in the base frame."""
@@ -266,6 +319,26 @@ class SimArm:
         pose[:3, :3] = camera.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])
         pose[:3, 3] = camera.xpos
         return pose
+
+    def urdf(self, base_frame: str = BASE_FRAME, tool_frame: str = TOOL_FRAME) -> str:
+        """The arm with its camera, written from the MJCF."""
+        if self.layout.max_joint_speed is None:
+            return arm_urdf(self.config, base_frame, tool_frame)
+        return attached_urdf(self.model, self.layout, base_frame, tool_frame)
+
+    def link_poses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Frames of the URDF: position [3] m and quaternion [4] x y z w in the base frame."""
+        if self.layout.max_joint_speed is None:
+            bodies = {name: self.data.body(name) for name in (*(f"link{i}" for i in range(1, 7)), *FINGER_NAMES)}
+            out = {name: (body.xpos.copy(), xyzw_of(body.xmat)) for name, body in bodies.items()}
+        else:
+            frames = link_poses(self.model, self.data, self.layout)
+            out = {name: (place.copy(), xyzw_of(turn)) for name, (place, turn) in frames.items()}
+        out[TOOL_FRAME] = (self.ee_position, self.ee_quaternion)
+        camera = self.camera_pose()
+        out[CAMERA_LINK] = (camera[:3, 3], xyzw_of(camera[:3, :3] @ OPTICAL_IN_CAMERA_LINK.T))
+        out[CAMERA_FRAME] = (camera[:3, 3], xyzw_of(camera[:3, :3]))
+        return out
 
     def close(self) -> None:
         """Free the renderer."""

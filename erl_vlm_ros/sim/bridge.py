@@ -1,35 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What sim_bridge does, without ROS: time, episodes, the lock-step hand-shake, and what is observed."""
+"""What sim_bridge does, without ROS: time, episodes, the lock-step handshake, and what is observed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
+from erl_vlm_ros.control.command import STILL, ArmCommand, Vector
+from erl_vlm_ros.sim.backend import SimBackend
+
 _NS = 1_000_000_000
-CLASS_COUNTS = (2, 3, 4, 5)
-
-
-@dataclass(frozen=True)
-class State:
-    """What the arm's driver and the tracker report at one instant; base frame, quaternions x y z w."""
-
-    stamp: int  # ns
-    joints: np.ndarray  # [6]
-    joint_velocities: np.ndarray  # [6]
-    ee_position: np.ndarray  # [3]
-    ee_quaternion: np.ndarray  # [4]
-    gripper_width: float
-    object_position: np.ndarray  # [3]
-    object_quaternion: np.ndarray  # [4]
 
 
 class BridgeCore:
-    """Runs a SimArm one control period at a time under a clock that never goes back, not even at a reset."""
+    """Runs a simulated arm one control period at a time under a clock that never goes back, not even at a reset."""
 
-    def __init__(self, arm: Any, seed: int):
+    def __init__(self, arm: SimBackend, seed: int):
         """Places the arm at the start of training episode 0, at time one period."""
         self.arm, self.seed = arm, seed
         self.period_ns = round(arm.control_period * _NS)
@@ -37,7 +22,7 @@ class BridgeCore:
         self.episode = 0
         self.episode_seed = self.training_seed(0)
         self.steps = 0  # since the reset
-        self._fresh = True  # nobody has reset or moved yet: the first reset starts episode 0
+        self._fresh = True  # neither reset nor moved yet: the first reset starts episode 0
         arm.reset(self.episode_seed)
 
     def training_seed(self, index: int) -> int:
@@ -62,37 +47,17 @@ class BridgeCore:
         self._advance(stamp)
         return {"stamp": self.stamp, "seed": seed, "episode": index}
 
-    def step(self, velocity: tuple[float, float, float], width: float, stamp: int | None = None) -> None:
+    def step(self, command: ArmCommand, stamp: int | None = None) -> None:
         """Obey one command for one period. ``stamp``: time of the new state, for real time; never before the
         last.
         """
-        self.arm.apply(np.array(velocity), width)
+        self.arm.apply(np.array(command.linear), command.width, command.angular)
         self._fresh = False
         self.steps += 1
         self._advance(stamp)
 
     def _advance(self, stamp: int | None) -> None:
         self.stamp = self.stamp + self.period_ns if stamp is None else max(stamp, self.stamp + 1)
-
-    def state(self) -> State:
-        """Joints and poses now."""
-        arm = self.arm
-        return State(
-            self.stamp,
-            arm.joint_positions,
-            arm.joint_velocities,
-            arm.ee_position,
-            arm.ee_quaternion,
-            arm.gripper_width,
-            arm.object_position,
-            arm.object_quaternion,
-        )
-
-    def ground_truth(self) -> dict[str, float]:
-        """progress in [0, 1], success 0 or 1, and class_n: the true class among n. For evaluation only."""
-        task, state = self.arm.task, self.arm.state()
-        truth = {"progress": float(task.progress(state)), "success": float(task.success(state))}
-        return truth | {f"class_{n}": float(task.truth_class(state, n)) for n in CLASS_COUNTS}
 
 
 class LockStep:
@@ -102,23 +67,23 @@ class LockStep:
 
     def __init__(self, needs_gripper: bool):
         self._needs_gripper = needs_gripper
-        self._twist: tuple[int, tuple[float, float, float]] | None = None
+        self._twist: tuple[int, Vector, Vector] | None = None
         self._width: tuple[int, float] | None = None
 
-    def twist(self, stamp: int, velocity: tuple[float, float, float]) -> None:
+    def twist(self, stamp: int, linear: Vector, angular: Vector = STILL) -> None:
         """A velocity that answers the observation of ``stamp``."""
-        self._twist = (stamp, velocity)
+        self._twist = (stamp, linear, angular)
 
     def width(self, stamp: int, width: float) -> None:
         """A gripper opening that answers the observation of ``stamp``."""
         self._width = (stamp, width)
 
-    def answer(self, pending: int, hold_width: float) -> tuple[tuple[float, float, float], float] | None:
+    def answer(self, pending: int, hold_width: float) -> ArmCommand | None:
         """The complete command for the observation ``pending``, or None while a part is missing."""
         if self._twist is None or self._twist[0] != pending:
             return None
         if not self._needs_gripper:
-            return self._twist[1], hold_width
+            return ArmCommand(*self._twist[1:], hold_width)
         if self._width is None or self._width[0] != pending:
             return None
-        return self._twist[1], self._width[1]
+        return ArmCommand(*self._twist[1:], self._width[1])

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.follower import FollowerSettings, JointFollower
 from erl_vlm_ros.robot.kinematics import Kinematics
 
 SERVO_TIMEOUT_S = 0.1  # incoming_command_timeout of MoveIt Servo
-_AS_SERVO = FollowerSettings(speed_fraction=1.0, orientation_gain=0.0, leash=0.1)
+_AS_SERVO = FollowerSettings(speed_fraction=1.0, orientation_gain=0.0, max_error=0.1)
 _NS = 1_000_000_000
 
 
@@ -67,11 +67,11 @@ class Driver:
         return np.asarray(values, dtype=np.float64)[self._order]
 
     def _towards(self, q: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """As far towards ``target`` as the drives' speed, the joint limits and a leash on ``q`` let them."""
+        """As far towards ``target`` as the drives' speed, the joint limits and the largest tracking error let them."""
         arm = self.kinematics
         step = np.clip(target - self.reference, -arm.velocity * self.tick, arm.velocity * self.tick)
         reached = np.clip(self.reference + step, arm.lower, arm.upper)
-        return np.clip(reached, q - _AS_SERVO.leash, q + _AS_SERVO.leash)
+        return np.clip(reached, q - _AS_SERVO.max_error, q + _AS_SERVO.max_error)
 
 
 class ServoDriver(Driver):
@@ -174,16 +174,17 @@ DRIVERS = {
 
 
 def make_driver(
-    name: str, kinematics: Kinematics, tick: float, joints: Sequence[str], timeout_s: float = -1.0
+    name: str, kinematics: Kinematics, tick: float, joints: Sequence[str] | None, timeout_s: float = -1.0
 ) -> Driver:
-    """``timeout_s`` below 0: what the real driver has.
+    """``joints``: the controller's order; None: the arm's. ``timeout_s`` below 0: what the real driver has.
 
     Raises:
         ConfigError: ``joints`` are not exactly the arm's.
     """
+    joints = kinematics.joint_names if joints is None else joints
     if sorted(joints) != sorted(kinematics.joint_names):
         raise ConfigError(
-            f"parameter 'driver_joints' is {', '.join(joints)}; "
+            f"parameter 'controller_joints' is {', '.join(joints)}; "
             f"it must name exactly {', '.join(kinematics.joint_names)}, in any order"
         )
     if timeout_s < 0.0:

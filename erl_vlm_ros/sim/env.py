@@ -8,18 +8,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from erl_vlm_ros.agents.command import action_to_command
-from erl_vlm_ros.data.observation import OBSERVATION_DIM, build_observation
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.sim.arm import SimArm
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.control.command import action_to_command
+from erl_vlm_ros.sim.backend import backend_spaces, check_control_rate, make_backend
+from erl_vlm_ros.sim.rollout import observed
 
 REWARDS = ("dense", "sparse")
 
 
 class ArmEnv(gymnasium.Env):
-    """One task. Observation: ``build_observation``'s vector, float32 [19]. Action in [-1, 1]: tool velocity
-    over the task's ``linear_speed``, and for tasks with a gripper a fourth number, the opening from -1
-    (closed) to 1 (8 cm).
+    """One task. ``spaces`` says what observation (float32) and action (each number in [-1, 1]) hold.
 
     ``reward="dense"`` is the true progress, ``"sparse"`` the true success (0 or 1). ``info`` carries
     progress, success and class_2 .. class_5. Success does not end an episode: only the registered time
@@ -34,8 +33,11 @@ class ArmEnv(gymnasium.Env):
         reward: str = "dense",
         image_size: tuple[int, int] | int | None = None,
         render_mode: str | None = None,
+        backend: str = "",
+        robot: str = "",
     ) -> None:
-        """``image_size``: (width, height) or one number for both, default 128.
+        """``image_size``: (width, height) or one number for both, default 128. ``backend``: empty: the task's.
+        ``robot``: a robot file's name or path.
 
         ConfigError for a wrong argument.
         """
@@ -46,11 +48,13 @@ class ArmEnv(gymnasium.Env):
         image_size = 128 if image_size is None else image_size
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.render_mode = render_mode
-        self.arm = SimArm(task, size)
+        self._config = load_task(task)
+        self.arm = make_backend(backend, self._config, size, robot)
+        check_control_rate(self.arm, self._config)
         self._sparse = reward == "sparse"
-        self._config = self.arm.config
-        self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (OBSERVATION_DIM,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._config.action_dim,), np.float32)
+        self.spaces = backend_spaces(self.arm, self._config)
+        self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (self.spaces.observation.size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.spaces.action.size,), np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -61,17 +65,18 @@ class ArmEnv(gymnasium.Env):
         """
         super().reset(seed=seed)
         self.arm.reset(int(self.np_random.integers(2**31)) if seed is None else seed)
-        return self._observe(), self._info(self.arm.state())
+        return self._observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control period of 0.1 s; the action is clipped to [-1, 1]."""
-        self.arm.apply(*action_to_command(action, self._config))
-        info = self._info(self.arm.state())
+        linear, angular, width = action_to_command(action, self.spaces.action)
+        self.arm.apply(np.array(linear), width, np.array(angular))
+        info = self._info()
         reward = float(info["success"]) if self._sparse else info["progress"]
         return self._observe(), reward, False, False, info
 
     def render(self) -> np.ndarray | None:
-        """The camera's picture, uint8 [height, width, 3], when ``render_mode`` is rgb_array."""
+        """The camera's image, uint8 [height, width, 3], when ``render_mode`` is rgb_array."""
         return self.arm.render() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
@@ -79,11 +84,9 @@ class ArmEnv(gymnasium.Env):
         self.arm.close()
 
     def _observe(self) -> np.ndarray:
-        arm = self.arm
-        return build_observation(arm.joint_positions, arm.ee_position, arm.gripper_width, arm.object_position, arm.goal)
+        return observed(self.arm, self.spaces.observation)
 
-    def _info(self, state: Any) -> dict[str, Any]:
-        task = self.arm.task
-        info: dict[str, Any] = {"progress": task.progress(state), "success": task.success(state)}
-        info.update({f"class_{n}": task.truth_class(state, n) for n in task.merge})
-        return info
+    def _info(self) -> dict[str, Any]:
+        truth = self.arm.truth()
+        classes = {key: int(value) for key, value in truth.items() if key.startswith("class_")}
+        return {"progress": truth["progress"], "success": truth["success"] > 0, **classes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.sim.state import MAX_WIDTH, SimState
 
 _GAIN = 6.0  # 1/s, from position error to velocity
@@ -14,12 +14,14 @@ _GAIN = 6.0  # 1/s, from position error to velocity
 class Oracle:
     """A policy over SimState. Call it once per control step; make a new one for every episode."""
 
-    def __init__(self, task_name: str, speed: float = 0.5) -> None:
-        """``speed``: limit per axis, m/s. ConfigError for an unknown task."""
+    def __init__(self, task_name: str, speed: float = 0.5, persistent: bool = False) -> None:
+        """``speed``: limit per axis, m/s. ``persistent``: begin anew after slipping off the handle, as a demonstrator
+        does whose commands are disturbed. ConfigError for an unknown task."""
         plans = {"drawer_open": self._drawer, "sweep_into": self._sweep, "pick_place": self._pick}
         if task_name not in plans:
             raise ConfigError(f"no scripted policy for task '{task_name}'; known: {', '.join(sorted(plans))}")
         self._plan, self._speed, self._phase, self._wait = plans[task_name], speed, 0, 0
+        self._persistent = persistent
 
     def __call__(self, state: SimState) -> tuple[np.ndarray, float]:
         """Velocity [3] m/s in the base frame and gripper width m."""
@@ -45,6 +47,10 @@ class Oracle:
             if ee[2] < handle[2] + 0.006:
                 self._phase = 2
             return hook, 0.0
+        if self._persistent:
+            if ee[2] > handle[2] + 0.025 or np.linalg.norm((ee - hook)[:2]) > 0.06:  # slipped off
+                self._phase = 0
+            return handle + (-0.15 if state.opening < 0.19 else 0.015, 0.0, 0.0), 0.0
         return handle + (-0.15 if state.opening < 0.175 else 0.015, 0.0, 0.0), 0.0
 
     def _sweep(self, state: SimState) -> tuple[np.ndarray, float]:

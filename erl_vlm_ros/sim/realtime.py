@@ -59,7 +59,7 @@ class RealTime:
         self.core.stamp = max(now_ns, self.core.stamp + 1)
 
     def reset(self, episode_seed: int, episode_index: int, now_ns: int) -> dict[str, int]:
-        """Start an episode; arguments and result as BridgeCore's. The driver forgets what it was told."""
+        """Start an episode; arguments and result as BridgeCore's. The driver forgets its last command."""
         started = self.core.reset(episode_seed, episode_index, now_ns)
         self.driver.reset(self.core.arm.joint_positions)
         self.width = self.core.arm.gripper_width

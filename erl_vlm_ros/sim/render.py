@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
+import importlib
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 MAX_WIDTH, MAX_HEIGHT = 640, 480
 _BACKENDS = {
@@ -22,8 +27,8 @@ _APT = "apt-get install -y libegl1 libgl1-mesa-dri"
 def choose_backend() -> str:
     """Set ``MUJOCO_GL`` (unless the user did) to a back end whose library loads: egl, osmesa, or disable.
 
-    Must run before the first ``import mujoco``, which reads the variable; ``erl_vlm_ros.sim`` does that.
-    Physics works with every answer; only rendering needs a library.
+    MuJoCo reads the variable when it is first imported; ``erl_vlm_ros.sim`` does this before.  Physics works
+    with every answer; only rendering needs a library.
     """
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if not chosen:
@@ -48,6 +53,34 @@ def check_image_size(width: int, height: int) -> None:
         )
 
 
+def pinhole(width: int, height: int, fovy: float) -> np.ndarray:
+    """Intrinsics K [3, 3] in pixels of an image without distortion; ``fovy``: vertical field of view, degrees."""
+    focal = 0.5 * height / np.tan(0.5 * np.deg2rad(fovy))
+    return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """An old renderer that is collected while one is made resets EGL under it: no image, or "gladLoadGL error"."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _follow_choice() -> None:
+    """MuJoCo reads MUJOCO_GL once: who imported it before this package got GLFW, which needs a display."""
+    import mujoco
+
+    chosen = choose_backend()
+    contexts = sys.modules[mujoco.Renderer.__module__].gl_context
+    if chosen in _BACKENDS and getattr(contexts.GLContext, "__module__", "") != f"mujoco.{chosen}":
+        importlib.reload(contexts)
+
+
 class CameraRenderer:
     """Draws one fixed camera of a MuJoCo model.
 
@@ -61,11 +94,13 @@ class CameraRenderer:
         check_image_size(width, height)
         self._camera = camera
         try:
-            self._renderer = mujoco.Renderer(model, height=height, width=width)
+            _follow_choice()
+            with _no_collection():
+                self._renderer = mujoco.Renderer(model, height=height, width=width)
         except Exception as error:  # OpenGL bindings raise many unrelated types
             raise ConfigError(
                 f"rendering does not work with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); "
-                f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl (before mujoco is first imported)"
+                f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl"
             ) from error
         flags = self._renderer.scene.flags
         for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE"):
@@ -73,7 +108,7 @@ class CameraRenderer:
         self._option = mujoco.MjvOption()
 
     def render(self, data: Any) -> np.ndarray:
-        """Picture of ``data`` as uint8 [height, width, 3], RGB."""
+        """Image of ``data`` as uint8 [height, width, 3], RGB."""
         self._renderer.update_scene(data, camera=self._camera, scene_option=self._option)
         return self._renderer.render()
 

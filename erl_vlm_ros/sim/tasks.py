@@ -10,7 +10,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.sim.layout import ArmLayout
 from erl_vlm_ros.sim.state import SimState
 
 
@@ -28,6 +29,14 @@ class SimTask:
     def scene(self) -> str:
         """The task's MJCF file, a shipped resource."""
         return f"sim/{self.name}.xml"
+
+    @property
+    def object_site(self) -> str:
+        """What object_pose tells of; empty: nothing."""
+        return "object"
+
+    def bind(self, model: mujoco.MjModel, data: mujoco.MjData, layout: ArmLayout) -> None:
+        """The compiled scene, before anything else is asked."""
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Put the task's object somewhere random. ``data`` is at its default state."""

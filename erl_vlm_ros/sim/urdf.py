@@ -2,8 +2,8 @@
 """The simulated arm's URDF, written from the MJCF so that the two cannot differ.
 
 ``python -m erl_vlm_ros.sim.urdf --task drawer_open > arm.urdf``. Frames as in REP 103 and 105: base_link (x forward,
-z up), tool0 (the tool point, z out of the gripper), camera_link (x into the picture, z up) and
-camera_color_optical_frame (z into the picture, y down).
+z up), tool0 (the tool point, z out of the gripper), camera_link (x into the image, z up) and
+camera_color_optical_frame (z into the image, y down).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import xml.etree.ElementTree as ElementTree
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.common.tasks import Task, load_task
+from erl_vlm_ros.sim.quaternion import matrix_of
 
 BASE_FRAME, TOOL_FRAME = "base_link", "tool0"
 CAMERA_LINK, CAMERA_FRAME = "camera_link", "camera_color_optical_frame"
@@ -30,9 +31,10 @@ OPTICAL_IN_CAMERA_LINK = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0
 _MIMICS = {"finger_right": "finger_left"}
 
 
-def arm_urdf(task: str = "drawer_open", base_frame: str = BASE_FRAME) -> str:
+def arm_urdf(task: Task | str = "drawer_open", base_frame: str = BASE_FRAME, tool_frame: str = TOOL_FRAME) -> str:
     """URDF text of the arm with the camera of ``task``'s scene (a task file or a shipped name)."""
-    model = mujoco.MjModel.from_xml_path(str(resource(f"sim/{load_task(task).name}.xml")))
+    name = (load_task(task) if isinstance(task, str) else task).name
+    model = mujoco.MjModel.from_xml_path(str(resource(f"sim/{name}.xml")))
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     mujoco.mj_camlight(model, data)
@@ -43,16 +45,9 @@ def arm_urdf(task: str = "drawer_open", base_frame: str = BASE_FRAME) -> str:
         _add_joint(robot, model, body, base_frame)
     site = model.site("ee")
     parent = model.body(int(site.bodyid[0])).name
-    _add_frame(robot, TOOL_FRAME, parent, site.pos, _matrix(site.quat))
-    camera = data.camera("camera")
+    add_frame(robot, tool_frame, parent, site.pos, matrix_of(site.quat))
     base = data.body(_ROOT)
-    turn = base.xmat.reshape(3, 3).T
-    optical = turn @ camera.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])  # MuJoCo looks along -z, y up
-    camera_link = optical @ OPTICAL_IN_CAMERA_LINK.T
-    _add_frame(robot, CAMERA_LINK, base_frame, turn @ (camera.xpos - base.xpos), camera_link, _camera_box)
-    _add_frame(robot, CAMERA_FRAME, CAMERA_LINK, np.zeros(3), OPTICAL_IN_CAMERA_LINK)
-    ElementTree.indent(robot)
-    return '<?xml version="1.0"?>\n' + ElementTree.tostring(robot, encoding="unicode") + "\n"
+    return with_camera(robot, base_frame, data, base.xpos, base.xmat.reshape(3, 3).T)
 
 
 def _below(model: mujoco.MjModel, root: int) -> list[int]:
@@ -68,11 +63,7 @@ def _below(model: mujoco.MjModel, root: int) -> list[int]:
 def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, body: int, name: str, inertia: bool = True) -> None:
     link = ElementTree.SubElement(robot, "link", name=name)
     if inertia:
-        element = ElementTree.SubElement(link, "inertial")
-        _origin(element, model.body_ipos[body], _matrix(model.body_iquat[body]))
-        ElementTree.SubElement(element, "mass", value=_text(model.body_mass[body]))
-        x, y, z = (_text(v) for v in model.body_inertia[body])
-        ElementTree.SubElement(element, "inertia", ixx=x, iyy=y, izz=z, ixy="0", ixz="0", iyz="0")
+        add_inertia(link, model, body, np.zeros(3))
     first = int(model.body_geomadr[body])
     for geom in range(first, first + int(model.body_geomnum[body])):
         for shape in _shapes(model, geom):
@@ -83,12 +74,12 @@ def _shapes(model: mujoco.MjModel, geom: int) -> list[tuple[str, dict[str, str],
     """(element, its attributes, shift along the geom's z): URDF has no capsule, so one is a cylinder with two balls."""
     kind, size = int(model.geom_type[geom]), model.geom_size[geom]
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
-        return [("box", {"size": " ".join(_text(2.0 * s) for s in size)}, 0.0)]
-    rod = ("cylinder", {"radius": _text(size[0]), "length": _text(2.0 * size[1])}, 0.0)
+        return [("box", {"size": " ".join(text_of(2.0 * s) for s in size)}, 0.0)]
+    rod = ("cylinder", {"radius": text_of(size[0]), "length": text_of(2.0 * size[1])}, 0.0)
     if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
         return [rod]
     if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        ball = {"radius": _text(size[0])}
+        ball = {"radius": text_of(size[0])}
         return [rod, ("sphere", ball, float(size[1])), ("sphere", ball, -float(size[1]))]
     raise ValueError(f"no URDF shape for a geom of type {kind}")
 
@@ -101,11 +92,11 @@ def _add_shape(
     attributes: dict[str, str],
     shift: float,
 ) -> None:
-    rotation = _matrix(model.geom_quat[geom])
+    rotation = matrix_of(model.geom_quat[geom])
     position = model.geom_pos[geom] + rotation[:, 2] * shift
     for kind in ("visual", "collision"):
         element = ElementTree.SubElement(link, kind)
-        _origin(element, position, rotation)
+        origin(element, position, rotation)
         ElementTree.SubElement(ElementTree.SubElement(element, "geometry"), shape, attributes)
         if kind == "visual":
             rgba = " ".join(f"{v:.3g}" for v in model.geom_rgba[geom])
@@ -121,23 +112,45 @@ def _add_joint(robot: ElementTree.Element, model: mujoco.MjModel, body: int, bas
     parent = model.body(int(model.body_parentid[body])).name
     ElementTree.SubElement(element, "parent", link=base_frame if parent == _ROOT else parent)
     ElementTree.SubElement(element, "child", link=model.body(body).name)
-    _origin(element, model.body_pos[body], _matrix(model.body_quat[body]))
-    ElementTree.SubElement(element, "axis", xyz=" ".join(_text(v) for v in model.jnt_axis[joint]))
+    origin(element, model.body_pos[body], matrix_of(model.body_quat[body]))
+    ElementTree.SubElement(element, "axis", xyz=" ".join(text_of(v) for v in model.jnt_axis[joint]))
     low, high = model.jnt_range[joint]
     force = model.actuator(name).forcerange[1]
     ElementTree.SubElement(
         element,
         "limit",
-        lower=_text(low),
-        upper=_text(high),
-        effort=_text(force),
-        velocity=_text(VELOCITY_LIMITS[name]),
+        lower=text_of(low),
+        upper=text_of(high),
+        effort=text_of(force),
+        velocity=text_of(VELOCITY_LIMITS[name]),
     )
     if name in _MIMICS:
         ElementTree.SubElement(element, "mimic", joint=_MIMICS[name])
 
 
-def _add_frame(robot, name, parent, position, rotation, decorate=None) -> None:
+def add_inertia(link: ElementTree.Element, model: mujoco.MjModel, body: int, frame: np.ndarray) -> None:
+    """A body's mass and inertia; ``frame`` [3] m: where the link's origin is in the body."""
+    element = ElementTree.SubElement(link, "inertial")
+    origin(element, model.body_ipos[body] - frame, matrix_of(model.body_iquat[body]))
+    ElementTree.SubElement(element, "mass", value=text_of(model.body_mass[body]))
+    x, y, z = (text_of(v) for v in model.body_inertia[body])
+    ElementTree.SubElement(element, "inertia", ixx=x, iyy=y, izz=z, ixy="0", ixz="0", iyz="0")
+
+
+def with_camera(
+    robot: ElementTree.Element, base_frame: str, data: mujoco.MjData, base: np.ndarray, turn: np.ndarray
+) -> str:
+    """The URDF's text, with the scene's camera; ``base`` [3] m, ``turn`` [3, 3]: from the world to the base frame."""
+    camera = data.camera("camera")
+    optical = turn @ camera.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])  # MuJoCo looks along -z, y up
+    place = turn @ (camera.xpos - base)
+    add_frame(robot, CAMERA_LINK, base_frame, place, optical @ OPTICAL_IN_CAMERA_LINK.T, _camera_box)
+    add_frame(robot, CAMERA_FRAME, CAMERA_LINK, np.zeros(3), OPTICAL_IN_CAMERA_LINK)
+    ElementTree.indent(robot)
+    return '<?xml version="1.0"?>\n' + ElementTree.tostring(robot, encoding="unicode") + "\n"
+
+
+def add_frame(robot, name, parent, position, rotation, decorate=None) -> None:
     """A link that is only a frame, fixed to ``parent``."""
     link = ElementTree.SubElement(robot, "link", name=name)
     if decorate is not None:
@@ -145,7 +158,7 @@ def _add_frame(robot, name, parent, position, rotation, decorate=None) -> None:
     joint = ElementTree.SubElement(robot, "joint", name=f"{name}_joint", type="fixed")
     ElementTree.SubElement(joint, "parent", link=parent)
     ElementTree.SubElement(joint, "child", link=name)
-    _origin(joint, position, rotation)
+    origin(joint, position, rotation)
 
 
 def _camera_box(link: ElementTree.Element) -> None:
@@ -155,9 +168,9 @@ def _camera_box(link: ElementTree.Element) -> None:
     ElementTree.SubElement(material, "color", rgba="0.6 0.6 0.62 1")
 
 
-def _origin(element: ElementTree.Element, position: np.ndarray, rotation: np.ndarray) -> None:
-    xyz = " ".join(_text(v) for v in position)
-    ElementTree.SubElement(element, "origin", xyz=xyz, rpy=" ".join(_text(v) for v in _rpy(rotation)))
+def origin(element: ElementTree.Element, position: np.ndarray, rotation: np.ndarray) -> None:
+    xyz = " ".join(text_of(v) for v in position)
+    ElementTree.SubElement(element, "origin", xyz=xyz, rpy=" ".join(text_of(v) for v in _rpy(rotation)))
 
 
 def _rpy(rotation: np.ndarray) -> tuple[float, float, float]:
@@ -169,13 +182,7 @@ def _rpy(rotation: np.ndarray) -> tuple[float, float, float]:
     return float(np.arctan2(-rotation[1, 2], rotation[1, 1])), float(pitch), 0.0
 
 
-def _matrix(quaternion: np.ndarray) -> np.ndarray:
-    out = np.zeros(9)
-    mujoco.mju_quat2Mat(out, np.asarray(quaternion, dtype=np.float64))
-    return out.reshape(3, 3)
-
-
-def _text(value: float) -> str:
+def text_of(value: float) -> str:
     return f"{float(value) + 0.0:.9g}"
 
 

@@ -13,16 +13,17 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.params.param import namespace, resolve
+from erl_vlm_ros.params.tables._adapters import ADAPTER_PARAMETERS
 from erl_vlm_ros.robot.kinematics import Kinematics
-from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.ros import qos
 from erl_vlm_ros.ros.adapters import ADAPTERS, GRIPPERS, joints, make_adapter
 from erl_vlm_ros.ros.adapters.gripper_action import GripperCommandAction, ParallelGripperCommandAction
 from erl_vlm_ros.ros.adapters.gripper_goals import GripperGoals
 from erl_vlm_ros.ros.adapters.packages import message
-from erl_vlm_ros.ros.adapters.parameters import ADAPTER_PARAMETERS
 from erl_vlm_ros.ros.adapters.servo_mode import ServoMode
-from erl_vlm_ros.ros.params import namespace, resolve
 from erl_vlm_ros.sim.urdf import arm_urdf
 
 ARM = Kinematics.from_text(arm_urdf(), "base_link", "tool0")
@@ -48,7 +49,7 @@ def make(ros, state=True, **changes):
     adapter = make_adapter(ros.node, parameters(**changes))
     adapter.prepare()
     if state:
-        adapter.joint_state({"finger_left": 0.0} | READY, {})
+        adapter.joint_state({"finger_left": 0.0} | READY)
     return adapter
 
 
@@ -85,7 +86,7 @@ def test_servo_twist_learns_the_urdf_from_the_topic_for_homing(ros):
 
 
 def test_joint_velocity_moves_the_tool_in_the_controllers_order_and_stops_with_zeros(ros, urdf_file):
-    adapter = make(ros, adapter="joint_velocity", joint_names=SHUFFLED, urdf_file=urdf_file)
+    adapter = make(ros, adapter="joint_velocity", controller_joints=SHUFFLED, urdf_file=urdf_file)
     move = last(
         ros,
         adapter,
@@ -109,29 +110,39 @@ def test_joint_velocity_moves_the_tool_in_the_controllers_order_and_stops_with_z
 
 
 def test_joint_position_moves_a_reference_and_then_holds_it(ros, urdf_file, monkeypatch):
-    adapter = make(ros, adapter="joint_position", joint_names=SHUFFLED, urdf_file=urdf_file)
+    adapter = make(ros, adapter="joint_position", controller_joints=SHUFFLED, urdf_file=urdf_file)
     got = ros.collect(Float64MultiArray, names.ARM_JOINT_COMMANDS, qos.command())
     adapter.stop(0)  # nothing was ever commanded: nothing is held
     ros.until(lambda: adapter.send_joints({"joint1": 0.5}, 1) == "" and len(got) >= 5, "references")
     path = [ARM.vector(dict(zip(SHUFFLED, m.data))) for m in got]
     assert all(b[0] > a[0] for a, b in zip(path, path[1:])) and path[0][0] > READY["joint1"]
     assert np.allclose([p[1:] for p in path], ARM.vector(READY)[1:])
-    assert all(p[0] <= READY["joint1"] + 0.1 + 1e-9 for p in path)  # the leash: the arm does not move here
+    assert all(
+        p[0] <= READY["joint1"] + 0.1 + 1e-9 for p in path
+    )  # the tracking error limit: the arm does not move here
     held = last(ros, adapter, Float64MultiArray, names.ARM_JOINT_COMMANDS, lambda: adapter.stop(2))
     again = last(ros, adapter, Float64MultiArray, names.ARM_JOINT_COMMANDS, lambda: adapter.stop(3))
     assert list(held.data) == list(again.data)
-    # Later it is silent, and starts from wherever the arm is then.
+    again = last(ros, adapter, Float64MultiArray, names.ARM_JOINT_COMMANDS, adapter.last_resort)
+    assert list(held.data) == list(again.data)
+    # Later it is silent, and starts from wherever the arm is then: a person may have moved it.
     monkeypatch.setattr(joints, "HOLD_S", 0.0)
+    ros.serve(0.2)
     count = len(got)
     adapter.stop(4)
+    adapter.last_resort()
+    ros.serve(0.2)
+    assert len(got) == count
     elsewhere = {k: v + 0.2 for k, v in READY.items()}
-    adapter.joint_state(elsewhere, {})
+    adapter.joint_state(elsewhere)
     ros.until(lambda: adapter.send_joints({}, 5) == "" and len(got) > count, "the new reference")
     assert np.allclose(ARM.vector(dict(zip(SHUFFLED, got[-1].data))), ARM.vector(elsewhere), atol=1e-9)
 
 
 def test_joint_trajectory_sends_one_point_ahead_and_stops_at_the_present(ros, urdf_file):
-    adapter = make(ros, adapter="joint_trajectory", joint_names=SHUFFLED, urdf_file=urdf_file, trajectory_time_s=0.25)
+    adapter = make(
+        ros, adapter="joint_trajectory", controller_joints=SHUFFLED, urdf_file=urdf_file, trajectory_time_s=0.25
+    )
     move = last(
         ros, adapter, JointTrajectory, names.ARM_TRAJECTORY, lambda: adapter.send_joints({"joint1": -0.2}, 1) or None
     )
@@ -145,6 +156,11 @@ def test_joint_trajectory_sends_one_point_ahead_and_stops_at_the_present(ros, ur
     held = last(ros, adapter, JointTrajectory, names.ARM_TRAJECTORY, lambda: adapter.stop(2))
     at = dict(zip(SHUFFLED, held.points[0].positions))
     assert joint1 < at["joint1"] < READY["joint1"]  # the reference of now, not the point ahead
+    adapter._moved_at = -np.inf  # long ago
+    got = ros.collect(JointTrajectory, names.ARM_TRAJECTORY, qos.command())
+    adapter.last_resort()
+    ros.serve(0.2)
+    assert got == []
     assert {k: v for k, v in at.items() if k != "joint1"} == pytest.approx(
         {k: v for k, v in READY.items() if k != "joint1"}
     )
@@ -152,7 +168,7 @@ def test_joint_trajectory_sends_one_point_ahead_and_stops_at_the_present(ros, ur
 
 def test_nothing_is_sent_before_every_joint_was_seen(ros, urdf_file):
     adapter = make(ros, state=False, adapter="joint_velocity", urdf_file=urdf_file)
-    adapter.joint_state({"shoulder": 1.0, "joint1": 0.0}, {})
+    adapter.joint_state({"shoulder": 1.0, "joint1": 0.0})
     reason = adapter.send((0.1, 0, 0), STILL, 1)
     assert reason == "joint_states lacks joint2, joint3, joint4, joint5, joint6 (it has shoulder, joint1)"
 
@@ -170,9 +186,12 @@ def test_the_urdf_may_come_from_the_topic(ros):
         ({"urdf_file": ""}, "'urdf_file' is empty and nothing came on /robot_description within 0.2 s"),
         ({"urdf_file": "/nowhere/arm.urdf"}, "'urdf_file': cannot read /nowhere/arm.urdf"),
         ({"tool_frame": "flange"}, "'tool_frame' is 'flange', but the URDF"),
-        ({"joint_names": ["joint1", "joint2"]}, "'joint_names' is joint1, joint2; it must name exactly"),
-        ({"joint_names": SHUFFLED[:5] + ["elbow"]}, "'joint_names' is .*elbow; it must name exactly"),
-        ({"joint_names": SHUFFLED[:5] + ["joint3"]}, "must name exactly the joints between 'base_link' and 'tool0'"),
+        ({"controller_joints": ["joint1", "joint2"]}, "'controller_joints' is joint1, joint2; it must name exactly"),
+        ({"controller_joints": SHUFFLED[:5] + ["elbow"]}, "'controller_joints' is .*elbow; it must name exactly"),
+        (
+            {"controller_joints": SHUFFLED[:5] + ["joint3"]},
+            "must name exactly the joints between 'base_link' and 'tool0'",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_at_start(ros, urdf_file, changes, message):
@@ -244,6 +263,7 @@ def test_servo_is_asked_until_it_agrees_and_again_when_it_has_gone(ros):
     # moveit_msgs may be absent: a service of another type with the same answer shows the manners.
     node, steady = ros.node, Clock(clock_type=ClockType.STEADY_TIME)
     node.wall_timer = lambda period, callback: node.create_timer(min(period, 0.05), callback, clock=steady)
+    node.when_done = lambda future, callback: future.add_done_callback(callback)
     mode = ServoMode(node, SetBool, SetBool.Request(data=True))
     assert not mode.ready and mode.problem == "waiting for servo_node/switch_command_type"
     asked, answers = [], [False, True]

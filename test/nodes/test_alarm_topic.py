@@ -7,10 +7,12 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_msgs.msg import UInt8MultiArray
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.data.bundle import encode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import encode
+from erl_vlm_ros.data.query import Label, LabelBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.ros import convert, qos
 
 JPEG = encode_jpeg(np.full((32, 32, 3), 120, np.uint8))
 
@@ -18,15 +20,15 @@ JPEG = encode_jpeg(np.full((32, 32, 3), 120, np.uint8))
 def test_an_alarm_is_raised_and_is_over(ros):
     heard = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 50)
     ros.start("monitor")
-    ratings = ros.publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
+    ratings = ros.publisher(UInt8MultiArray, names.LABELS, qos.bulk())
     metrics = ros.publisher(DiagnosticArray, names.METRICS, qos.metrics())
 
     def rate(number, levels):
         rated = []
         for i, level in enumerate(levels):
             segment = Segment(f"e{number}_t{i}_h1", [JPEG], np.zeros((1, 10)), np.zeros((1, 3)), np.array([i]))
-            rated.append(RatedSegment(segment, level))
-        batch = RatingBatch(number, 5, len(rated), rated)
+            rated.append(Label.of(segment, level))
+        batch = LabelBatch(number, 5, len(rated), rated)
         ratings.publish(convert.bytes_message(encode(batch.to_bundle())))
 
     def state(alarm):
@@ -40,5 +42,5 @@ def test_an_alarm_is_raised_and_is_over(ros):
     assert state("reward_collapse") == (DiagnosticStatus.OK, "")
     rate(1, [1] * 20)
     ros.until(lambda: state("all_bad") == (DiagnosticStatus.OK, ""), "the alarm to be over")
-    metrics.publish(convert.metrics_message("sac_learner", {"learning": 1.0, "reward_spread": 0.001}, 0))
+    metrics.publish(convert.metrics_message("learner", {"learning": 1.0, "reward_spread": 0.001}, 0))
     ros.until(lambda: state("reward_collapse")[0] == DiagnosticStatus.ERROR, "reward_collapse")

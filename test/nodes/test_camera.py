@@ -16,8 +16,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from erl_vlm_ros.camera.intrinsics import Intrinsics
+from erl_vlm_ros.common import names
 from erl_vlm_ros.data.images import decode_jpeg, encode_jpeg
-from erl_vlm_ros.ros import camera_messages, convert, names, qos
+from erl_vlm_ros.ros import camera_messages, convert, qos
 
 W, H = 64, 48
 SENSOR = qos.sensor(True)
@@ -78,7 +79,7 @@ def test_a_realsense_is_published_as_its_driver_does_and_comes_back(ros):
     with (ros.folder / "camera.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ros.folder, env=ros.environment(), stdout=log, stderr=log)
     ros.processes["camera"] = process
-    ros.until(lambda: min(map(len, (images, infos, jpegs, depths, depth_infos))) >= 20, "pictures")
+    ros.until(lambda: min(map(len, (images, infos, jpegs, depths, depth_infos))) >= 20, "images")
 
     image, now = images[-1], time.time_ns()
     assert (image.encoding, image.width, image.height, image.step) == ("rgb8", 24, 24, 72)
@@ -95,12 +96,12 @@ def test_a_realsense_is_published_as_its_driver_does_and_comes_back(ros):
     assert states(reports)[-1][2]["frame_rate"] > 10 and reports[-1].header.stamp.sec > 0
 
     (ros.folder / "unplugged").touch()
-    silent = time.time_ns() + 200_000_000  # a picture may be under way
+    silent = time.time_ns() + 200_000_000  # an image may be under way
     ros.until(lambda: states(reports)[-1][0] == DiagnosticStatus.STALE, "STALE", patience=10.0)
     ros.until(lambda: "no RealSense is connected" in states(reports)[-1][1], "the reason")
     again = time.time_ns()
     (ros.folder / "unplugged").unlink()
-    ros.until(lambda: sum(s > again for s in stamps(images)) >= 5, "pictures again")
+    ros.until(lambda: sum(s > again for s in stamps(images)) >= 5, "images again")
     ros.until(lambda: states(reports)[-1][0] != DiagnosticStatus.STALE, "the news of it")
     assert states(reports)[-1][2]["reopened"] >= 1
     assert stamps(images) == sorted(set(stamps(images))) and not any(silent < s < again for s in stamps(images))
@@ -131,7 +132,7 @@ def test_a_video_file_with_a_calibration(ros):
         "camera", source="opencv", opencv__source="video.avi", profile=f"{W}x{H}", calibration_file="lens.yaml",
         require_calibration=True, rotate=90, reliable_images=False, loop=True,
     )  # fmt: skip
-    ros.until(lambda: len(images) >= 90 and infos, "pictures of more than one round")
+    ros.until(lambda: len(images) >= 90 and infos, "images of more than one round")
     assert (images[-1].width, images[-1].height) == (H, W)
     assert images[-1].header.frame_id == "camera_color_optical_frame_rotated_90"
     assert list(infos[-1].k) == [61.0, 0, H - 1 - 22.0, 0, 60.0, 30.0, 0, 0, 1]
@@ -143,7 +144,7 @@ def test_a_video_file_with_a_calibration(ros):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_another_drivers_pictures_are_cropped_and_resized_once(ros, compressed):
+def test_another_drivers_images_are_cropped_and_resized_once(ros, compressed):
     images = ros.collect(Image, names.POLICY_IMAGE, SENSOR)
     infos = ros.collect(CameraInfo, names.POLICY_CAMERA_INFO, SENSOR)
     depths = ros.collect(Image, names.POLICY_DEPTH, SENSOR)
@@ -182,7 +183,7 @@ def test_another_drivers_pictures_are_cropped_and_resized_once(ros, compressed):
         first = time.time_ns()
         send(first)
         ros.serve(0.05)
-    ros.until(lambda: images and infos, "a picture")
+    ros.until(lambda: images and infos, "an image")
     begin = time.monotonic()
     while not any(v.get("refused_out_of_order") for *_, v in states(reports)) and time.monotonic() - begin < 30:
         send(first)  # the same once more, then an older one
@@ -195,7 +196,7 @@ def test_another_drivers_pictures_are_cropped_and_resized_once(ros, compressed):
         depth.publish(camera_messages.depth_message(np.full((H, W), 700, np.uint16), now, "lens"))
         send(now)
         ros.serve(0.1)
-    ros.until(lambda: depths and stamps(images)[-1] == now, "the next picture")
+    ros.until(lambda: depths and stamps(images)[-1] == now, "the next image")
     assert stamps(images) == sorted(set(stamps(images)))
     assert (images[-1].width, images[-1].height, images[-1].encoding) == (24, 24, "rgb8")
     assert convert.image_to_rgb(images[-1])[5, 5].tolist() == pytest.approx([200, 0, 0], abs=6)

@@ -6,14 +6,16 @@ import sys
 
 from sensor_msgs.msg import Image
 
-from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import qos
 
 RATE, COUNT = 30, 60
 SENDER = f"""
 import rclpy, numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
 rclpy.init()
 node = Node("sender")
 out = node.create_publisher(Image, names.IMAGE, qos.sensor(False))

@@ -10,12 +10,13 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.parameters.sim_bridge import PARAMETERS
+from erl_vlm_ros.common import names
+from erl_vlm_ros.robot.spec import load_robot
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.sim.arm import JOINT_NAMES
 from erl_vlm_ros.sim.urdf import arm_urdf
 
-DRIVER_JOINTS = next(p.default for p in PARAMETERS if p.name == "driver_joints")
+DRIVER_JOINTS = list(load_robot("sim_arm").controller_joints)
 SENSOR = qos.sensor(True, 100)
 
 
@@ -27,8 +28,12 @@ class Arm:
         (ros.folder / "arm.urdf").write_text(arm_urdf())
         self.joints = ros.collect(JointState, names.JOINT_STATES, SENSOR)
         self.ee = ros.collect(PoseStamped, names.EE_POSE, SENSOR)
-        ros.start("sim_bridge", lock_step=False, driver=adapter)
-        ros.start("safety_guard", lock_step=False, adapter=adapter, joint_names=DRIVER_JOINTS, urdf_file="arm.urdf")
+        ros.start("sim_bridge", lock_step=False, adapter=adapter)
+        if adapter == "joint_velocity":
+            ros.start("guard_watchdog", adapter=adapter)
+        ros.start(
+            "safety_guard", lock_step=False, adapter=adapter, controller_joints=DRIVER_JOINTS, urdf_file="arm.urdf"
+        )
         self.policy = ros.publisher(TwistStamped, names.POLICY_TWIST, qos.command())
         self.home = ros.publisher(JointTrajectory, names.POLICY_HOME, qos.command())
         self._sent = 0
@@ -90,8 +95,8 @@ def test_wrong_joint_names_are_refused_at_start(ros):
         lock_step=False,
         adapter="joint_velocity",
         urdf_file="arm.urdf",
-        joint_names=["shoulder", "elbow"],
+        controller_joints=["shoulder", "elbow"],
     )
     ros.until(lambda: process.poll() is not None, "the guard to refuse")
     assert process.returncode == 2
-    assert "'joint_names' is shoulder, elbow; it must name exactly the joints" in ros.log("safety_guard")
+    assert "'controller_joints' is shoulder, elbow; it must name exactly the joints" in ros.log("safety_guard")

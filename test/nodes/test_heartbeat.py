@@ -8,7 +8,8 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 
-from erl_vlm_ros.ros import convert, names
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert
 
 BEAT = "safety_guard" + names.HEARTBEAT_SUFFIX
 

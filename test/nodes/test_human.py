@@ -16,9 +16,10 @@ from std_srvs.srv import SetBool, Trigger
 from test_policy_controller import TASK, Graph, actor_bundle
 from trajectory_msgs.msg import JointTrajectory
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.data.bundle import decode
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import decode
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.sim.arm import FINGER_NAMES, JOINT_NAMES
 
 STEPS = 12
@@ -64,14 +65,14 @@ class Arm:
         self.states = ros.collect(String, names.RUN_STATE, qos.latched())
         self.raw = ros.collect(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
         self.raw_evaluations = ros.collect(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
-        self.wished = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
+        self.commands = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
         make = ros.node.create_publisher
         self.armed = make(Bool, names.ARMED, qos.latched())
         self.learner = make(UInt8MultiArray, names.ACTOR, qos.latched())
         self.joints = make(JointState, names.JOINT_STATES, qos.sensor(True))
         self.ee, self.thing = (make(PoseStamped, n, qos.sensor(True)) for n in (names.EE_POSE, names.OBJECT_POSE))
         self.image = make(Image, names.IMAGE, qos.sensor(True))
-        self.effort = []
+        self.effort, self.fingers, self.apart = [], [0.0, 0.0], False
         ros.node.create_timer(0.04, self._publish)
         ros.node.create_service(Trigger, names.RESET, self._reset)
         self.arm(True)
@@ -92,10 +93,13 @@ class Arm:
 
     def _publish(self):
         now = self.ros.node.get_clock().now().nanoseconds
-        names_, q = [*FINGER_NAMES, *reversed(JOINT_NAMES)], [0.0, 0.0, *reversed(self.q)]
-        message = convert.joint_message(names_, q, [0.0] * 8, now)
-        message.effort = [0.1, 0.2, *reversed(self.effort)] if self.effort else []
-        self.joints.publish(message)
+        names_, q = [*FINGER_NAMES, *reversed(JOINT_NAMES)], [*self.fingers, *reversed(self.q)]
+        effort = [0.1, 0.2, *reversed(self.effort)] if self.effort else []
+        # Most real cells: the gripper's driver publishes for itself.
+        for part in (slice(0, 2), slice(2, 8)) if self.apart else (slice(0, 8),):
+            message = convert.joint_message(names_[part], q[part], [0.0] * len(q[part]), now)
+            message.effort = effort[part]
+            self.joints.publish(message)
         for publisher in (self.ee, self.thing):
             publisher.publish(convert.pose_message((0.4, 0.0, 0.2), self.quaternion, now, self.frame))
         self.image.publish(convert.image_message(np.zeros((32, 32, 3), np.uint8), now, "camera"))
@@ -129,13 +133,13 @@ def test_a_person_takes_over_at_once_and_is_recorded_as_executed(ros, task):
     real = {"task": task, "lock_step": False}
     alone = {"exploration__prefix_share": 0.0, "exploration__burst_share": 0.0}
     graph = Graph(ros, bridge=real, guard=real, **real, **alone, **joystick_parameters())
-    wished = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
+    commands = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
     graph.publish_actor(action=ACTOR, budget=10**6)
     stick = Joystick(ros)
     graph.episodes(1)  # the policy's own
     stick.axes, stick.down = [-0.5, 0.0, 0.0, 0.25], (ENABLE,)
     wanted = pytest.approx((-0.1, 0.0, 0.05), abs=1e-3)
-    ros.until(lambda: convert.linear_of(wished[-1]) == wanted, "the person's command")
+    ros.until(lambda: convert.linear_of(commands[-1]) == wanted, "the person's command")
 
     def driven():
         whole = [e.actions for e in graph.episodes(0) if e.intervention.all()]
@@ -146,7 +150,7 @@ def test_a_person_takes_over_at_once_and_is_recorded_as_executed(ros, task):
     by_person = driven()
     stick.down = ()
     wanted = pytest.approx((0, 0.15, 0), abs=1e-3)
-    ros.until(lambda: convert.linear_of(wished[-1]) == wanted, "the policy to act again")
+    ros.until(lambda: convert.linear_of(commands[-1]) == wanted, "the policy to act again")
     episodes = graph.episodes(len(graph.raw_episodes) + 2)
     # The guard may slow a command down at the box, never turn it round.
     assert (by_person[:, 0] <= 1e-6).all() and (by_person[:, 2] >= -1e-6).all()
@@ -168,7 +172,7 @@ def test_what_the_guard_let_through_is_the_action_and_the_tools_frame_is_turned(
     ros.node.create_timer(0.02, lambda: mouse.publish(push))
     arm.start(task, human__input="twist", human__frame="tool", human__speed=0.2)
     ros.until(
-        lambda: arm.wished and np.allclose(convert.linear_of(arm.wished[-1]), (0, 0.1, 0), atol=1e-6), "the command"
+        lambda: arm.commands and np.allclose(convert.linear_of(arm.commands[-1]), (0, 0.1, 0), atol=1e-6), "the command"
     )
     arm.state(intervention=True)
     episode = arm.episodes(2)[1]
@@ -182,16 +186,16 @@ def test_between_two_control_steps_a_person_is_obeyed_and_letting_go_stops(ros, 
     arm = Arm(ros)
     arm.start(str(slow), image_timeout_s=5.0, state_timeout_s=5.0, **joystick_parameters())
     stick = Joystick(ros)
-    ros.until(lambda: len(arm.wished) > 1, "the first steps")
+    ros.until(lambda: len(arm.commands) > 1, "the first steps")
     stick.axes, stick.down = [0.5, 0.0, 0.0, 0.0], (ENABLE,)
     began = time.monotonic()
-    ros.until(lambda: convert.linear_of(arm.wished[-1])[0] > 0.05, "the person's command", patience=5)
+    ros.until(lambda: convert.linear_of(arm.commands[-1])[0] > 0.05, "the person's command", patience=5)
     taken = time.monotonic() - began
-    count = len(arm.wished)
-    ros.until(lambda: len(arm.wished) >= count + 10, "the person's further commands")
+    count = len(arm.commands)
+    ros.until(lambda: len(arm.commands) >= count + 10, "the person's further commands")
     stick.down = ()
     began = time.monotonic()
-    ros.until(lambda: convert.linear_of(arm.wished[-1]) == (0.0, 0.0, 0.0), "zeros", patience=5)
+    ros.until(lambda: convert.linear_of(arm.commands[-1]) == (0.0, 0.0, 0.0), "zeros", patience=5)
     assert min(taken, time.monotonic() - began) < 1.0  # a control step takes two seconds
 
 
@@ -208,7 +212,7 @@ def test_pause_holds_still_and_no_transition_spans_it(ros, task):
     ros.serve(0.8)
     assert len(arm.raw) <= count + 1  # what came before the pause may have been under way
     count = len(arm.raw)
-    later = [m for m in arm.wished if convert.header_ns(m) > paused_at]
+    later = [m for m in arm.commands if convert.header_ns(m) > paused_at]
     assert all(convert.linear_of(m) == (0.0, 0.0, 0.0) for m in later)
     stick.down = (0,)  # the button resumes
     resumed_at = ros.node.get_clock().now().nanoseconds
@@ -237,7 +241,7 @@ def test_a_pause_in_lock_step_stops_the_simulation(ros, task):
 def test_verdicts_are_recorded_and_end_the_episode_by_option(ros, task):
     arm = Arm(ros)
     arm.publish_actor(budget=2)
-    arm.start(task, end_on_verdict=True)
+    arm.start(task, end_on_label=True)
     arm.state(detail="running")
     answer = ros.call(Trigger, names.HUMAN_SUCCESS, Trigger.Request())
     assert answer.success, answer.message
@@ -253,7 +257,7 @@ def test_a_topic_tells_success(ros, task):
     arm = Arm(ros)
     told = ros.node.create_publisher(Bool, names.SUCCESS, qos.sensor(True))
     ros.node.create_timer(0.05, lambda: told.publish(Bool(data=True)))
-    arm.start(task, success_source="topic", end_on_verdict=True)
+    arm.start(task, success_source="topic", end_on_label=True)
     assert all(e.success is True and e.steps < STEPS for e in arm.episodes(2))
 
 
@@ -263,7 +267,7 @@ def test_a_person_judges_each_evaluation_episode(ros, task, tmp_path):
     arm = Arm(ros)
     arm.start(task, mode="evaluate", actor_file=str(path), final_eval_episodes=2, success_source="person")
     for count, (success, service) in enumerate(((True, names.HUMAN_SUCCESS), (False, names.HUMAN_FAILURE))):
-        arm.waits_for("a person's verdict")
+        arm.waits_for("a person's success label")
         assert len(arm.raw_evaluations) == count
         assert ros.call(Trigger, service, Trigger.Request()).success
         assert arm.episodes(count + 1, evaluation=True)[-1].success is success
@@ -303,6 +307,21 @@ def test_an_arm_that_does_not_come_home_stops_the_run(ros, task):
     arm.start(task, reset="home", home_positions=HOME, home_timeout_s=1.0)
     arm.waits_for("reset failed", "joint6 is 0.60 rad away", "3 attempts")
     assert json.loads(arm.states[-1].data)["state"] == "failed"
+
+
+def test_arm_and_gripper_in_messages_of_their_own(ros, task):
+    arm = Arm(ros)
+    arm.apart, arm.fingers = True, [0.01, 0.02]
+    arm.start(task)
+    (episode, *_) = arm.episodes(1)
+    assert episode.steps == STEPS and not episode.intervention.any()
+    assert np.allclose(episode.observations[:, 9], 0.03)  # opening: the fingers' sum
+    arm.fingers = [float("nan"), 0.02]  # refused by name; what was last known grows old, and the arm is held
+    ros.until(lambda: "finger_left" in ros.log("policy_controller"), "the refusal")
+    arm.waits_for("joint state")
+    assert ros.processes["policy_controller"].poll() is None
+    arm.fingers, before = [0.01, 0.02], len(arm.raw)
+    arm.episodes(before + 2)
 
 
 def test_an_episode_is_bounded_in_time(ros, tmp_path):
@@ -345,4 +364,4 @@ def test_wrong_joint_names_and_frames_are_refused_and_nothing_moves(ros, task):
     process = ros.start("policy_controller", **common)
     ros.until(lambda: process.poll() is not None, "the node to refuse")
     assert process.returncode == 2 and "parameter 'base_frame'" in ros.log("policy_controller")
-    assert not arm.wished
+    assert not arm.commands

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sac_learner, reward_trainer and vlm_rater as processes over DDS; the test plays the controller."""
+"""learner, reward_trainer and vlm_rater as processes over DDS; the test plays the controller."""
 
 import dataclasses
 import json
@@ -8,21 +8,21 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from factories import make_episode
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 
-from erl_vlm_ros.agents.learner import Learner
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.data.bundle import decode, encode
 from erl_vlm_ros.data.checkpoint import save_state
-from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, SegmentBatch
+from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
 from erl_vlm_ros.reward.model import load_reward_model
 from erl_vlm_ros.reward.trainer import RewardTrainer
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import decode, encode
-from erl_vlm_ros.settings import learner_config, node_values, reward_config
-from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
-from erl_vlm_ros.sim.standin_server import StandinServer
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.ros import convert, qos
+from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.server import StandinServer
+from erl_vlm_ros.training.configs import learner_config, node_values, reward_config
+from erl_vlm_ros.training.learner import Learner
 
 QUICK_LEARNER = {
     "warmup_steps": 60,
@@ -35,11 +35,7 @@ QUICK_REWARD = {"trunk__first_iterations": 5, "trunk__iterations": 3, "heads__it
 
 
 def episode(index, steps=20):
-    rng = np.random.default_rng(index)
-    jpegs = [encode_jpeg(i) for i in rng.integers(0, 255, (steps + 1, 64, 64, 3), dtype=np.uint8)]
-    observations = rng.normal(size=(steps + 1, 19)).astype(np.float32)
-    actions, stamps = rng.uniform(-1, 1, (steps, 3)), np.arange(steps + 1) + 10_000 * index
-    return Episode(observations, actions, jpegs, stamps, False, True, False, index, 0, -1, 10)
+    return make_episode(index, steps, side=64, stamps=np.arange(steps + 1) + 10_000 * index)
 
 
 class Workstation:
@@ -48,17 +44,17 @@ class Workstation:
     def __init__(self, ros):
         self.ros = ros
         self.actors = ros.collect(UInt8MultiArray, names.ACTOR, qos.latched())
-        self.segments = ros.collect(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+        self.segments = ros.collect(UInt8MultiArray, names.QUERIES, qos.bulk())
         self.models = ros.collect(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
         self.episodes = ros.node.create_publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
-        self.ratings = ros.node.create_publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
+        self.ratings = ros.node.create_publisher(UInt8MultiArray, names.LABELS, qos.bulk())
 
     def send_episode(self, index):
         self.episodes.publish(convert.bytes_message(encode(episode(index).to_bundle())))
 
     def send_ratings(self, batch, rate=lambda i: i % 5):
-        rated = [RatedSegment(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)]
-        bundle = RatingBatch(batch.round, 5, len(rated), rated).to_bundle()
+        rated = [Label.of(s, rate(i), "" if rate(i) >= 0 else "refusal") for i, s in enumerate(batch.segments)]
+        bundle = LabelBatch(batch.round, 5, len(rated), rated).to_bundle()
         self.ratings.publish(convert.bytes_message(encode(bundle)))
 
     @property
@@ -72,13 +68,13 @@ class Workstation:
     def round(self, number):
         """The segments of a round, once they are there."""
         self.ros.until(lambda: len(self.segments) > number, f"round {number}")
-        return SegmentBatch.from_bundle(decode(convert.bytes_of(self.segments[number]), "segments"))
+        return QueryBatch.from_bundle(decode(convert.bytes_of(self.segments[number]), "queries"))
 
 
 def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
     station, folder = Workstation(ros), str(ros.folder)
     rewards = ros.collect(Float32MultiArray, names.EPISODE_REWARD, qos.latched())
-    ros.start("sac_learner", checkpoint_dir=folder, **QUICK_LEARNER)
+    ros.start("learner", checkpoint_dir=folder, **QUICK_LEARNER)
     ros.start("reward_trainer", checkpoint_dir=folder, **QUICK_REWARD)
     ros.until(
         lambda: station.actor[0].get("episode_budget") == 2,
@@ -111,7 +107,7 @@ def test_episodes_become_segments_a_reward_model_and_an_actor(ros):
         judged.publish(convert.bytes_message(encode(shown.to_bundle())))
 
     def share():
-        told = (convert.metrics_of(m).get("sac_learner", {}) for m in figures)
+        told = (convert.metrics_of(m).get("learner", {}) for m in figures)
         return [values["evaluation_success_share"] for values in told if "evaluation_success_share" in values]
 
     ros.until(lambda: 0.5 in share(), "the share of successes of the evaluation")
@@ -123,7 +119,7 @@ def test_killed_learner_and_trainer_go_on_where_they_were(ros):
     station, folder = Workstation(ros), str(ros.folder)
     learner = QUICK_LEARNER | {"min_skill": -1.0, "checkpoint_every": 1, "checkpoint_dir": folder}
     trainer = QUICK_REWARD | {"checkpoint_dir": folder}
-    ros.start("sac_learner", **learner)
+    ros.start("learner", **learner)
     ros.start("reward_trainer", **trainer)
     ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
     for index in range(3):
@@ -133,10 +129,10 @@ def test_killed_learner_and_trainer_go_on_where_they_were(ros):
     station.send_episode(3)
     ros.until(lambda: station.actor[0]["episodes"] == 4, "the fourth episode")
     batch = station.round(1)
-    ros.stop("sac_learner", signal.SIGINT)
+    ros.stop("learner", signal.SIGINT)
     ros.stop("reward_trainer", signal.SIGKILL)
     before = len(station.actors)
-    ros.start("sac_learner", resume=True, **learner)
+    ros.start("learner", resume=True, **learner)
     ros.start("reward_trainer", resume=True, **trainer)
     ros.until(lambda: len(station.actors) > before, "the learner to be back")
     assert station.actor[0]["episodes"] == 4 and station.actor[0]["env_steps"] == 80 and station.actor[1]
@@ -155,18 +151,18 @@ def test_a_round_that_only_the_trainer_finished_before_the_stop_is_not_waited_fo
     folder = str(ros.folder)
     parameters = {key.replace("__", "."): value for key, value in QUICK_REWARD.items()}
     task = load_task("drawer_open")
-    learner = Learner(learner_config(node_values("sac_learner", task, QUICK_LEARNER), task), 0)
+    learner = Learner(learner_config(node_values("learner", task, QUICK_LEARNER), task), 0)
     trainer = RewardTrainer(reward_config(node_values("reward_trainer", task, parameters), task), 0)
     for index in range(3):
         learner.add_episode(episode(index)), trainer.add_episode(episode(index))
     batch = learner.make_round()
-    trainer.add_ratings(RatingBatch(0, 5, 15, [RatedSegment(s, i % 5, "") for i, s in enumerate(batch.segments)]))
+    trainer.add_labels(LabelBatch(0, 5, 15, [Label.of(s, i % 5, "") for i, s in enumerate(batch.segments)]))
     trainer.train()
-    save_state(ros.folder / "sac_learner.safetensors", learner.state_dict(), "sac_learner")
+    save_state(ros.folder / "learner.safetensors", learner.state_dict(), "learner")
     save_state(ros.folder / "reward_trainer.safetensors", trainer.state_dict(), "reward_trainer")
 
     station = Workstation(ros)
-    ros.start("sac_learner", resume=True, checkpoint_dir=folder, **QUICK_LEARNER)
+    ros.start("learner", resume=True, checkpoint_dir=folder, **QUICK_LEARNER)
     again = station.round(0)
     assert [s.id for s in again.segments] == [s.id for s in batch.segments]
     ros.start("reward_trainer", resume=True, checkpoint_dir=folder, **QUICK_REWARD)
@@ -183,17 +179,17 @@ def test_a_round_that_only_the_trainer_finished_before_the_stop_is_not_waited_fo
 def test_ratings_that_all_fail_end_the_run_in_one_line_that_can_be_continued(ros):
     station, folder = Workstation(ros), str(ros.folder)
     settings = QUICK_LEARNER | {"checkpoint_dir": folder}
-    process = ros.start("sac_learner", **(settings | {"max_ratings": 15}))
+    process = ros.start("learner", **(settings | {"max_ratings": 15}))
     ros.until(lambda: station.episodes.get_subscription_count() == 1, "the learner")
     for index in range(3):
         station.send_episode(index)
     station.send_ratings(station.round(0), rate=lambda i: -1)
     ros.until(lambda: process.poll() is not None, "the learner to give up")
-    assert process.returncode == 2 and "max_ratings (15) are spent" in ros.log("sac_learner")
-    assert "Traceback" not in ros.log("sac_learner")
+    assert process.returncode == 2 and "max_ratings (15) are spent" in ros.log("learner")
+    assert "Traceback" not in ros.log("learner")
     before = len(station.actors)
-    ros.start("sac_learner", resume=True, **settings)
-    ros.until(lambda: "waiting for" in ros.log("sac_learner"), "the learner to wait for the trainer")
+    ros.start("learner", resume=True, **settings)
+    ros.until(lambda: "waiting for" in ros.log("learner"), "the learner to wait for the trainer")
     assert len(station.actors) == before  # the arm rests while the trainer may yet find its file damaged
     ros.publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
     ros.until(lambda: station.actor[0]["episode_budget"] > 3, "the learner to explore on")
@@ -201,7 +197,7 @@ def test_ratings_that_all_fail_end_the_run_in_one_line_that_can_be_continued(ros
 
 def test_a_reward_model_without_rewards_is_refused(ros):
     station = Workstation(ros)
-    ros.start("sac_learner", **QUICK_LEARNER)
+    ros.start("learner", **QUICK_LEARNER)
     ros.until(lambda: station.episodes.get_subscription_count() == 1, "the learner")
     for index in range(3):
         station.send_episode(index)
@@ -210,18 +206,18 @@ def test_a_reward_model_without_rewards_is_refused(ros):
     small = {"trunk.first_iterations": 1, "heads.iterations": 1}
     trainer = RewardTrainer(reward_config(node_values("reward_trainer", task, small), task), 0)
     trainer.add_episode(episode(0))
-    trainer.add_ratings(RatingBatch(0, 5, 15, [RatedSegment(s, i % 5, "") for i, s in enumerate(batch.segments)]))
+    trainer.add_labels(LabelBatch(0, 5, 15, [Label.of(s, i % 5, "") for i, s in enumerate(batch.segments)]))
     model = trainer.train()
     model.heads.weights[0] *= np.nan
     models = ros.publisher(UInt8MultiArray, names.REWARD_MODEL, qos.latched())
     models.publish(convert.bytes_message(encode(model.to_bundle())))
-    ros.until(lambda: "of no use" in ros.log("sac_learner"), "a word about the reward model")
+    ros.until(lambda: "of no use" in ros.log("learner"), "a word about the reward model")
     ros.until(lambda: station.actor[0]["episode_budget"] > 3, "the learner to explore on")
 
 
 def test_a_round_without_a_rating_is_not_taken_for_bad(ros):
     station = Workstation(ros)
-    ros.start("sac_learner", **QUICK_LEARNER)
+    ros.start("learner", **QUICK_LEARNER)
     ros.start("reward_trainer", **QUICK_REWARD)
     ros.until(lambda: station.episodes.get_subscription_count() == 2, "both nodes to listen")
     for index in range(3):
@@ -235,33 +231,33 @@ def test_a_round_without_a_rating_is_not_taken_for_bad(ros):
 
 def test_damaged_messages_are_reported_and_survived(ros):
     station = Workstation(ros)
-    ros.start("sac_learner", **QUICK_LEARNER)
+    ros.start("learner", **QUICK_LEARNER)
     ros.until(lambda: station.episodes.get_subscription_count() == 1 and station.actor[0], "the learner")
     station.episodes.publish(convert.bytes_message(b"not a bundle"))
-    ros.until(lambda: "episode dropped" in ros.log("sac_learner"), "a word about the damaged episode")
+    ros.until(lambda: "message refused" in ros.log("learner"), "a word about the damaged episode")
     station.send_episode(0)
     ros.until(lambda: station.actor[0]["episodes"] == 1, "the next episode")
 
 
 def test_the_rater_rates_through_the_endpoint_and_logs_in_words(ros):
     station = Workstation(ros)
-    logs = ros.collect(DiagnosticArray, names.RATING_LOG, qos.metrics())
-    ratings = ros.collect(UInt8MultiArray, names.RATINGS, qos.bulk())
+    logs = ros.collect(DiagnosticArray, names.LABEL_LOG, qos.metrics())
+    ratings = ros.collect(UInt8MultiArray, names.LABELS, qos.bulk())
     with StandinServer(Mind(MindConfig())) as server:
         ros.start("vlm_rater", base_url=server.base_url, ledger=str(ros.folder / "ledger.sqlite"))
-        segments = ros.publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
-        ros.until(lambda: ros.node.count_publishers(names.RATINGS) == 2, "the rater")
-        ros.start("sac_learner", **QUICK_LEARNER)
+        segments = ros.publisher(UInt8MultiArray, names.QUERIES, qos.bulk())
+        ros.until(lambda: ros.node.count_publishers(names.LABELS) == 2, "the rater")
+        ros.start("learner", **QUICK_LEARNER)
         ros.until(lambda: station.episodes.get_subscription_count() == 1, "the learner")
         for index in range(3):
             station.send_episode(index)
         ros.until(lambda: ratings, "ratings")
-        batch = RatingBatch.from_bundle(decode(convert.bytes_of(ratings[0]), "ratings"))
-        assert batch.requested == 15 and [r.segment.id for r in batch.rated] == [
+        batch = LabelBatch.from_bundle(decode(convert.bytes_of(ratings[0]), "labels"))
+        assert batch.requested == 15 and [r.segment.id for r in batch.labels] == [
             s.id for s in station.round(0).segments
         ]
         ros.until(lambda: logs, "the log")
-        assert {s.name for s in logs[0].status} == {r.segment.id for r in batch.rated}
+        assert {s.name for s in logs[0].status} == {r.segment.id for r in batch.labels}
         assert ros.node.destroy_publisher(segments)
         assert ros.stop("vlm_rater") == 0
 
@@ -271,8 +267,8 @@ def test_the_rater_rates_through_the_endpoint_and_logs_in_words(ros):
     [
         ("vlm_rater", {"base_url": "http://127.0.0.1:9/v1"}, "base_url"),
         ("vlm_rater", {"api_key_env": "ERL_TEST_NO_SUCH_KEY"}, "ERL_TEST_NO_SUCH_KEY"),
-        ("sac_learner", {"warmup_step": 3}, "warmup_steps"),
-        ("sac_learner", {"selection__bins_share": 0.9}, "selection"),
+        ("learner", {"warmup_step": 3}, "warmup_steps"),
+        ("learner", {"selection__bins_share": 0.9}, "selection"),
         ("reward_trainer", {"task": "fold_laundry"}, "fold_laundry"),
         ("reward_trainer", {"resume": True, "checkpoint_dir": "nowhere"}, "nowhere"),
         ("reward_trainer", {"heads__noise": 0.85}, "heads.noise"),

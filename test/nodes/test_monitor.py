@@ -16,14 +16,17 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, Float32MultiArray, String, UInt8MultiArray
 from visualization_msgs.msg import MarkerArray
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.data.bundle import encode
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
+from erl_vlm_ros.data.query import Label, LabelBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.reward.configs import TrunkConfig
 from erl_vlm_ros.reward.heads import Heads
 from erl_vlm_ros.reward.model import TrunkRewardModel
-from erl_vlm_ros.reward.trunk import Trunk, TrunkConfig
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import encode
+from erl_vlm_ros.reward.trunk import Trunk
+from erl_vlm_ros.ros import convert, qos
 
 JPEG = encode_jpeg(np.full((128, 128, 3), 120, np.uint8))
 STEPS = 3
@@ -36,13 +39,13 @@ class Run:
         self.ros, self.folder = ros, folder
         ros.start("monitor", run_dir=str(folder), max_steps=1000, settle_s=20.0, **parameters)
         self.metrics = ros.publisher(DiagnosticArray, names.METRICS, qos.metrics())
-        self.ratings = ros.publisher(UInt8MultiArray, names.RATINGS, qos.bulk())
+        self.ratings = ros.publisher(UInt8MultiArray, names.LABELS, qos.bulk())
         self.evaluations = ros.publisher(UInt8MultiArray, names.EVALUATION_EPISODES, qos.bulk())
         self.transitions = ros.publisher(UInt8MultiArray, names.TRANSITIONS, qos.bulk())
         self.truths = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
         self.states = ros.publisher(String, names.RUN_STATE, qos.latched())
 
-    def figures(self, node="sac_learner", **values):
+    def figures(self, node="learner", **values):
         self.metrics.publish(convert.metrics_message(node, values, 0))
 
     def truth(self, stamp, **values):
@@ -63,8 +66,8 @@ class Run:
         for i, rating in enumerate(ratings):
             stamps = np.array([first_stamp + i])
             segment = Segment(f"e0_t{i}_h1", [JPEG], np.zeros((1, 10)), np.zeros((1, 3)), stamps)
-            rated.append(RatedSegment(segment, rating))
-        batch = RatingBatch(number, 5, len(ratings), rated)
+            rated.append(Label.of(segment, rating))
+        batch = LabelBatch(number, 5, len(ratings), rated)
         self.ratings.publish(convert.bytes_message(encode(batch.to_bundle())))
 
     def state(self, state, **more):
@@ -175,7 +178,7 @@ def test_dashboard_and_markers_with_each_episode(ros, folder):
 
 def test_a_nodes_death_is_told_within_seconds(ros, folder):
     reports = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 50)
-    Run(ros, folder, dashboard_s=0.2, nodes=["safety_guard", "sac_learner"], start_s=5.0)
+    Run(ros, folder, dashboard_s=0.2, nodes=["safety_guard", "learner"], start_s=5.0)
     ros.start("safety_guard")
 
     def verdict(node):
@@ -189,10 +192,10 @@ def test_a_nodes_death_is_told_within_seconds(ros, folder):
     ros.until(lambda: verdict("safety_guard").level == b"\x03", "the guard's death", 15.0)
     assert time.monotonic() - began < 8.0  # about 5 s where the machine is not busy
     assert "silent" in verdict("safety_guard").message
-    ros.until(lambda: verdict("sac_learner").level == b"\x03", "a node that never came")
+    ros.until(lambda: verdict("learner").level == b"\x03", "a node that never came")
 
 
-def test_real_time_shows_the_picture_and_its_learned_reward_as_they_come(ros, folder):
+def test_real_time_shows_the_image_and_its_learned_reward_as_they_come(ros, folder):
     markers = ros.collect(MarkerArray, names.MONITOR_MARKERS, qos.latched())
     run = Run(ros, folder, dashboard_s=0.2, lock_step=False)
     images = ros.publisher(Image, names.IMAGE, qos.sensor())
@@ -202,14 +205,14 @@ def test_real_time_shows_the_picture_and_its_learned_reward_as_they_come(ros, fo
     model = TrunkRewardModel(Trunk(TrunkConfig(), 10), constant_heads(0.75), 1, 1)
     models.publish(convert.bytes_message(encode(model.to_bundle())))
     run.state("running", detail="running", eval_round=0, eval_episodes=0)
-    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     stamp = 0
     shown = {}
 
     def look():
         nonlocal stamp
         stamp += 50_000_000
-        images.publish(convert.image_message(picture, stamp, "camera"))
+        images.publish(convert.image_message(image, stamp, "camera"))
         arm = ["joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "finger_left", "finger_right"]
         joints.publish(convert.joint_message(arm, [0.1] * 8, [0.0] * 8, stamp))
         poses.publish(convert.pose_message((0.4, 0.0, 0.1 + stamp * 1e-11), (0, 0, 0, 1), stamp, "base_link"))
@@ -240,7 +243,7 @@ def test_rubbish_is_ignored(ros, folder):
     run.figures(env_steps=5.0)
     run.until_progress(env_steps=5)
     assert ros.stop("monitor") == 0
-    for word in ("ratings ignored", "episode ignored", "run/state ignored"):
+    for word in (names.LABELS, names.EVALUATION_EPISODES, names.RUN_STATE):
         assert word in ros.log("monitor")
 
 

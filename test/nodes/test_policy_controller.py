@@ -12,14 +12,16 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String, UInt8MultiArray
 from std_srvs.srv import SetBool
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.data.bundle import Bundle, decode, encode
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_jpeg
 from erl_vlm_ros.data.observation import build_observation
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import Bundle, decode, encode
+from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.sim.arm import FINGER_NAMES, JOINT_NAMES, SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore
-from erl_vlm_ros.tasks import load_task
 
 TASK = load_task("drawer_open")
 STEPS = TASK.episode_steps
@@ -89,7 +91,7 @@ def test_episode_holds_what_the_bridge_sent_and_what_was_commanded(ros):
     objects = ros.collect(PoseStamped, names.OBJECT_POSE, sensor)
     commands = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
     graph = Graph(ros, bridge={"seed": 4})
-    ros.until(lambda: images and joints and ee and objects, "what the bridge repeats until somebody answers")
+    ros.until(lambda: images and joints and ee and objects, "what the bridge repeats until it is answered")
     graph.publish_actor(budget=2)
     first, second = graph.episodes(2)
     graph.state(state="running", detail="waiting", env_steps=2 * STEPS, episodes=2)  # the budget is used up
@@ -102,11 +104,12 @@ def test_episode_holds_what_the_bridge_sent_and_what_was_commanded(ros):
     for episode in (first, second):
         assert np.array_equal(np.diff(episode.stamps), np.full(STEPS, 100_000_000))
         for t, stamp in enumerate(episode.stamps.tolist()):
-            image, joint, hand, thing, command = (messages.get(stamp) for messages in by_stamp)
+            image, joint, ee, thing, command = (messages.get(stamp) for messages in by_stamp)
             q = convert.joints_by_name(joint, [*JOINT_NAMES, *FINGER_NAMES])
             expected = build_observation(
-                q[:6], convert.position_of(hand), q[6:].sum(), convert.position_of(thing), TASK.goal
-            )
+                RELEASED_OBSERVATION, q[:6], convert.position_of(ee), q[6:].sum(), convert.position_of(thing),
+                TASK.goal,
+            )  # fmt: skip
             assert np.array_equal(episode.observations[t], expected)
             difference = decode_jpeg(episode.jpegs[t]).astype(int) - convert.image_to_rgb(image)
             assert np.abs(difference).mean() < 6
@@ -251,9 +254,8 @@ def test_a_corrupt_checkpoint_stops_the_start(ros, tmp_path):
 def test_malformed_actors_are_ignored(ros):
     graph = Graph(ros)
     graph.learner.publish(convert.bytes_message(b"rubbish"))
-    ros.until(lambda: "learning/actor ignored" in ros.log("policy_controller"), "the complaint")
+    ros.until(lambda: "learning/actor: message refused" in ros.log("policy_controller"), "the complaint")
     graph.learner.publish(convert.bytes_message(actor_bundle(action=(0.1,), act_dim=1, budget=5)))
-    ros.until(lambda: "made for 19 observations and 1 actions" in ros.log("policy_controller"), "the complaint")
     assert graph.raw_episodes == []
     graph.publish_actor(budget=1)
     assert len(graph.episodes(1)) == 1
@@ -264,21 +266,33 @@ def test_real_time_holds_still_while_images_are_missing_and_drops_the_gap(ros, t
     path.write_text(Path(TASK.path).read_text() + "\nepisode_steps: 12\n")
     real = {"task": str(path), "lock_step": False}
     sent = ros.collect(TwistStamped, names.ARM_TWIST, qos.metrics())
-    wished = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
+    commanded = ros.collect(TwistStamped, names.POLICY_TWIST, qos.metrics())
     graph = Graph(ros, bridge=real, guard=real, **real)
     graph.publish_actor(action=(0.2, 0.0, 0.1), budget=10**6)
     graph.episodes(1)
-    seen = len(graph.raw_episodes)
-    graph.state(detail="running", episodes=seen)
-    before = len(wished)
-    ros.until(lambda: len(wished) > before + 3, "commands of a running episode")
-    ros.processes["sim_bridge"].send_signal(signal.SIGSTOP)
-    ros.until(lambda: "holding still" in ros.log("policy_controller"), "the controller to hold still")
+    bridge = ros.processes["sim_bridge"]
+
+    def holding():
+        return "fresh observations" in json.loads(graph.states[-1].data)["waiting_for"]
+
+    for _ in range(10):  # on a busy machine an episode may end just before the images do
+        before, seen = len(commanded), len(graph.raw_episodes)
+        graph.state(detail="running")
+        ros.until(lambda before=before: len(commanded) > before + 3, "commands of a running episode")
+        bridge.send_signal(signal.SIGSTOP)
+        split = ros.holds(lambda seen=seen: holding() and any(e.steps < 12 for e in graph.episodes(0)[seen:]), 5.0)
+        if split:
+            break
+        bridge.send_signal(signal.SIGCONT)
+    assert split, "no episode was split while the images were missing"
     ros.until(lambda: convert.linear_of(sent[-1]) == (0, 0, 0), "zeros to the arm")
     stopped = ros.node.get_clock().now().nanoseconds
     ros.until(lambda: ros.node.get_clock().now().nanoseconds > stopped + 1e9, "a gap of a second")
-    ros.processes["sim_bridge"].send_signal(signal.SIGCONT)
-    episodes = graph.episodes(seen + 3)
+    again = ros.node.get_clock().now().nanoseconds
+    bridge.send_signal(signal.SIGCONT)
+    episodes = graph.episodes(len(graph.raw_episodes) + 2)
     assert [e.index for e in episodes] == list(range(len(episodes)))
-    assert all(np.diff(e.stamps).max() < 0.5e9 for e in episodes)  # the longest silence allowed, and a tick
-    assert any(e.steps < 12 for e in episodes[seen:])  # the episode that was split
+    for episode in episodes:  # no transition spans the gap
+        pairs = zip(episode.stamps[:-1], episode.stamps[1:])
+        assert not any(a <= stopped and b >= again for a, b in pairs)
+    assert episodes[-1].stamps[0] >= again

@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """vlm_rater while its endpoint is away: rounds end, diagnostics say so, and it goes on when the endpoint is back."""
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from factories import make_queries, tagged_jpeg
 from std_msgs.msg import UInt8MultiArray
 
-from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatingBatch, Segment, SegmentBatch
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.bundle import decode, encode
-from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
-from erl_vlm_ros.sim.standin_server import FaultConfig, StandinServer
+from erl_vlm_ros.common import names
+from erl_vlm_ros.data.bundle import decode, encode
+from erl_vlm_ros.data.query import LabelBatch
+from erl_vlm_ros.ros import convert, qos
+from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.server import FaultConfig, StandinServer
 
 
 def segments(number, count=6):
-    rng = np.random.default_rng(number)
-    pictures = [encode_jpeg(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)) for _ in range(count)]
-    rows = np.zeros((1, 10), np.float32), np.zeros((1, 3), np.float32), np.array([number])
-    return SegmentBatch(number, [Segment(f"e{number}_t{i}_h1", [jpeg], *rows) for i, jpeg in enumerate(pictures)])
+    return make_queries(count, number, episode=number, jpegs=[tagged_jpeg(str(number), 64)])
 
 
 def test_an_outage_is_told_and_ends(ros):
-    ratings = ros.collect(UInt8MultiArray, names.RATINGS, qos.bulk())
+    ratings = ros.collect(UInt8MultiArray, names.LABELS, qos.bulk())
     metrics = ros.collect(DiagnosticArray, names.METRICS, qos.metrics())
     states = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 10)
-    asked = ros.node.create_publisher(UInt8MultiArray, names.SEGMENTS, qos.bulk())
+    asked = ros.node.create_publisher(UInt8MultiArray, names.QUERIES, qos.bulk())
 
     def figures():
         found = [convert.metrics_of(m)["vlm_rater"] for m in metrics if "vlm_rater" in convert.metrics_of(m)]
@@ -36,17 +33,18 @@ def test_an_outage_is_told_and_ends(ros):
     def ask(number):
         asked.publish(convert.bytes_message(encode(segments(number).to_bundle())))
         ros.until(lambda: len(ratings) == number + 1, f"round {number}")
-        return RatingBatch.from_bundle(decode(convert.bytes_of(ratings[number]), "ratings"))
+        return LabelBatch.from_bundle(decode(convert.bytes_of(ratings[number]), "labels"))
 
-    with StandinServer(Mind(MindConfig()), faults=FaultConfig(1.0, ("server_error",))) as server:
+    with StandinServer(Mind(MindConfig())) as server:
         ros.start(
             "vlm_rater", base_url=server.base_url, ledger=str(ros.folder / "ledger.sqlite"), max_retries=0,
             concurrency=1, breaker_failures=3, breaker_pause_s=0.1, when_down="no_rating",
         )  # fmt: skip
         ros.until(lambda: asked.get_subscription_count() == 1, "the rater to listen")
         ros.until(lambda: figures().get("breaker_open") == 0.0, "its figures")
+        server.faults = FaultConfig(1.0, ("server_error",))  # after the probe at the start
         lost = ask(0)
-        reasons = [r.reason for r in lost.rated]
+        reasons = [r.reason for r in lost.labels]
         assert reasons[:3] == ["http_500"] * 3 and set(reasons[3:]) <= {"http_500", "endpoint_down"}
         assert lost.requested == 0  # the learner may ask again
         ros.until(lambda: figures().get("breaker_open", 0.0) > 0.0, "word of the outage")

@@ -11,9 +11,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros]')")
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy
 from rclpy.qos import qos_check_compatible as check_compatible
 
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.ros import markers, names
-from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.ros import markers
 
 FILES = ("train_sim", "train_real")
 # Displays of rviz_default_plugins and the type that each reads.

@@ -9,8 +9,9 @@ from sensor_msgs.msg import CameraInfo, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.ros import convert, qos
 
 TASK = load_task("drawer_open")
 INSIDE = (0.4, 0.0, 0.2)
@@ -154,9 +155,9 @@ def test_estop_latches_until_cleared_and_armed_again(ros):
 def real_time(ros, arm=True, **parameters):
     """A guard in real time: states at 100 Hz while ``state`` is on, commands while ``velocity`` is set.
 
-    The arm stays where it is whatever it is told, so the limit on the lead is off unless a test asks for it.
+    The arm stays where it is whatever the command, so the limit of the tracking error is off unless a test asks for it.
     """
-    guard = Guard(ros, arm=False, **({"lock_step": False, "max_lead_m": 0.0} | parameters))
+    guard = Guard(ros, arm=False, **({"lock_step": False, "max_tracking_error_m": 0.0} | parameters))
     joints = ros.publisher(JointState, names.JOINT_STATES, qos.sensor(True))
     guard.state, guard.velocity, guard.position, guard.frame = True, None, INSIDE, "base_link"
     guard.joint = "joint1"
@@ -176,10 +177,10 @@ def real_time(ros, arm=True, **parameters):
 
 
 def test_an_arm_that_does_not_follow_is_pushed_no_further(ros):
-    guard = real_time(ros, max_lead_m=0.02)
+    guard = real_time(ros, max_tracking_error_m=0.02)
     guard.velocity = (0.1, 0.0, 0.0)
     ros.until(lambda: any(convert.linear_of(m)[0] > 0.05 for m in guard.sent), "a command that passes")
-    guard.says("lead")
+    guard.says("tracking error")
     ros.until(lambda: convert.linear_of(guard.sent[-1])[0] < 0.01, "the push to end")
     guard.velocity = (-0.1, 0.0, 0.0)
     ros.until(lambda: convert.linear_of(guard.sent[-1])[0] == pytest.approx(-0.1), "the way back")
@@ -215,7 +216,7 @@ def test_zeros_on_shutdown(ros, number):
 
 
 def moving(guard):
-    """Wait until the arm is told to move."""
+    """Wait until the arm is commanded to move."""
     count = len(guard.sent)
     guard.ros.until(
         lambda: len(guard.sent) > count and convert.linear_of(guard.sent[-1])[0] > 0.05, "motion", patience=20
@@ -296,16 +297,16 @@ def test_every_watchdog_stops_the_arm_within_100_ms_of_its_limit_and_some_lock_i
 
 
 def test_arming_is_refused_where_the_arm_cannot_be_guarded(ros):
-    guard = real_time(ros, arm=False, joint_names=["joint1"], adapter="servo_twist")
+    guard = real_time(ros, arm=False, controller_joints=["joint1"], adapter="servo_twist")
 
     def refused(text):
         ros.until(lambda: text in guard.set_armed(True).message, f"the refusal '{text}'")
 
     guard.velocity, guard.position = (0.1, 0.0, 0.0), (0.9, 0.0, 0.2)
     refused("the tool at [0.900, 0.000, 0.200] is outside the workspace box")
-    guard.position, guard.joint = INSIDE, "elbow"
-    refused("joint_states lacks joint1 (it has elbow)")
-    guard.joint, guard.frame = "joint1", "camera_link"
+    guard.joint = "elbow"
+    refused("joint_states lacks joint1 (it has elbow)")  # once the last of joint1 is too old
+    guard.position, guard.joint, guard.frame = INSIDE, "joint1", "camera_link"
     refused("ee_pose in frame 'camera_link', expected 'base_link'")
     assert all(convert.linear_of(m) == (0, 0, 0) for m in guard.sent)  # it never moved
     guard.frame = "base_link"

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from erl_vlm_ros.graph import train_real, train_sim
-from erl_vlm_ros.node_graph import RealOptions, RunArguments
-from erl_vlm_ros.overlay import parse_overrides
-from erl_vlm_ros.ros import names
+from erl_vlm_ros.common import names
+from erl_vlm_ros.graphs.build import train_real, train_sim
+from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
+from erl_vlm_ros.params.layers import parse_overrides
 
 # What the policy reads and writes; ee_pose, joint_states and object_pose come from drivers on a real arm.
 CAMERA = (names.IMAGE, names.IMAGE_COMPRESSED, names.CAMERA_INFO)
@@ -35,7 +35,7 @@ def start(ros, graph, only):
     for spec in graph.nodes:
         if spec.name in only:
             parameters = {k.replace(".", "__"): v for k, v in spec.parameters.items()}
-            ros.start(spec.name, **{k: v for k, v in parameters.items() if v != [] and v != ""})
+            ros.start(spec.name, **{k: v for k, v in parameters.items() if v not in ([], "", None)})
 
 
 def ends(ros, topic, side):

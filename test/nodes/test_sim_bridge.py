@@ -14,11 +14,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import decode_jpeg
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore
-from erl_vlm_ros.tasks import load_task
 
 SENSOR = qos.sensor(True, 100)
 
@@ -191,3 +192,16 @@ def test_a_runtime_parameter_out_of_range_is_refused(ros):
     assert not bridge.set(episode_seed=-5)[0].successful
     assert not bridge.set(seed=5)[0].successful  # read-only
     assert bridge.set(episode_seed=5)[0].successful
+
+
+def test_a_world_from_outside_the_package_answers_commands(ros):
+    objects = ros.collect(PoseStamped, names.OBJECT_POSE, SENSOR)
+    bridge = Bridge(ros, backend="toy_backend:Rail", image_width=32, image_height=32)
+    bridge.reset(index=0)
+    before = bridge.joints[-1]
+    bridge.step((0.5, 0.0, 0.0))
+    ros.until(lambda: convert.header_ns(bridge.joints[-1]) == bridge.stamp, "the joint state after the step")
+    after = bridge.joints[-1]
+    assert list(after.name) == ["rail"]
+    assert after.position[0] == pytest.approx(before.position[0] + 0.05)
+    assert bridge.images[-1].width == 32 and not objects

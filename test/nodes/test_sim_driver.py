@@ -14,17 +14,18 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from erl_vlm_ros.common import names
+from erl_vlm_ros.params.param import namespace, resolve
+from erl_vlm_ros.params.tables._adapters import ADAPTER_PARAMETERS
 from erl_vlm_ros.robot.kinematics import Kinematics
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.robot.spec import load_robot
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.ros.adapters import make_adapter
-from erl_vlm_ros.ros.adapters.parameters import ADAPTER_PARAMETERS
 from erl_vlm_ros.ros.frames import transforms
-from erl_vlm_ros.ros.parameters.sim_bridge import PARAMETERS
-from erl_vlm_ros.ros.params import namespace, resolve
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.urdf import arm_urdf
 
-DRIVER_JOINTS = next(p.default for p in PARAMETERS if p.name == "driver_joints")
+DRIVER_JOINTS = list(load_robot("sim_arm").controller_joints)
 SENSOR = qos.sensor(True, 100)
 COMMANDS = {
     "servo_twist": (TwistStamped, names.ARM_TWIST),
@@ -62,7 +63,7 @@ class Driver:
     def adapter(self, name, **changes):
         """The adapter that safety_guard would use with this driver."""
         guard = {"base_frame": "base_link", "rate_hz": 50.0, "lock_step": False}
-        changes = {"adapter": name, "joint_names": DRIVER_JOINTS} | changes
+        changes = {"adapter": name, "controller_joints": DRIVER_JOINTS} | changes
         values = resolve("safety_guard", ADAPTER_PARAMETERS, changes)
         adapter = make_adapter(self.ros.node, namespace("safety_guard", guard | values))
         adapter.prepare()  # the URDF comes from the running sim_bridge
@@ -76,7 +77,7 @@ class Driver:
             nonlocal sent
             if self.now - sent >= 2e7:
                 last = self.joints[-1]
-                adapter.joint_state(dict(zip(last.name, last.position)), dict(zip(last.name, last.velocity)))
+                adapter.joint_state(dict(zip(last.name, last.position)))
                 sent = self.now
                 assert adapter.send(linear, STILL, sent) == ""
             return np.linalg.norm(self.tool - start) >= metres
@@ -87,7 +88,7 @@ class Driver:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_arm_follows_its_adapter_and_stops_on_demand(ros, name):
-    driver = Driver(ros, driver=name)
+    driver = Driver(ros, adapter=name)
     adapter = driver.adapter(name)
     kind, topic = COMMANDS[name]
     ros.until(lambda: ros.node.count_subscribers(topic), "the driver's subscription")

@@ -8,7 +8,8 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
 from erl_vlm_ros.sim.arm import JOINT_NAMES, SimArm
 from erl_vlm_ros.sim.urdf import arm_urdf
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from system_helpers import command, environment
 
-from erl_vlm_ros.runner import die_with_parent
+from erl_vlm_ros.runs.supervisor import die_with_parent
 
 pytest.importorskip("rclpy")
 pytest.importorskip("mujoco")

@@ -8,11 +8,11 @@ import sys
 
 # A run that is over in a minute: little exploration, few ratings, small evaluations.
 QUICK = {
-    "sac_learner.warmup_steps": 300,
-    "sac_learner.max_warmup_steps": 300,
-    "sac_learner.first_ratings": 40,
-    "sac_learner.round_steps": 200,
-    "sac_learner.round_ratings": 15,
+    "learner.warmup_steps": 300,
+    "learner.max_warmup_steps": 300,
+    "learner.first_ratings": 40,
+    "learner.round_steps": 200,
+    "learner.round_ratings": 15,
     "policy_controller.eval_every": 400,
     "policy_controller.eval_episodes": 2,
     "policy_controller.final_eval_episodes": 3,

@@ -14,14 +14,14 @@ from system_helpers import command, environment, quick_settings
 from erl_vlm_ros.data.checkpoint import load_state
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
-CHECKPOINTS = ("sac_learner", "reward_trainer", "policy_controller")
+CHECKPOINTS = ("learner", "reward_trainer", "policy_controller")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A short run that has learned; copy it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    settings = {"sac_learner.warmup_steps": 100, "sac_learner.max_warmup_steps": 100, "sac_learner.first_ratings": 15}
+    settings = {"learner.warmup_steps": 100, "learner.max_warmup_steps": 100, "learner.first_ratings": 15}
     settings |= {"policy_controller.eval_every": 0, "policy_controller.final_eval_episodes": 0}
     call = command("run", "train_sim", "--out", folder, "--max-steps", 150, "--headless", *quick_settings(**settings))
     subprocess.run(call, env=environment(), stdin=subprocess.DEVNULL, timeout=240, check=True)
@@ -63,7 +63,7 @@ def test_missing_key_variable(erl_vlm, tmp_path):
 @pytest.mark.parametrize(
     "node, name, cut",
     [(node, f"checkpoint/{node}.safetensors", False) for node in CHECKPOINTS]
-    + [("sac_learner", "checkpoint/sac_learner.safetensors", True)]
+    + [("learner", "checkpoint/learner.safetensors", True)]
     + [("monitor", "checkpoint/monitor.json", False), ("vlm_rater", "ledger.sqlite", True)],
 )
 def test_damaged_file(erl_vlm, run, node, name, cut):
@@ -83,10 +83,10 @@ def test_damaged_file(erl_vlm, run, node, name, cut):
 
 def test_full_disk(erl_vlm, run):
     """Writing to /dev/full fails as on a full disk: the checkpoint's temporary file is led there."""
-    os.symlink("/dev/full", run / "checkpoint" / ".sac_learner.safetensors.tmp")
+    os.symlink("/dev/full", run / "checkpoint" / ".learner.safetensors.tmp")
     resume = ("run", "train_sim", "--resume", run, "--max-steps")
-    done = erl_vlm(*resume, 250, "--headless", "--set", "sac_learner.checkpoint_every=50", status=None)
-    failed(done, "sac_learner", str(run / "checkpoint" / "sac_learner.safetensors"), "No space left on device")
+    done = erl_vlm(*resume, 250, "--headless", "--set", "learner.checkpoint_every=50", status=None)
+    failed(done, "learner", str(run / "checkpoint" / "learner.safetensors"), "No space left on device")
     erl_vlm(*resume, 250, "--headless")
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["state"], summary["env_steps"]) == ("finished", 250)

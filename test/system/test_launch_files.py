@@ -15,11 +15,11 @@ launch_ros = pytest.importorskip("launch_ros", reason="needs the launch_ros pack
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
 
-from erl_vlm_ros.errors import ConfigError  # noqa: E402
-from erl_vlm_ros.graph import train_real, train_sim  # noqa: E402
-from erl_vlm_ros.graph_real import URDF_FILE  # noqa: E402
-from erl_vlm_ros.node_graph import RealOptions, RunArguments  # noqa: E402
-from erl_vlm_ros.paths import resource  # noqa: E402
+from erl_vlm_ros.common.errors import ConfigError  # noqa: E402
+from erl_vlm_ros.common.paths import resource  # noqa: E402
+from erl_vlm_ros.graphs.build import train_real, train_sim  # noqa: E402
+from erl_vlm_ros.graphs.real import URDF_FILE  # noqa: E402
+from erl_vlm_ros.graphs.spec import RealOptions, RunArguments  # noqa: E402
 
 FILES = sorted(p.name for p in resource("launch").glob("*.launch.py"))
 
@@ -64,13 +64,13 @@ def test_train_sim_starts_the_graph(tmp_path):
     described = train_sim(RunArguments("drawer_open", tmp_path / "other", headless=True))
     assert nodes == {spec.executable for spec in described.nodes if spec.ros}
     assert len(found) == len(described.nodes)
-    assert (out / "config" / "sac_learner.yaml").is_file()
+    assert (out / "config" / "learner.yaml").is_file()
 
 
 @pytest.fixture
 def installed(monkeypatch):
     """rviz2 and robot_state_publisher as if their packages were installed."""
-    from erl_vlm_ros.ros import launching
+    from erl_vlm_ros.runs import launch_actions as launching
 
     packages = dict.fromkeys(("rviz2", "robot_state_publisher"), "/opt/ros")
     monkeypatch.setattr(launching, "get_packages_with_prefixes", lambda: packages)
@@ -102,7 +102,7 @@ def test_train_real_with_the_simulated_arm_its_recorder_and_namespaces(tmp_path,
     assert executables(found) == sorted([*nodes, "robot_state_publisher"])
     assert len(found) == len(described.nodes) + 2  # and the recorder
     assert "<robot" in (out / URDF_FILE).read_text()
-    assert (out / "config" / "sac_learner.yaml").read_text().startswith("/lab/sac_learner:")
+    assert (out / "config" / "learner.yaml").read_text().startswith("/lab/learner:")
     recorder = [a for a in found if not isinstance(a, Node) and "bag" in str(words(a))]
     assert len(recorder) == 1 and "mcap" in words(recorder[0])
 
@@ -116,7 +116,7 @@ def words(action):
 def test_evaluation_is_of_the_same_arm(tmp_path, monkeypatch, installed):
     out = tmp_path / "run"
     start("train_real.launch.py", out=out, use_sim_arm="true")
-    monkeypatch.setattr("erl_vlm_ros.actor_export.export_actor", lambda run, path: 500)
+    monkeypatch.setattr("erl_vlm_ros.runs.export.export_actor", lambda run, path: 500)
     found = start("evaluate.launch.py", run=out, episodes=2)
     assert executables(found) == sorted(
         ["sim_bridge", "safety_guard", "policy_controller", "monitor", "robot_state_publisher"]
@@ -165,8 +165,8 @@ def test_second_run_into_the_same_directory(tmp_path):
 
 def test_a_parameter_file_and_set_reach_the_nodes(tmp_path):
     out = tmp_path / "run"
-    start("train_sim.launch.py", out=out, params_file="systematic_errors", set="sac_learner.first_ratings=55")
-    files = {name: (out / "config" / f"{name}.yaml").read_text() for name in ("reward_trainer", "sac_learner")}
-    assert "heads.object_weight: 30.0" in files["reward_trainer"] and "first_ratings: 55" in files["sac_learner"]
+    start("train_sim.launch.py", out=out, params_file="systematic_errors", set="learner.first_ratings=55")
+    files = {name: (out / "config" / f"{name}.yaml").read_text() for name in ("reward_trainer", "learner")}
+    assert "heads.object_weight: 30.0" in files["reward_trainer"] and "first_ratings: 55" in files["learner"]
     with pytest.raises(ConfigError, match="--params-file absent"):
         start("train_sim.launch.py", out=tmp_path / "b", params_file="absent")

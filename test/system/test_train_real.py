@@ -15,13 +15,13 @@ NEEDED = ("run", "train_real", "--use-sim-arm", "--auto-arm", "--standin-vlm", "
 
 def test_train_and_evaluate_in_real_time(erl_vlm, tmp_path):
     task = tmp_path / "short.yaml"
-    from erl_vlm_ros.tasks import load_task
+    from erl_vlm_ros.common.tasks import load_task
 
     with open(load_task("drawer_open").path) as shipped:
         task.write_text(shipped.read() + "\nepisode_steps: 20\n")
     run = tmp_path / "run"
     settings = {
-        "sac_learner.warmup_steps": 60, "sac_learner.max_warmup_steps": 60, "sac_learner.first_ratings": 15,
+        "learner.warmup_steps": 60, "learner.max_warmup_steps": 60, "learner.first_ratings": 15,
         "policy_controller.eval_every": 0, "policy_controller.final_eval_episodes": 1,
         "policy_controller.reset": "home_then_service", "policy_controller.home_positions": HOME,
     }  # fmt: skip

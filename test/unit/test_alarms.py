@@ -6,13 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
+from erl_vlm_ros.data.query import Label, LabelBatch
+from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.monitoring.alarms import ERROR, OK, WARN, TrainingAlarms
 
 
 def rated(episode, step, rating):
     segment = Segment(f"e{episode}_t{step}_h1", [b"x"], np.zeros((1, 10)), np.zeros((1, 3)), np.array([0]))
-    return RatedSegment(segment, rating, "" if rating >= 0 else "timeout")
+    return Label.of(segment, rating, "" if rating >= 0 else "timeout")
 
 
 class Run:
@@ -38,17 +39,17 @@ class Run:
             if self.rng.random() < self.error:
                 rating = int((rating + self.rng.integers(1, self.n)) % self.n)
             out.append(rated(episode, step, rating if self.rng.random() < valid else -1))
-        high = sum(r.rating >= self.n // 2 for r in out)
+        high = sum(r.value >= self.n // 2 for r in out)
         self.answered, self.disagreed = self.answered + high, self.disagreed + disagree * high
         self.alarms.metrics("vlm_rater", {"rerate_answered": self.answered, "rerate_disagreed": self.disagreed})
-        self.alarms.ratings(RatingBatch(self.round, self.n, count, out, "vlm"))
+        self.alarms.labels(LabelBatch(self.round, self.n, count, out, "vlm"))
         self.round += 1
 
     def train(self, fresh=0.35, **learner):
         self.alarms.metrics("reward_trainer", {"round": float(self.round), "fresh_skill": fresh})
         figures = {"learning": 1.0, "reward_spread": 0.25, "reward_std": 0.06, "reward_std_recent": 0.08}
         figures |= {"reward_drift": 0.05, "reward_version": float(self.round)}
-        self.alarms.metrics("sac_learner", figures | learner)
+        self.alarms.metrics("learner", figures | learner)
 
     def episode(self, noise=0.03, top=0.8):
         rise = np.clip(np.arange(50) / 25, 0, 1) * top
@@ -81,7 +82,20 @@ def test_nothing_heard_raises_nothing():
     alarms = TrainingAlarms()
     assert alarms.raised() == []
     assert all(a.level == OK and a.text == "" for a in alarms.check())
-    assert len({a.name for a in alarms.check()}) == 10
+    assert len({a.name for a in alarms.check()}) == 11
+
+
+def test_advantages_that_weigh_all_actions_alike():
+    alarms = TrainingAlarms()
+
+    def learn(share, *updates):
+        for count in updates:
+            alarms.metrics("learner", {"updates": float(count), "effective_share": share})
+        return {alarm.name for alarm in alarms.raised()}
+
+    assert learn(0.99, *range(100, 1000, 100)) == set()  # values are still near 0
+    assert learn(0.99, 1000, 1100, 1200) == {"cloning"}
+    assert learn(0.6, 1300, 1400, 1500) == set()
 
 
 def test_an_all_bad_start():
@@ -128,7 +142,7 @@ def test_noisy_reward_along_good_episodes():
     assert run.names() == {"noisy_reward"}
 
 
-def test_a_hand_that_comes_and_goes_is_no_noise():
+def test_an_end_effector_that_comes_and_goes_is_no_noise():
     run = Run()
     for _ in range(40):
         wave = 0.4 + 0.4 * np.sin(np.arange(50) * 2 * np.pi / 8)  # there and back in 0.8 s
@@ -136,7 +150,7 @@ def test_a_hand_that_comes_and_goes_is_no_noise():
     assert run.names() == set()
 
 
-def test_a_hand_that_dithers_at_the_object_is_no_noise():
+def test_an_end_effector_that_dithers_at_the_object_is_no_noise():
     run = Run()
     for _ in range(40):
         run.alarms.rewards(0.2 + 0.15 * (run.rng.random(50) < 0.5))
@@ -193,9 +207,9 @@ def test_rewards_that_never_settle():
 
 def test_the_same_round_and_figures_heard_twice_count_once():
     run = Run(error=0.0)
-    batch = RatingBatch(0, 5, 60, [rated(0, i, 0) for i in range(60)], "vlm")
+    batch = LabelBatch(0, 5, 60, [rated(0, i, 0) for i in range(60)], "vlm")
     for _ in range(3):
-        run.alarms.ratings(batch)
+        run.alarms.labels(batch)
     assert run.names() == set()  # 60 ratings, not 180
     for _ in range(5):
         run.alarms.metrics("reward_trainer", {"round": 1.0, "fresh_skill": -1.0})

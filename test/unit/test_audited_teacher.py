@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A share of the ratings is given once more by somebody who is trusted: which, what becomes of them, what is kept."""
+"""A share of the ratings is given once more by a trusted auditor: which, what becomes of them, what is kept."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from factories import tagged_jpeg
 from test_rerating import Scripted
 from test_teachers import NAMES, TASK, segments, values_of
 
-from erl_vlm_ros.data.segment import RatingBatch, Segment, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.ledger_file import AUDIT
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.data.bundle import decode, encode
+from erl_vlm_ros.data.query import LabelBatch, Query, QueryBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.feedback.ledger.file import AUDIT
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.teachers import make_teacher
 from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
-from erl_vlm_ros.overlay import read_parameter_file
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.ros.bundle import decode, encode
+from erl_vlm_ros.params.layers import read_parameter_file
 
 
 class Rater(Scripted):
@@ -38,7 +40,7 @@ class Rater(Scripted):
 def segment(name, place):
     proprio = np.zeros((1, 10), np.float32)
     proprio[0, 6:9] = place
-    return Segment(name, [b"\xff\xd8" + name.encode()], proprio, np.zeros((1, 3)), np.array([7]))
+    return Segment(name, [tagged_jpeg(name)], proprio, np.zeros((1, 3)), np.array([7]))
 
 
 def audited(told, truth, share=0.5, record=None, **options):
@@ -52,11 +54,11 @@ def ids(rater):
 def test_the_auditors_answer_takes_the_place_of_the_teachers_and_is_marked():
     told, truth = {"a": 4, "b": 3, "c": 0, "d": 0}, {"a": 1, "b": 3}
     teacher = audited(told, truth)
-    batch = SegmentBatch(2, [segment(name, (0.1 * i, 0, 0)) for i, name in enumerate("abcd")])
-    result = teacher.rate_batch(batch)
+    batch = QueryBatch.of(2, [segment(name, (0.1 * i, 0, 0)) for i, name in enumerate("abcd")])
+    result = teacher.label_batch(batch)
     assert ids(teacher.auditor) == ["a", "b"]  # high ratings first
-    assert [r.rating for r in result.rated] == [1, 3, 0, 0]
-    assert [r.audited for r in result.rated] == [True, True, False, False]
+    assert [r.value for r in result.labels] == [1, 3, 0, 0]
+    assert [r.audited for r in result.labels] == [True, True, False, False]
     assert (result.round, result.requested, result.teacher) == (2, 4, "vlm audited by human")
     stats = teacher.stats()
     assert stats["audits"] == 2 and stats["audit_agreement"] == 0.5 and stats["audit_too_high"] == 0.5
@@ -68,11 +70,11 @@ def test_audits_are_spread_over_places_and_answers():
     near = [(0.300, 0, 0), (0.301, 0, 0), (0.302, 0, 0), (0.303, 0, 0), (0.5, 0, 0)]
     told = {"a": 4, "b": 4, "c": 4, "d": 3, "e": 2}
     teacher = audited(told, dict.fromkeys(told, 4), share=0.6)
-    teacher.rate_batch(SegmentBatch(0, [segment(n, p) for n, p in zip(told, near)]))
+    teacher.label_batch(QueryBatch.of(0, [segment(n, p) for n, p in zip(told, near)]))
     assert set(ids(teacher.auditor)) == {"a", "d", "e"}
     later = {"f": 4, "g": 1}  # the next round remembers what was audited
     teacher.teacher.answers, teacher.auditor.answers = later, dict.fromkeys(later, 0)
-    teacher.rate_batch(SegmentBatch(1, [segment("f", near[0]), segment("g", (0.7, 0, 0))]))
+    teacher.label_batch(QueryBatch.of(1, [segment("f", near[0]), segment("g", (0.7, 0, 0))]))
     assert ids(teacher.auditor)[3:] == ["g"]
 
 
@@ -81,7 +83,7 @@ def test_as_many_as_the_share_says(share):
     told = {s.id: i % 5 for i, s in enumerate(segments(200))}
     teacher = audited(told, told, share=share)
     for i in range(20):
-        teacher.rate_batch(SegmentBatch(i, segments(10, start=10 * i)))
+        teacher.label_batch(QueryBatch.of(i, segments(10, start=10 * i)))
         assert abs(len(ids(teacher.auditor)) - share * 10 * (i + 1)) <= 0.5
     assert teacher.stats()["audit_agreement"] == 1.0
 
@@ -90,73 +92,73 @@ def test_what_has_no_rating_may_be_audited_but_an_outage_is_not():
     told = {"a": -1, "b": 0}
     teacher = audited(told, {"a": 4, "b": 0}, share=0.5)
     places = {"a": (0.3, 0, 0), "b": (0.5, 0, 0)}
-    result = teacher.rate_batch(SegmentBatch(0, [segment(n, p) for n, p in places.items()]))
-    assert [(r.rating, r.reason, r.audited) for r in result.rated] == [(4, "", True), (0, "", False)]
+    result = teacher.label_batch(QueryBatch.of(0, [segment(n, p) for n, p in places.items()]))
+    assert [(r.value, r.reason, r.audited) for r in result.labels] == [(4, "", True), (0, "", False)]
     assert teacher.stats()["audit_agreement"] == 0.0  # nothing to compare with
     down = audited({}, {})
     down.teacher.submit = lambda batch: _outage(batch)
-    result = down.rate_batch(SegmentBatch(0, [segment(n, p) for n, p in places.items()]))
-    assert [r.reason for r in result.rated] == ["endpoint_down"] * 2 and not down.auditor.asked
+    result = down.label_batch(QueryBatch.of(0, [segment(n, p) for n, p in places.items()]))
+    assert [r.reason for r in result.labels] == ["endpoint_down"] * 2 and not down.auditor.asked
 
 
 def _outage(batch):
     from concurrent.futures import Future
 
-    from erl_vlm_ros.data.segment import RatedSegment
+    from erl_vlm_ros.data.query import Label
 
     done = Future()
-    rated = [RatedSegment(s, -1, "endpoint_down") for s in batch.segments]
-    done.set_result(RatingBatch(batch.round, 5, len(rated), rated, "vlm"))
+    rated = [Label.of(s, -1, "endpoint_down") for s in batch.segments]
+    done.set_result(LabelBatch(batch.round, 5, len(rated), rated, "vlm"))
     return done
 
 
 def test_what_the_auditor_leaves_keeps_the_teachers_rating():
     teacher = audited({"a": 4, "b": 3}, {"a": -1, "b": 2}, share=1.0)
-    result = teacher.rate_batch(SegmentBatch(0, [segment("a", (0, 0, 0)), segment("b", (1, 0, 0))]))
-    assert [(r.rating, r.audited) for r in result.rated] == [(4, False), (2, True)]
+    result = teacher.label_batch(QueryBatch.of(0, [segment("a", (0, 0, 0)), segment("b", (1, 0, 0))]))
+    assert [(r.value, r.audited) for r in result.labels] == [(4, False), (2, True)]
     assert teacher.stats()["audit_unanswered"] == 1
 
 
 def test_a_round_waits_for_its_audits_and_a_failure_ends_it():
     teacher = audited({"a": 4}, {"a": 2}, share=1.0, late=True)
-    future = teacher.submit(SegmentBatch(0, [segment("a", (0, 0, 0))]))
+    future = teacher.submit(QueryBatch.of(0, [segment("a", (0, 0, 0))]))
     assert not future.done() and teacher.stats()["audits_waiting"] == 1
     teacher.auditor.release()
-    assert future.result(0).rated[0].rating == 2
+    assert future.result(0).labels[0].value == 2
     broken = audited({"a": 4}, {"a": OSError("no page")}, share=1.0)
     with pytest.raises(OSError, match="no page"):
-        broken.rate_batch(SegmentBatch(0, [segment("a", (0, 0, 0))]))
+        broken.label_batch(QueryBatch.of(0, [segment("a", (0, 0, 0))]))
     broken.close()
     assert broken.teacher.closed and broken.auditor.closed
 
 
 def test_audits_are_recorded_and_replayed_as_such(tmp_path):
-    batch = SegmentBatch(0, segments(6))
+    batch = QueryBatch.of(0, segments(6))
     told = {s.id: i % 5 for i, s in enumerate(batch.segments)}
     with_ledger = Ledger(tmp_path / "ledger.sqlite")
     Record(with_ledger, TASK.name, NAMES, "vlm").add(0, [_outcome(s, told[s.id]) for s in batch.segments])
     record = Record(with_ledger, TASK.name, NAMES, AUDIT, "vlm audited by human")
     teacher = audited(told, dict.fromkeys(told, 2), share=0.5, record=record)
-    result = teacher.rate_batch(batch)
-    replay = ReplayedTeacher("", with_ledger, TASK, 5).rate_batch(batch)
-    assert [(r.rating, r.audited) for r in replay.rated] == [(r.rating, r.audited) for r in result.rated]
-    assert sum(r.audited for r in replay.rated) == 3
-    model_only = ReplayedTeacher("", with_ledger, TASK, 5, model="vlm").rate_batch(batch)
-    assert [r.rating for r in model_only.rated] == list(told.values())
+    result = teacher.label_batch(batch)
+    replay = ReplayedTeacher("", with_ledger, TASK, 5).label_batch(batch)
+    assert [(r.value, r.audited) for r in replay.labels] == [(r.value, r.audited) for r in result.labels]
+    assert sum(r.audited for r in replay.labels) == 3
+    model_only = ReplayedTeacher("", with_ledger, TASK, 5, model="vlm").label_batch(batch)
+    assert [r.value for r in model_only.labels] == list(told.values())
     with_ledger.close()
 
 
 def _outcome(segment, rating):
     from erl_vlm_ros.feedback.teachers.record import Outcome
 
-    return Outcome(segment, rating)
+    return Outcome(Query(segment), rating)
 
 
 def test_the_mark_travels():
     teacher = audited({"a": 4, "b": 0}, {"a": 1}, share=0.5)
-    result = teacher.rate_batch(SegmentBatch(0, [segment("a", (0, 0, 0)), segment("b", (1, 0, 0))]))
-    back = RatingBatch.from_bundle(decode(encode(result.to_bundle()), "ratings"))
-    assert [r.audited for r in back.rated] == [True, False] and back.teacher == result.teacher
+    result = teacher.label_batch(QueryBatch.of(0, [segment("a", (0, 0, 0)), segment("b", (1, 0, 0))]))
+    back = LabelBatch.from_bundle(decode(encode(result.to_bundle()), "labels"))
+    assert [r.audited for r in back.labels] == [True, False] and back.teacher == result.teacher
 
 
 @pytest.mark.parametrize(
@@ -185,12 +187,12 @@ def test_a_person_audits_a_model_from_parameters(tmp_path):
     assert teacher.auditor.page.url.startswith("http://127.0.0.1:")
     assert teacher.auditor.config.round_timeout_s == 120.0  # a round without a person goes out after that
     other = values_of(
-        **{"audit.share": 0.1, "audit.teacher": "vlm", "audit.model": "better", "rate_each": "transition"}
+        **{"audit.share": 0.1, "audit.teacher": "vlm", "audit.model": "better", "feedback": "transitions"}
     )
     teacher.close()
     teacher = make_teacher("vlm", other, TASK, ledger)
     assert teacher.auditor.cfg.model == "better" and teacher.teacher.cfg.model == "stand-in"
-    assert teacher.auditor.cfg.rate_each == "segment"  # it gets single transitions
+    assert teacher.auditor.cfg.feedback == "rating"  # it gets single transitions
     teacher.close()
     ledger.close()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from erl_vlm_ros.ros import bundle as codec
-from erl_vlm_ros.ros.bundle import Bundle, BundleError, decode, encode
+from erl_vlm_ros.data import bundle as codec
+from erl_vlm_ros.data.bundle import Bundle, BundleError, decode, encode
 
 WEIGHTS = Bundle(
     "actor",
@@ -87,9 +87,9 @@ def test_dimensions_of_products_are_checked():
         "actions": np.zeros((2, 3, 4), np.float32),
         "stamps": np.zeros((2, 3), np.int64),
     }
-    decode(encode(Bundle("segments", arrays)), "segments")
+    decode(encode(Bundle("queries", arrays)), "queries")
     with pytest.raises(BundleError, match="N\\*H\\+1"):
-        encode(Bundle("segments", {**arrays, "jpeg_offsets": np.zeros(6, np.int64)}))
+        encode(Bundle("queries", {**arrays, "jpeg_offsets": np.zeros(6, np.int64)}))
 
 
 @pytest.mark.parametrize(

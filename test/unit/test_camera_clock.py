@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a picture was taken, and which pictures are new."""
+"""When an image was taken, and which images are new."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ def test_gate_goes_on_when_the_clock_is_set_back():
     assert gate.refuse(frame(START), START + MS) == "" and gate.refuse(frame(START), START + MS) == "repeated"
 
 
-def test_gate_notices_a_frozen_picture():
+def test_gate_notices_a_frozen_image():
     gate = Gate(max_age_s=0.5, frozen_s=0.1)
     said = [gate.refuse(frame(START + i * 33 * MS, 7), START + i * 33 * MS) for i in range(6)]
-    assert said == ["", "", "", "", "frozen picture", "frozen picture"]
+    assert said == ["", "", "", "", "frozen image", "frozen image"]
     assert gate.refuse(frame(START + 6 * 33 * MS, 8), START + 6 * 33 * MS) == ""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cropping, turning and resizing keep picture and intrinsics together; calibration files are read strictly."""
+"""Cropping, turning and resizing keep image and intrinsics together; calibration files are read strictly."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import yaml
 
 from erl_vlm_ros.camera.frame import Profile
 from erl_vlm_ros.camera.intrinsics import Intrinsics, load_calibration
-from erl_vlm_ros.camera.picture import Picture, PictureConfig
 from erl_vlm_ros.camera.pipeline import Pipeline, PipelineConfig
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.camera.transform import ImageTransform, ImageTransformConfig
+from erl_vlm_ros.common.errors import ConfigError
 
 PLUMB = Intrinsics(640, 480, 600.0, 590.0, 330.0, 236.0, "plumb_bob", (0.1, -0.05, 0.004, -0.006, 0.01))
 FISHEYE = Intrinsics(640, 480, 300.0, 305.0, 322.0, 241.0, "equidistant", (0.02, -0.01, 0.003, 0.001))
 CHANGES = [
-    PictureConfig(),
-    PictureConfig(crop=(100, 40, 400, 380)),
-    PictureConfig(rotate=90),
-    PictureConfig(rotate=180),
-    PictureConfig(rotate=270),
-    PictureConfig(square=True, width=240, height=240),
-    PictureConfig(crop=(101, 43, 399, 377), rotate=270, width=190, height=200),
+    ImageTransformConfig(),
+    ImageTransformConfig(crop=(100, 40, 400, 380)),
+    ImageTransformConfig(rotate=90),
+    ImageTransformConfig(rotate=180),
+    ImageTransformConfig(rotate=270),
+    ImageTransformConfig(square=True, width=240, height=240),
+    ImageTransformConfig(crop=(101, 43, 399, 377), rotate=270, width=190, height=200),
 ]
 
 
 def turned_points(points, degrees):
-    """The same points seen from the camera's turned frame: x right, y down, picture turned clockwise."""
+    """The same points seen from the camera's turned frame: x right, y down, image turned clockwise."""
     for _ in range(degrees // 90):
         points = points[:, [1, 0, 2]] * [-1, 1, 1]
     return points
@@ -46,14 +46,14 @@ def project(lens, points):
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 @pytest.mark.parametrize("lens", [PLUMB, FISHEYE], ids=["plumb_bob", "equidistant"])
 def test_a_point_is_where_the_new_intrinsics_say(lens, change):
-    picture = Picture(change, 640, 480)
-    after = picture.intrinsics(lens)
-    assert (after.width, after.height) == picture.size
+    transform = ImageTransform(change, 640, 480)
+    after = transform.intrinsics(lens)
+    assert (after.width, after.height) == transform.size
     for point in np.array([[0.05, -0.04, 1.0], [-0.1, 0.08, 1.2], [0.12, 0.1, 0.9]]):
         u, v = project(lens, point[None])[0]
         grid_v, grid_u = np.mgrid[0:480, 0:640]
         spot = np.exp(-((grid_u - u) ** 2 + (grid_v - v) ** 2) / (2 * 6.0**2))
-        seen = picture.apply(np.repeat((250 * spot).astype(np.uint8)[:, :, None], 3, 2))[:, :, 0].astype(float)
+        seen = transform.apply(np.repeat((250 * spot).astype(np.uint8)[:, :, None], 3, 2))[:, :, 0].astype(float)
         weight = seen / seen.sum()
         rows, columns = np.mgrid[0 : seen.shape[0], 0 : seen.shape[1]]
         expected = project(after, turned_points(point[None], change.rotate))[0]
@@ -61,22 +61,22 @@ def test_a_point_is_where_the_new_intrinsics_say(lens, change):
 
 
 def test_sizes_and_depth_keeps_its_values():
-    picture = Picture(PictureConfig(square=True, rotate=90, width=120, height=120), 640, 480)
-    assert picture.size == (120, 120) and picture.apply(np.zeros((480, 640, 3), np.uint8)).shape == (120, 120, 3)
+    transform = ImageTransform(ImageTransformConfig(square=True, rotate=90, width=120, height=120), 640, 480)
+    assert transform.size == (120, 120) and transform.apply(np.zeros((480, 640, 3), np.uint8)).shape == (120, 120, 3)
     depth = np.where(np.arange(640) < 320, 0, 5000).astype(np.uint16)[None].repeat(480, 0)
-    small = picture.apply_depth(depth)
+    small = transform.apply_depth(depth)
     assert small.dtype == np.uint16 and set(np.unique(small)) == {0, 5000}
-    assert Picture(PictureConfig(rotate=90), 640, 480).size == (480, 640)
-    with pytest.raises(ValueError, match="expected a picture of 640x480, got 320x240"):
-        picture.apply(np.zeros((240, 320, 3), np.uint8))
+    assert ImageTransform(ImageTransformConfig(rotate=90), 640, 480).size == (480, 640)
+    with pytest.raises(ValueError, match="expected an image of 640x480, got 320x240"):
+        transform.apply(np.zeros((240, 320, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
     "make, named",
     [
-        (lambda: PictureConfig(crop=(1, 1, 0, 5)), "'crop'"),
-        (lambda: PictureConfig(width=64), "'width' and 'height'"),
-        (lambda: Picture(PictureConfig(crop=(600, 0, 41, 480)), 640, 480), "'crop'.*640x480"),
+        (lambda: ImageTransformConfig(crop=(1, 1, 0, 5)), "'crop'"),
+        (lambda: ImageTransformConfig(width=64), "'width' and 'height'"),
+        (lambda: ImageTransform(ImageTransformConfig(crop=(600, 0, 41, 480)), 640, 480), "'crop'.*640x480"),
         (lambda: Profile.parse("640:480", "profile"), "'profile'.*640x480x30"),
         (lambda: Profile.parse("0x480x30", "profile"), "'profile'"),
         (lambda: Profile(640, 480).check_size(1280, 720, "cam"), "'profile'.*640x480.*cam gives 1280x720"),
@@ -148,6 +148,6 @@ def test_unreadable_or_missing_calibration_is_refused(tmp_path):
 
 
 def test_an_unknown_camera_says_so():
-    pipeline = Pipeline(PipelineConfig(PictureConfig(width=64, height=48)))
+    pipeline = Pipeline(PipelineConfig(ImageTransformConfig(width=64, height=48)))
     pipeline.fit((640, 480), None, "cam")
     assert pipeline.intrinsics.fx == 0 and (pipeline.intrinsics.width, pipeline.intrinsics.height) == (64, 48)

@@ -7,9 +7,9 @@ import pytest
 
 from erl_vlm_ros.camera import make
 from erl_vlm_ros.camera.opencv import OpenCvSource, VideoFile
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros.parameters import PARAMETERS
-from erl_vlm_ros.ros.params import namespace, resolve
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.params.param import namespace, resolve
+from erl_vlm_ros.params.tables import PARAMETERS
 
 
 def parameters(**values):

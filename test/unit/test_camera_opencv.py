@@ -16,8 +16,8 @@ import pytest
 from erl_vlm_ros.camera import opencv
 from erl_vlm_ros.camera.frame import EndOfRecording, Profile, SourceError
 from erl_vlm_ros.camera.opencv import OpenCvSource, VideoFile, to_rgb, without_password
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.errors import ConfigError
 
 WIDTH, HEIGHT = 160, 120
 START = 1_800_000_000 * 10**9
@@ -182,7 +182,7 @@ def test_a_stream_that_stops_or_hangs_up_is_an_error_and_can_be_opened_again(cam
     read(source, 5)
     camera.live.clear()
     begin = time.monotonic()
-    with pytest.raises(SourceError, match="gives no picture"):
+    with pytest.raises(SourceError, match="gives no image"):
         read(source, 1000)
     assert time.monotonic() - begin < 5
     camera.live.set()
@@ -196,7 +196,7 @@ def test_a_stream_that_stops_or_hangs_up_is_an_error_and_can_be_opened_again(cam
 
 
 def test_a_stream_that_carries_times_keeps_their_spacing(tmp_path, monkeypatch):
-    """MPEG-TS with the sender's times, as RTSP has them; it arrives with jitter, and one picture late."""
+    """MPEG-TS with the sender's times, as RTSP has them; it arrives with jitter, and one image late."""
     path, rate, count = str(tmp_path / "stream.ts"), 25, 100
     writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp2v"), rate, (WIDTH, HEIGHT))
     random = np.random.default_rng(0)
@@ -249,5 +249,5 @@ def test_passwords_stay_out_of_logs():
     assert without_password("0") == "0" and without_password("video.mp4") == "video.mp4"
 
 
-def test_grey_pictures_become_rgb():
+def test_grey_images_become_rgb():
     assert to_rgb(np.full((4, 5), 9, np.uint8)).shape == (4, 5, 3)

@@ -17,7 +17,7 @@ import pyrealsense2 as rs
 from erl_vlm_ros.camera.frame import EndOfRecording, Profile, SourceError
 from erl_vlm_ros.camera.realsense import RealSenseConfig, RealSenseSource
 from erl_vlm_ros.camera.software import SoftwareCamera
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 # 15 frames at 30 Hz, colour 10, 20, ... and depth 100, 200, ... mm, 64x48; recorded from a SoftwareCamera by
 # librealsense 2.55, because newer ones write .db3 only.
@@ -60,7 +60,7 @@ def test_colour_frames_with_their_own_time_and_losses():
         assert frame.rgb.shape == (H, W, 3) and frame.rgb[5, 5].tolist() == [40 * i] * 3
     first = frame.rgb
     camera.feed(grey(200), skip=4)
-    assert next_frame(source).missed == 4 and first[0, 0, 0] == 80  # the older picture is not overwritten
+    assert next_frame(source).missed == 4 and first[0, 0, 0] == 80  # the older image is not overwritten
     assert source.read(0.05) is None
     source.close()
 

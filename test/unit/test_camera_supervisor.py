@@ -12,7 +12,7 @@ from erl_vlm_ros.camera.frame import NS, EndOfRecording, Frame, SourceError
 from erl_vlm_ros.camera.gate import Gate
 from erl_vlm_ros.camera.health import Health
 from erl_vlm_ros.camera.supervisor import Patience, Supervisor
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 START = 1_800_000_000 * NS
 FRAME, SILENCE, BROKEN, OVER, OLD = "frame", "silence", "broken", "over", "old"
@@ -20,7 +20,7 @@ UNPLUGGED = SourceError("cam was unplugged")
 
 
 class World:
-    """A clock that only moves when somebody waits, and a source that does what a script says.
+    """A clock that only moves while a thread waits, and a source that does what a script says.
 
     ``lives``: one entry an opening: an exception, or the list of what its reads give. The last life's end stops all.
     """

@@ -12,35 +12,35 @@ import numpy as np
 import pytest
 
 from erl_vlm_ros import cli
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.bag import read_images
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback import check_frames
-from erl_vlm_ros.feedback.check import ask, make_candidates
-from erl_vlm_ros.feedback.check_frames import CheckFrames, load_frames, read_reference
-from erl_vlm_ros.feedback.check_verdict import NOT_USABLE, USABLE, WITH_CARE, judge, summary
-from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.feedback.check import frames as check_frames
+from erl_vlm_ros.feedback.check.check import ask, make_candidates
+from erl_vlm_ros.feedback.check.frames import CheckFrames, load_frames, read_reference
+from erl_vlm_ros.feedback.check.verdict import NOT_USABLE, USABLE, WITH_CARE, judge, summary
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.noise_model import load_noise_model
-from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
-from erl_vlm_ros.sim.standin_server import StandinServer
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.feedback.vlm.config import RaterConfig
+from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.server import StandinServer
 
 TASK = load_task("drawer_open")
 NAMES = {5: TASK.class_names(5)}
 
 
-def picture(value, kind=".jpg"):
+def image(value, kind=".jpg"):
     return cv2.imencode(kind, np.full((32, 40, 3), value, np.uint8))[1].tobytes()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two trajectories of pictures, JPEG and PNG."""
+    """Two trajectories of images, JPEG and PNG."""
     for run, count in (("a", 12), ("b", 3)):
         (tmp_path / "frames" / run).mkdir(parents=True)
         for i in range(count):
             kind = ".png" if run == "b" else ".jpg"
-            (tmp_path / "frames" / run / f"f{i}{kind}").write_bytes(picture(10 * i, kind))
+            (tmp_path / "frames" / run / f"f{i}{kind}").write_bytes(image(10 * i, kind))
     return tmp_path / "frames"
 
 
@@ -87,9 +87,9 @@ def test_sources_that_are_none_are_refused(folder, tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         load_frames(str(tmp_path / "none"), "drawer_open", 5)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="holds no picture"):
+    with pytest.raises(ConfigError, match="holds no image"):
         load_frames(str(tmp_path / "empty"), "drawer_open", 5)
-    (folder / "a" / "f3.jpg").write_bytes(b"no picture")
+    (folder / "a" / "f3.jpg").write_bytes(b"no image")
     with pytest.raises(ConfigError, match="f3.jpg cannot be read"):
         load_frames(str(folder), "drawer_open", 50)
     with pytest.raises(ConfigError, match="--count"):
@@ -100,7 +100,7 @@ def test_sources_that_are_none_are_refused(folder, tmp_path):
 
 
 def write_bag(path, storage, raw=4, compressed=0, depth=0):
-    """A bag of small pictures, written with rosbags."""
+    """A bag of small images, written with rosbags."""
     rosbag2 = pytest.importorskip("rosbags.rosbag2")
     from rosbags.typesys import Stores, get_typestore
 
@@ -123,17 +123,17 @@ def write_bag(path, storage, raw=4, compressed=0, depth=0):
             kind = "sensor_msgs/msg/CompressedImage"
             connection = writer.add_connection("/cam/image_raw/compressed", kind, typestore=store)
             for i in range(compressed):
-                data = np.frombuffer(picture(10 * i, ".png" if i == 1 else ".jpg"), np.uint8)
+                data = np.frombuffer(image(10 * i, ".png" if i == 1 else ".jpg"), np.uint8)
                 message = types[kind](header(i), "jpeg", data)
                 writer.write(connection, 10 + i, store.serialize_cdr(message, kind))
 
 
 @pytest.mark.parametrize("plugin", ["SQLITE3", "MCAP"])
-def test_pictures_of_a_bag(tmp_path, plugin):
+def test_images_of_a_bag(tmp_path, plugin):
     write_bag(tmp_path / "bag", lambda plugins: plugins[plugin], raw=4, depth=2)
-    pictures = read_images(tmp_path / "bag")
-    assert [stamp for stamp, _ in pictures] == [5 * 10**9 + i for i in range(4)]
-    image = cv2.imdecode(np.frombuffer(pictures[3][1], np.uint8), cv2.IMREAD_COLOR)
+    images = read_images(tmp_path / "bag")
+    assert [stamp for stamp, _ in images] == [5 * 10**9 + i for i in range(4)]
+    image = cv2.imdecode(np.frombuffer(images[3][1], np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (32, 40, 3)
     np.testing.assert_allclose(image.mean((0, 1)), (200, 30, 0), atol=4)  # blue is still blue
     frames = load_frames(str(tmp_path / "bag"), "drawer_open", 3, good=True)
@@ -141,7 +141,7 @@ def test_pictures_of_a_bag(tmp_path, plugin):
     file = next(p for p in (tmp_path / "bag").iterdir() if p.suffix in (".db3", ".mcap"))
     if plugin == "MCAP":
         assert len(read_images(file)) == 4
-    with pytest.raises(ConfigError, match="no pictures on /other; it has .*image_raw"):
+    with pytest.raises(ConfigError, match="no images on /other; it has .*image_raw"):
         read_images(tmp_path / "bag", "/other")
     with pytest.raises(ConfigError, match="16UC1"):
         read_images(tmp_path / "bag", "/cam/depth/image_rect")
@@ -149,10 +149,10 @@ def test_pictures_of_a_bag(tmp_path, plugin):
 
 def test_the_compressed_stream_is_taken_and_jpegs_stay_as_they_are(tmp_path):
     write_bag(tmp_path / "bag", lambda plugins: plugins.SQLITE3, raw=2, compressed=3)
-    pictures = read_images(tmp_path / "bag")
-    assert len(pictures) == 3
-    assert pictures[2][1] == picture(20)
-    assert pictures[1][1][:2] == b"\xff\xd8"  # was a PNG
+    images = read_images(tmp_path / "bag")
+    assert len(images) == 3
+    assert images[2][1] == image(20)
+    assert images[1][1][:2] == b"\xff\xd8"  # was a PNG
 
 
 def test_a_bag_that_is_none_is_refused(tmp_path):
@@ -218,6 +218,7 @@ def test_candidates():
             make_candidates(*arguments)
 
 
+@pytest.mark.slow
 def test_the_command_from_frames_to_verdict(simulated, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(check_frames, "_simulated", lambda task, count, seed: simulated)
     mind = Mind(MindConfig(systematic_rate=0.3, sharing=1.0, seed=8))
@@ -268,7 +269,7 @@ def test_a_check_without_reference_labels_does_not_claim_to_know(folder, tmp_pat
              "--base-url", server.base_url, "--out", str(tmp_path / "out"), "--good"]
         )  # fmt: skip
     assert code == 0
-    assert "not usable" in capsys.readouterr().out  # grey pictures: always the same class
+    assert "not usable" in capsys.readouterr().out  # grey images: always the same class
     assert not list((tmp_path / "out").glob("noise_*"))
     shutil.rmtree(tmp_path / "out")
 

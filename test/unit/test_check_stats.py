@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from erl_vlm_ros.feedback import check_stats as stats
-from erl_vlm_ros.feedback.check_noise import shared_errors, split_errors
+from erl_vlm_ros.feedback.check import stats
+from erl_vlm_ros.feedback.check.noise import shared_errors, split_errors
 from erl_vlm_ros.feedback.noise_model import SHARING, NoiseModel
 
 KINDS = np.repeat(np.arange(40), 5)
@@ -16,7 +16,7 @@ TRUE = np.random.default_rng(3).integers(0, 5, 40)[KINDS]
 
 
 def answers(independent, systematic, seed, repeats=3, variation="", sharing=SHARING, model_seed=None):
-    """Answers [R, N] of a rater with such errors about 200 views of 40 kinds, and the kinds it misjudges."""
+    """Answers [R, N] of a rater with such errors about 200 views of 40 clusters, and the clusters it misjudges."""
     model, rng = NoiseModel.uniform(5, independent, systematic, sharing), np.random.default_rng(seed)
     chosen = seed if model_seed is None else model_seed
     judged = np.array([model.judged(t, str(k), chosen, variation) for t, k in zip(TRUE, KINDS)])
@@ -73,7 +73,7 @@ def test_ward_finds_groups():
     assert len(np.unique(stats.ward(points[:3], 7))) == 3
 
 
-def test_kinds_of_view_are_pictures_that_look_alike():
+def test_view_clusters_are_images_that_look_alike():
     rng = np.random.default_rng(2)
     jpegs = []
     for group in range(6):
@@ -82,9 +82,9 @@ def test_kinds_of_view_are_pictures_that_look_alike():
         for _ in range(8):
             noisy = np.clip(base + rng.normal(0, 3, base.shape), 0, 255).astype(np.uint8)
             jpegs.append(cv2.imencode(".jpg", noisy)[1].tobytes())
-    kinds = stats.kinds_of_view(jpegs)
-    assert all(len(np.unique(kinds[8 * g : 8 * g + 8])) == 1 for g in range(6))
-    assert len(np.unique(kinds)) == 6
+    clusters = stats.view_clusters(jpegs)
+    assert all(len(np.unique(clusters[8 * g : 8 * g + 8])) == 1 for g in range(6))
+    assert len(np.unique(clusters)) == 6
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -99,7 +99,7 @@ def test_independent_errors_are_not_called_systematic(seed):
 
 @pytest.mark.parametrize("repeats", [1, 10])
 def test_a_model_that_repeats_itself_is_no_more_suspicious(repeats):
-    """Ten equal answers about a view are one answer, not ten views of a kind."""
+    """Ten equal answers about a view are one answer, not ten views of a cluster."""
     once, _ = answers(0.3, 0.0, 5, repeats=1)
     given = np.tile(once, (repeats, 1))
     rng = np.random.default_rng(0)
@@ -107,6 +107,7 @@ def test_a_model_that_repeats_itself_is_no_more_suspicious(repeats):
     assert split_errors(given, TRUE, KINDS, 5, rng, 0).share < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("independent", "systematic"), [(0.0, 0.2), (0.2, 0.2), (0.1, 0.3)])
 def test_systematic_errors_are_found_and_measured(independent, systematic):
     shares, real, low, high = [], [], [], []
@@ -123,7 +124,7 @@ def test_systematic_errors_are_found_and_measured(independent, systematic):
     assert sum(a <= r <= b for a, r, b in zip(low, real, high)) >= 3
 
 
-def test_the_split_names_what_a_kind_is_taken_for():
+def test_the_split_names_what_a_cluster_is_taken_for():
     given = np.tile(TRUE, (2, 1))
     given[:, KINDS == 7] = (TRUE[KINDS == 7][0] + 2) % 5
     split = split_errors(given, TRUE, KINDS, 5, np.random.default_rng(0), 0)
@@ -142,8 +143,8 @@ def test_what_two_raters_have_in_common(sharing, low, high):
         b, _ = answers(0.0, 0.3, seed + 100, variation="mirrored", sharing=sharing, model_seed=seed)
         rng = np.random.default_rng(seed)
         splits = [split_errors(x, TRUE, KINDS, 5, rng, 0) for x in (a, b)]
-        share, kinds = shared_errors(*splits, 5)
-        assert kinds > 3
+        share, clusters = shared_errors(*splits, 5)
+        assert clusters > 3
         found.append(share)
     assert low <= np.mean(found) <= high
     clean = split_errors(np.tile(TRUE, (2, 1)), TRUE, KINDS, 5, np.random.default_rng(0), 0)

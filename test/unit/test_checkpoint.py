@@ -46,13 +46,13 @@ STATE = {
 
 
 def test_round_trip(tmp_path):
-    path = tmp_path / "new" / "sac_learner.safetensors"
-    save_state(path, STATE, "sac_learner")
-    loaded = load_state(path, "sac_learner")
+    path = tmp_path / "new" / "learner.safetensors"
+    save_state(path, STATE, "learner")
+    loaded = load_state(path, "learner")
     assert_same(loaded, STATE)
     loaded["tensors"]["w"].zero_()  # fresh memory that may be written to
-    assert_same(load_state(path, "sac_learner"), STATE)
-    assert os.listdir(path.parent) == ["sac_learner.safetensors"]
+    assert_same(load_state(path, "learner"), STATE)
+    assert os.listdir(path.parent) == ["learner.safetensors"]
 
 
 def test_numpy_generator_round_trip(tmp_path):

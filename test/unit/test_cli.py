@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from erl_vlm_ros import session, session_report
 from erl_vlm_ros.cli import main
-from erl_vlm_ros.runner import Outcome
+from erl_vlm_ros.runs import report as session_report
+from erl_vlm_ros.runs import session
+from erl_vlm_ros.runs.supervisor import Outcome
 
 RUN = ["run", "train_sim", "--headless"]
 
@@ -53,12 +54,12 @@ def refused(capsys, arguments, *words):
     [
         (["--task", "fold_towel"], ["fold_towel", "drawer_open"]),
         (["--task", "absent.yaml"], ["absent.yaml"]),
-        (["--set", "sac_learner.gamma_=1"], ["sac_learner", "gamma_"]),
+        (["--set", "learner.gamma_=1"], ["learner", "gamma_"]),
         (["--set", "nobody.x=1"], ["nobody"]),
         (["--max-steps", "0"], ["--max-steps"]),
         (["--resume", "absent"], ["absent", "no run"]),
         (["--seed", "-1"], ["seed"]),
-        (["--set", "sac_learner.seed=[1"], ["--set", "YAML"]),
+        (["--set", "learner.seed=[1"], ["--set", "YAML"]),
         (["--params-file", "absent"], ["--params-file absent", "systematic_errors"]),
         (["--params-file", "absent/file.yaml"], ["absent/file.yaml"]),
     ],
@@ -78,11 +79,11 @@ def test_second_run_into_the_same_directory(capsys, tmp_path, started):
 
 def test_a_refused_start_leaves_the_directory_usable(tmp_path, started):
     out = str(tmp_path / "run")
-    assert main([*RUN, "--out", out, "--set", "sac_learner.bad=1"]) == 2
+    assert main([*RUN, "--out", out, "--set", "learner.bad=1"]) == 2
     assert main([*RUN, "--out", out]) == 0
 
 
-@pytest.mark.parametrize("file", ["config/sac_learner.yaml", "config/task.yaml", "config/run.json"])
+@pytest.mark.parametrize("file", ["config/learner.yaml", "config/task.yaml", "config/run.json"])
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe: {", b"a: [1,"])
 def test_damaged_files_of_a_run_that_is_continued(capsys, tmp_path, started, file, content):
     assert main([*RUN, "--out", str(tmp_path / "run")]) == 0
@@ -124,11 +125,11 @@ def test_the_printed_command_works_without_an_active_environment(monkeypatch, tm
 
 def test_resume_keeps_task_seed_and_settings(tmp_path, started):
     out = str(tmp_path / "run")
-    settings = ["--set", "sac_learner.first_ratings=77"]
+    settings = ["--set", "learner.first_ratings=77"]
     assert main([*RUN, "--out", out, "--task", "sweep_into", "--seed", "4", "--max-steps", "100", *settings]) == 0
     assert main([*RUN, "--resume", out, "--max-steps", "300"]) == 0
     again = started[1]
-    values = again.node("sac_learner").parameters
+    values = again.node("learner").parameters
     assert (values["seed"], values["first_ratings"], values["resume"]) == (4, 77, True)
     assert again.node("policy_controller").parameters["max_steps"] == 300
     assert again.node("sim_bridge").parameters["task"] == again.node("vlm_rater").parameters["task"]
@@ -137,18 +138,18 @@ def test_resume_keeps_task_seed_and_settings(tmp_path, started):
 
 def test_a_parameter_file_lies_under_set_and_is_kept_for_resume(capsys, tmp_path, started):
     out, mine = str(tmp_path / "run"), tmp_path / "mine.yaml"
-    mine.write_text("sac_learner: {ros__parameters: {sac: {gamma: 0.9}, first_ratings: 77}}\n")
-    files = ["--params-file", "systematic_errors", "--params-file", str(mine), "--set", "sac_learner.first_ratings=88"]
+    mine.write_text("learner: {ros__parameters: {sac: {gamma: 0.9}, first_ratings: 77}}\n")
+    files = ["--params-file", "systematic_errors", "--params-file", str(mine), "--set", "learner.first_ratings=88"]
     assert main([*RUN, "--out", out, *files]) == 0
     assert main([*RUN, "--resume", out]) == 0
     for graph in started:
-        learner, rater = graph.node("sac_learner").parameters, graph.node("vlm_rater").parameters
+        learner, rater = graph.node("learner").parameters, graph.node("vlm_rater").parameters
         assert (learner["sac.gamma"], learner["first_ratings"]) == (0.9, 88)
         assert (rater["teacher"], rater["ensemble.prompts"]) == ("ensemble", ["", "reworded", "mirrored"])
         assert graph.node("reward_trainer").parameters["heads.object_weight"] == 30.0
-    mine.write_text("sac_learner: {ros__parameters: {first_rating: 77}}\n")
+    mine.write_text("learner: {ros__parameters: {first_rating: 77}}\n")
     refused(capsys, [*RUN, "--out", str(tmp_path / "b"), "--params-file", str(mine)], str(mine), "first_rating")
-    mine.write_text("sac_learner: 5\n")
+    mine.write_text("learner: 5\n")
     refused(capsys, [*RUN, "--out", str(tmp_path / "b"), "--params-file", str(mine)], str(mine), "ros__parameters")
 
 
@@ -158,15 +159,15 @@ def test_a_run_that_ended_before_its_first_step_begins_anew(capsys, tmp_path, st
     trainer, record = out / "checkpoint" / "reward_trainer.safetensors", out / "checkpoint" / "monitor.json"
     trainer.unlink()
     record.write_text('{"env_steps": 0}')
-    resume = [*RUN, "--resume", str(out), "--set", "sac_learner.first_ratings=33"]
+    resume = [*RUN, "--resume", str(out), "--set", "learner.first_ratings=33"]
     assert main(resume) == 0
-    assert started[-1].node("sac_learner").parameters["resume"] is False
-    assert started[-1].node("sac_learner").parameters["first_ratings"] == 33
+    assert started[-1].node("learner").parameters["resume"] is False
+    assert started[-1].node("learner").parameters["first_ratings"] == 33
     assert "beginning anew" in capsys.readouterr().out
     trainer.unlink()
     record.write_text('{"env_steps": 50}')  # then the nodes say what is missing
     assert main(resume) == 0
-    assert started[-1].node("sac_learner").parameters["resume"] is True
+    assert started[-1].node("learner").parameters["resume"] is True
 
 
 def test_only_a_training_run_is_continued_or_evaluated(capsys, tmp_path, started):
@@ -192,14 +193,14 @@ def test_evaluate_needs_a_run_and_a_policy(capsys, tmp_path, started):
     capsys.readouterr()
     refused(capsys, ["evaluate", out], "no policy yet")
     refused(capsys, ["evaluate", out, "--episodes", "0"], "--episodes")
-    (tmp_path / "run" / "checkpoint" / "sac_learner.safetensors").write_bytes(b"rubbish")
-    refused(capsys, ["evaluate", out], "sac_learner.safetensors")
+    (tmp_path / "run" / "checkpoint" / "learner.safetensors").write_bytes(b"rubbish")
+    refused(capsys, ["evaluate", out], "learner.safetensors")
 
 
 def test_evaluate_prints_one_json_line_last(capsys, tmp_path, started, monkeypatch):
-    import erl_vlm_ros.actor_export
+    import erl_vlm_ros.runs.export
 
-    monkeypatch.setattr(erl_vlm_ros.actor_export, "export_actor", lambda run, path: 4321)
+    monkeypatch.setattr(erl_vlm_ros.runs.export, "export_actor", lambda run, path: 4321)
     out = str(tmp_path / "run")
     assert main([*RUN, "--out", out]) == 0
     capsys.readouterr()

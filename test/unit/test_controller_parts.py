@@ -6,10 +6,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from erl_vlm_ros.agents.command import action_to_command
-from erl_vlm_ros.agents.frame_sync import LatestSync, StampSync
-from erl_vlm_ros.agents.recorder import EpisodeRecorder, square
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.control.command import action_to_command
+from erl_vlm_ros.control.frame_sync import LatestSync, StampSync
+from erl_vlm_ros.control.recorder import EpisodeRecorder, square
+from erl_vlm_ros.data.spaces import action_spec, spaces_of
 
 DRAWER, PICK = load_task("drawer_open"), load_task("pick_place")
 META = {"evaluation": False, "index": 3, "actor_version": 2, "seed": -1}
@@ -25,7 +26,7 @@ def fill(recorder, frames, actions):
 
 @pytest.mark.parametrize("frames, actions, steps", [(4, 3, 3), (4, 4, 3), (2, 1, 1)])
 def test_recorder_keeps_complete_transitions(frames, actions, steps):
-    recorder = EpisodeRecorder(10)
+    recorder = EpisodeRecorder(spaces_of(DRAWER, 6))
     fill(recorder, frames, actions)
     assert recorder.steps == steps
     episode = recorder.finish(**META)
@@ -38,13 +39,13 @@ def test_recorder_keeps_complete_transitions(frames, actions, steps):
 
 @pytest.mark.parametrize("frames, actions", [(0, 0), (1, 0), (1, 1)])
 def test_recorder_without_a_transition_gives_nothing(frames, actions):
-    recorder = EpisodeRecorder(10)
+    recorder = EpisodeRecorder(spaces_of(DRAWER, 6))
     fill(recorder, frames, actions)
     assert recorder.finish(**META) is None
 
 
 def test_recorder_refuses_a_broken_order():
-    recorder = EpisodeRecorder(10)
+    recorder = EpisodeRecorder(spaces_of(DRAWER, 6))
     with pytest.raises(ValueError):
         recorder.action(np.zeros(3))
     recorder.frame(0, np.zeros(19), b"")
@@ -91,9 +92,9 @@ def test_latest_sync_judges_age_by_reception_of_new_stamps():
 
 
 def test_commands_scale_clip_and_map_the_gripper():
-    velocity, width = action_to_command(np.array([1.0, -0.5, 3.0], np.float32), DRAWER)
+    velocity, _, width = action_to_command(np.array([1.0, -0.5, 3.0], np.float32), action_spec(DRAWER))
     assert velocity == (DRAWER.linear_speed, -0.5 * DRAWER.linear_speed, DRAWER.linear_speed) and width == 0.0
-    assert action_to_command(np.array([0, 0, 0, -1.0]), PICK)[1] == 0.0
-    assert action_to_command(np.array([0, 0, 0, 1.0]), PICK)[1] == pytest.approx(0.08)
+    assert action_to_command(np.array([0, 0, 0, -1.0]), action_spec(PICK)).width == 0.0
+    assert action_to_command(np.array([0, 0, 0, 1.0]), action_spec(PICK)).width == pytest.approx(0.08)
     slow = dataclasses.replace(DRAWER, linear_speed=0.1)
-    assert action_to_command(np.ones(3), slow)[0] == (0.1, 0.1, 0.1)
+    assert action_to_command(np.ones(3), action_spec(slow)).linear == (0.1, 0.1, 0.1)

@@ -16,7 +16,7 @@ from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.screen import CALM, LOUD, NOTE, Guard, Screen, headline, safety_words
 
 NAMES = ["Very Bad", "Bad", "Average", "Good", "Very Good"]
-NODES = ("safety_guard", "sac_learner")
+NODES = ("safety_guard", "learner")
 LONG = "a very long text that no panel of this width can ever hold in one line " * 3
 
 
@@ -76,7 +76,7 @@ def test_an_emergency_stop_is_big_and_red_and_nothing_else_is():
     assert (stopped[[0, -1]] == draw.RED).all() and (stopped[:, [0, -1]] == draw.RED).all()
 
 
-def test_pictures_of_any_shape_keep_their_shape():
+def test_images_of_any_shape_keep_their_shape():
     for height, width in ((128, 128), (480, 640), (720, 1280), (90, 30)):
         canvas = np.zeros((300, 400, 3), np.uint8)
         draw.fit_image(canvas, np.full((height, width, 3), 200, np.uint8), (0, 0, 400, 300))

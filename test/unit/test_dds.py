@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.ros import dds
+from erl_vlm_ros.common import dds
+from erl_vlm_ros.common.paths import resource
 
 OURS = Path("/somewhere/fastdds.xml")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from erl_vlm_ros.cli import parser
-from erl_vlm_ros.ros import names
-from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros.common import names
+from erl_vlm_ros.params.tables import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What may follow a node's name and a dot without being a parameter.
 FILES = {"py", "launch", "yaml", "log", "safetensors", "md", "msg", "json"}
 FOREIGN = {"initial_joint_controller"}  # launch arguments of other packages that a page names by themselves
@@ -24,7 +24,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 def launch_arguments():
     """Launch file -> its arguments, read from the source: the package launch is only on a ROS installation."""
-    tree = ast.parse((ROOT / "erl_vlm_ros" / "ros" / "launching.py").read_text())
+    tree = ast.parse((ROOT / "erl_vlm_ros" / "runs" / "launch_actions.py").read_text())
     assigned = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Tuple)]
     tables = {
         node.targets[0].id: {row.elts[0].value for row in node.value.elts}
@@ -35,6 +35,7 @@ def launch_arguments():
     return {
         "train_sim": common,
         "train_real": common | tables["_REAL"],
+        "train_offline": common | tables["_OFFLINE"] | tables["_REAL"],
         "evaluate": tables["_EVALUATE"] | tables["_SCREENS"],
         "monitor": tables["_MONITOR"],
     }
@@ -147,6 +148,6 @@ def anchors(path):
         yield plain.replace(" ", "-")
 
 
-def test_pictures_are_small():
-    for picture in (ROOT / "docs" / "img").glob("*"):
-        assert picture.stat().st_size < 150_000, picture.name
+def test_images_are_small():
+    for image in (ROOT / "docs" / "img").glob("*"):
+        assert image.stat().st_size < 150_000, image.name

@@ -3,29 +3,17 @@
 
 import dataclasses
 
+import factories
 import numpy as np
 import pytest
 
+from erl_vlm_ros.data.bundle import BundleError, decode, encode
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.ros.bundle import BundleError, decode, encode
 
 
 def make_episode(steps=3, **changes):
-    rng = np.random.default_rng(steps)
-    values = {
-        "observations": rng.normal(size=(steps + 1, 19)).astype(np.float32),
-        "actions": rng.uniform(-1, 1, (steps, 3)).astype(np.float32),
-        "jpegs": [bytes([i] * (i + 1)) for i in range(steps + 1)],
-        "stamps": np.arange(steps + 1) * 10**8,
-        "terminated": False,
-        "truncated": True,
-        "evaluation": False,
-        "index": 12,
-        "actor_version": 4,
-        "seed": -1,
-        "prop_dim": 10,
-    }
-    return Episode(**{**values, **changes})
+    values = {"actor_version": 4, "seed": -1, "stamps": np.arange(steps + 1) * 10**8}
+    return factories.make_episode(changes.pop("index", 12), steps, **(values | changes))
 
 
 def test_bundle_round_trip():

@@ -10,11 +10,11 @@ import pytest
 from test_episode import make_episode
 from test_episode_machine import learner, machine, run_one
 
-from erl_vlm_ros.agents.home_watch import HomeWatch
-from erl_vlm_ros.agents.judge import Judge
-from erl_vlm_ros.agents.verdict import Verdict
+from erl_vlm_ros.control.home_watch import HomeWatch
+from erl_vlm_ros.control.success_label import SuccessLabel
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.reward.prediction import Prediction
+from erl_vlm_ros.training.success import SuccessEstimator
 
 
 def watch():
@@ -54,7 +54,7 @@ def test_a_late_arm_is_told_with_its_joint():
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_verdicts(ends):
-    v = Verdict("topic", ends)
+    v = SuccessLabel("topic", ends)
     assert v.success is None and not v.over
     v.topic(False)
     assert v.success is False and not v.over  # not done yet is no verdict to end with
@@ -64,7 +64,7 @@ def test_verdicts(ends):
     assert v.success is False and v.over is ends  # a person's word counts more
     v.begin()
     assert v.success is None and not v.over
-    v = Verdict("none", ends)
+    v = SuccessLabel("none", ends)
     v.topic(True)
     assert v.success is None
     v.person(True)
@@ -91,7 +91,7 @@ def seen(reward, **changes):
 
 
 def test_the_judge_uses_the_last_frame_unless_somebody_said_otherwise():
-    judge = Judge(0.8)
+    judge = SuccessEstimator(0.8)
     assert judge.figures() == {}
     assert judge.see(seen(0.9), None) is None
     assert judge.see(seen(0.9), Model()) is True
@@ -105,7 +105,7 @@ def test_the_judge_uses_the_last_frame_unless_somebody_said_otherwise():
 
 
 def test_the_judge_begins_anew_with_each_evaluation():
-    judge = Judge(0.8)
+    judge = SuccessEstimator(0.8)
     for index, reward in enumerate((0.9, 0.1)):
         judge.see(seen(reward, evaluation=True, index=index), Model())
     assert judge.figures() == {"evaluation_success_share": 0.5}

@@ -3,7 +3,7 @@
 
 import pytest
 
-from erl_vlm_ros.agents.episode_machine import (
+from erl_vlm_ros.control.episode_machine import (
     DISARMED,
     EVALUATING,
     FINISHED,
@@ -11,7 +11,7 @@ from erl_vlm_ros.agents.episode_machine import (
     RUNNING,
     WAITING,
     EpisodeMachine,
-    Learner,
+    LearnerStatus,
     Plan,
     Schedule,
 )  # fmt: skip
@@ -29,7 +29,7 @@ def schedule(**changes):
 
 
 def learner(budget=10**6, version=0, env_steps=0, episodes=0, weights=True):
-    return Learner(version, env_steps, episodes, budget, explore=not weights, has_weights=weights)
+    return LearnerStatus(version, env_steps, episodes, budget, explore=not weights, has_weights=weights)
 
 
 def machine(armed=True, **changes):

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
-from erl_vlm_ros.data.observation import EE_SLICE, OBSERVATION_DIM, build_observation
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.data.observation import build_observation
+from erl_vlm_ros.data.spaces import EE_POSITION, RELEASED_OBSERVATION, spaces_of
 
 TASK = dataclasses.replace(
     load_task("drawer_open"), workspace_min=(0.2, -0.3, 0.03), workspace_max=(0.66, 0.3, 0.4), goal=(0.36, 0.0, 0.11)
 )
+SPACES = spaces_of(TASK, 6)
 
 
 class Still:
@@ -19,17 +21,19 @@ class Still:
         return np.zeros(3, np.float32)
 
 
-def observation(hand):
-    return build_observation(np.zeros(6), hand, 0.0, np.array([0.5, 0, 0.1]), np.array(TASK.goal))
+def observation(position):
+    return build_observation(
+        SPACES.observation, np.zeros(6), position, 0.0, np.array([0.5, 0, 0.1]), np.array(TASK.goal)
+    )
 
 
 def follow(policy, steps=50, actor=None):
-    hand, path = np.array([0.4, 0.0, 0.2]), []
+    position, path = np.array([0.4, 0.0, 0.2]), []
     for _ in range(steps):
-        action = policy.act(observation(hand), actor)
+        action = policy.act(observation(position), actor)
         assert np.abs(action).max() <= 1
-        hand = hand + action[:3] * TASK.linear_speed / TASK.control_hz
-        path.append(hand.copy())
+        position = position + action[:3] * TASK.linear_speed / TASK.control_hz
+        path.append(position.copy())
     return np.array(path)
 
 
@@ -41,12 +45,12 @@ def test_a_range_that_runs_backwards_is_refused(name):
 
 def test_observation_layout():
     obs = observation(np.array([0.1, 0.2, 0.3]))
-    assert obs.shape == (OBSERVATION_DIM,)
-    np.testing.assert_allclose(obs[EE_SLICE], [0.1, 0.2, 0.3], rtol=1e-6)
+    assert obs.shape == (RELEASED_OBSERVATION.size,) == (19,)
+    np.testing.assert_allclose(obs[RELEASED_OBSERVATION.slice(EE_POSITION)], [0.1, 0.2, 0.3], rtol=1e-6)
 
 
 def test_waypoints_cross_the_workspace():
-    policy = RolloutPolicy(ExplorationConfig(object_share=0.0), TASK, 0)
+    policy = RolloutPolicy(ExplorationConfig(object_share=0.0), TASK, SPACES, 0)
     paths = []
     for _ in range(8):
         policy.begin_episode(explore=True, evaluation=False)
@@ -55,10 +59,10 @@ def test_waypoints_cross_the_workspace():
     assert (spread > 0.04).all()  # uniform random actions stay within about 0.03 in 50 steps in z
 
 
-def test_waypoints_near_the_object_bring_the_hand_there():
+def test_waypoints_near_the_object_bring_the_end_effector_there():
     near = []
     for share in (0.0, 1.0):
-        policy = RolloutPolicy(ExplorationConfig(object_share=share), TASK, 1)
+        policy = RolloutPolicy(ExplorationConfig(object_share=share), TASK, SPACES, 1)
         hits = 0
         for _ in range(10):
             policy.begin_episode(explore=True, evaluation=False)
@@ -69,7 +73,7 @@ def test_waypoints_near_the_object_bring_the_hand_there():
 
 def test_evaluation_is_the_actor_alone():
     config = ExplorationConfig(prefix_share=1.0, burst_share=1.0)
-    policy = RolloutPolicy(config, TASK, 0)
+    policy = RolloutPolicy(config, TASK, SPACES, 0)
     policy.begin_episode(explore=False, evaluation=True)
     assert np.ptp(follow(policy, actor=Still()), axis=0).max() == 0
 
@@ -78,25 +82,25 @@ def test_prefix_and_burst_windows_are_left_again():
     config = ExplorationConfig(
         prefix_share=1.0, prefix_steps=(5, 5), burst_share=1.0, burst_start=(20, 20), burst_steps=(6, 6)
     )
-    policy = RolloutPolicy(config, TASK, 0)
+    policy = RolloutPolicy(config, TASK, SPACES, 0)
     policy.begin_episode(explore=False, evaluation=False)
     moved = np.abs(np.diff(follow(policy, actor=Still()), axis=0)).max(1) > 0
     assert moved[0:4].all() and not moved[5:18].any() and moved[20:24].any() and not moved[27:].any()
 
 
 def test_same_seed_same_actions_and_resume_continues():
-    a, b = (RolloutPolicy(ExplorationConfig(), TASK, 5) for _ in range(2))
+    a, b = (RolloutPolicy(ExplorationConfig(), TASK, SPACES, 5) for _ in range(2))
     a.begin_episode(True, False), b.begin_episode(True, False)
     np.testing.assert_array_equal(follow(a), follow(b))
-    c = RolloutPolicy(ExplorationConfig(), TASK, 99)
+    c = RolloutPolicy(ExplorationConfig(), TASK, SPACES, 99)
     c.load_state_dict(a.state_dict())
     a.begin_episode(True, False), c.begin_episode(True, False)
     np.testing.assert_array_equal(follow(a), follow(c))
 
 
 def test_gripper_tasks_get_a_fourth_action():
-    task = dataclasses.replace(TASK, use_gripper=True)
-    policy = RolloutPolicy(ExplorationConfig(), task, 0)
+    task = dataclasses.replace(TASK, gripper="continuous")
+    policy = RolloutPolicy(ExplorationConfig(), task, spaces_of(task, 6), 0)
     policy.begin_episode(True, False)
     assert policy.act(observation(np.array([0.4, 0, 0.2])), None).shape == (4,)
 
@@ -105,7 +109,7 @@ def test_a_drift_is_added_to_what_the_actor_does_for_a_while():
     config = ExplorationConfig(
         prefix_share=0.0, burst_share=0.0, burst_start=(10, 10), burst_steps=(6, 6), drift_share=1.0
     )
-    policy, ways = RolloutPolicy(config, TASK, 0), []
+    policy, ways = RolloutPolicy(config, TASK, SPACES, 0), []
     for _ in range(30):
         policy.begin_episode(explore=False, evaluation=False)
         steps = np.diff(follow(policy, 25, Still()), axis=0, prepend=[[0.4, 0.0, 0.2]])

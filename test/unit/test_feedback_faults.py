@@ -10,15 +10,14 @@ import threading
 import time
 import tracemalloc
 
-import numpy as np
 import pytest
+from factories import make_queries
 
-from erl_vlm_ros.data.segment import Segment, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.rater import VlmRater
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
+from erl_vlm_ros.feedback.vlm.config import RaterConfig
+from erl_vlm_ros.feedback.vlm.rater import VlmRater
 
 PRICES = (
     "models:\n  m: {currency: EUR, input: 1000, output: 1000, image_tokens: 10, checked: 2026-11-20, source: x}\n"
@@ -27,11 +26,7 @@ PRICES = (
 
 
 def batch(count, start=0):
-    segments = [
-        Segment(f"e0_t{i}_h1", [b"\xff\xd8" + str(i).encode()], np.zeros((1, 10)), np.zeros((1, 3)), np.array([i]))
-        for i in range(start, start + count)
-    ]
-    return SegmentBatch(0, segments)
+    return make_queries(count, start=start)
 
 
 def chat(text="Good", status=200, tokens=(70, 3), **more):
@@ -117,7 +112,7 @@ def bench(tmp_path):
 
 
 def reasons(rater, count, start=0):
-    return [r.reason for r in rater.rate_batch(batch(count, start)).rated]
+    return [r.reason for r in rater.label_batch(batch(count, start)).labels]
 
 
 # -- pauses and limits
@@ -129,10 +124,10 @@ def reasons(rater, count, start=0):
 )
 def test_a_pause_that_is_asked_for_holds_everyone(bench, headers, body, seconds):
     script, rater = bench(lambda _, n: (429, headers, body) if n == 0 else chat(), concurrency=4)
-    assert len(rater.rate_batch(batch(1)).valid) == 1
+    assert len(rater.label_batch(batch(1)).valid) == 1
     assert script.times[1] - script.times[0] >= seconds
     script, rater = bench(lambda _, n: (429, headers, body) if n == 0 else chat(), concurrency=1)
-    assert len(rater.rate_batch(batch(3, start=10)).valid) == 3
+    assert len(rater.label_batch(batch(3, start=10)).valid) == 3
     assert min(t - script.times[0] for t in script.times[1:]) >= seconds
 
 
@@ -152,7 +147,7 @@ def test_a_spent_quota_is_not_asked_again(bench):
 
 def test_requests_per_minute(bench):
     script, rater = bench(lambda *_: chat(), requests_per_minute=5, give_up_s=1.0, concurrency=8)
-    rated = rater.rate_batch(batch(8)).rated
+    rated = rater.label_batch(batch(8)).labels
     assert [r.reason for r in rated].count("rate_limit") == 3 and len(script.requests) == 5
     rater.close()
     _, again = bench(script, requests_per_minute=6, give_up_s=1.0)  # the minute goes on after a restart
@@ -174,8 +169,8 @@ def test_the_breaker_opens_training_goes_on_and_it_comes_back(bench):
         lambda *_: (503, "", b"") if down.is_set() else chat(),
         max_retries=0, breaker_failures=4, breaker_pause_s=2.0, when_down="no_rating", concurrency=1,
     )  # fmt: skip
-    rated = rater.rate_batch(batch(10))
-    assert [r.reason for r in rated.rated] == ["http_503"] * 4 + ["endpoint_down"] * 6
+    rated = rater.label_batch(batch(10))
+    assert [r.reason for r in rated.labels] == ["http_503"] * 4 + ["endpoint_down"] * 6
     assert len(script.requests) == 4 and rated.requested == 0  # nothing of it counts as asked
     assert rater.stats()["breaker_open"] == 1.0 and rater.texts()["breaker"] == "open"
     assert rater.stats()["breaker_opened"] == 1 and "503" in rater.texts()["endpoint_error"]
@@ -331,20 +326,20 @@ def test_what_is_no_completion_is_no_rating(bench, body):
 
 def test_odd_but_complete_answers_are_kept(bench):
     odd = [
-        chat(json.loads('"Good \\ud83d \\u0000"')),  # half a character: no file can hold it
+        chat(json.loads('"Good\\n\\ud83d \\u0000"')),  # half a character: no file can hold it
         chat("Good", usage={"prompt_tokens": 10**40, "completion_tokens": -3}),
         chat("Good", usage="many"),
         chat([{"type": "text", "text": "Go"}, {"type": "text", "text": "od"}]),
     ]
     script, rater = bench(lambda _, n: odd[n], concurrency=1)
-    assert [r.rating for r in rater.rate_batch(batch(4)).rated] == [2, 2, 2, 2]
+    assert [r.value for r in rater.label_batch(batch(4)).labels] == [-1, 2, 2, 2]
     assert len(script.requests) == 4
 
 
 def test_thinking_that_is_only_in_the_total_is_paid_too(bench):
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 405}
     _, rater = bench(lambda *_: chat(usage=usage))
-    rater.rate_batch(batch(1))
+    rater.label_batch(batch(1))
     assert rater.stats()["spent_tokens"] == 405
 
 
@@ -366,7 +361,7 @@ def test_structured_output_is_found_out_once_and_remembered(bench):
 
 
 def test_a_request_that_is_rejected_for_something_else_says_nothing_about_schemas(bench):
-    """A picture that the endpoint does not take must not turn structured output off for good."""
+    """An image that the endpoint does not take must not turn structured output off for good."""
     script, rater = bench(lambda _, n: (400, "", b'{"error": "bad image"}') if n < 2 else chat(), concurrency=1)
     assert reasons(rater, 2) == ["http_400", ""]
     assert "response_format" in script.requests[2] and rater.stats()["structured_output"] == 1.0
@@ -389,16 +384,16 @@ def test_the_new_name_of_the_token_limit(bench):
 
 def test_what_some_models_do_not_take_is_not_sent(bench):
     script, rater = bench(lambda *_: chat(), temperature=-1.0, reasoning_effort="low")
-    rater.rate_batch(batch(1))
+    rater.label_batch(batch(1))
     assert "temperature" not in script.requests[0] and script.requests[0]["reasoning_effort"] == "low"
     script, rater = bench(lambda *_: chat())  # another question
-    rater.rate_batch(batch(1))
+    rater.label_batch(batch(1))
     assert script.requests[0]["temperature"] == 0.0 and "reasoning_effort" not in script.requests[0]
 
 
 def test_the_same_question_has_the_same_idempotency_key(bench):
     script, rater = bench(lambda _, n: (500, "", b"") if n == 0 else chat(), two_stage=True, concurrency=1)
-    rater.rate_batch(batch(2))
+    rater.label_batch(batch(2))
     keys = [re.search(r"idempotency-key: (\S+)", head, re.I).group(1) for head in script.headers]
     assert keys[0] == keys[1] and len(set(keys)) == 4
 
@@ -413,7 +408,7 @@ def test_a_key_that_the_endpoint_repeats_is_taken_out(bench, monkeypatch, caplog
     ]  # fmt: skip
     script, rater = bench(lambda _, n: replies[n % 5], api_key_env="MY_KEY", max_retries=0, concurrency=1)
     assert re.search(rf"authorization: Bearer {secret}\r", script.headers[0] if script.headers else "", re.I) is None
-    rated = rater.rate_batch(batch(5))
+    rated = rater.label_batch(batch(5))
     assert f"Bearer {secret}\r" in script.headers[0]
     shown = repr(rated) + repr(rater.stats()) + repr(rater.texts()) + caplog.text + repr(vars(rater._client))
     rater.close()
@@ -464,6 +459,7 @@ def test_a_proxy_is_not_asked_for_this_machine(bench, monkeypatch):
     assert reasons(rater, 1) == [""]
 
 
+@pytest.mark.slow
 def test_figures_can_be_read_while_ratings_come(bench):
     script, rater = bench(lambda _, n: (400 + n % 90, "", b"") if n % 2 else chat(), max_retries=0, concurrency=16)
     done = rater.submit(batch(300))

@@ -13,10 +13,11 @@ import time
 import numpy as np
 import pytest
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.query import Query
 from erl_vlm_ros.data.segment import Segment
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.ledger import Answer, Ledger, LedgerError
-from erl_vlm_ros.feedback.ledger_file import lock_file
+from erl_vlm_ros.feedback.ledger.file import lock_file
+from erl_vlm_ros.feedback.ledger.ledger import Answer, Ledger, LedgerError
 
 
 def make_segment(name="e0_t1_h2", h=2):
@@ -32,7 +33,7 @@ def make_segment(name="e0_t1_h2", h=2):
 
 def add(ledger, digest, segment, round_=0, source="endpoint", task="drawer_open", n=3):
     params, prompts, names = {"t": 0}, {"rating": "?"}, ["Bad", "Average", "Good"]
-    return ledger.add_query(digest, segment, round_, source, task, n, "m", params, prompts, names).result()
+    return ledger.add_query(digest, Query(segment), round_, source, task, n, "m", params, prompts, names).result()
 
 
 def test_rated_segments_come_back_whole(tmp_path):
@@ -44,8 +45,8 @@ def test_rated_segments_come_back_whole(tmp_path):
             ledger.add_rating(query, i - 1, "refusal" if i == 0 else "", 2).result()
         add(ledger, "open", make_segment("cut_off"))
     with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
-        back = ledger.rated_segments()
-        assert [(r, s.rating, s.reason) for r, s in back] == [(0, -1, "refusal"), (1, 0, ""), (2, 1, "")]
+        back = ledger.labels()
+        assert [(r, s.value, s.reason) for r, s in back] == [(0, -1, "refusal"), (1, 0, ""), (2, 1, "")]
         for (_, rated), segment in zip(back, segments):
             assert rated.segment.id == segment.id
             assert rated.segment.jpegs == segment.jpegs
@@ -54,8 +55,8 @@ def test_rated_segments_come_back_whole(tmp_path):
                 value = getattr(rated.segment, name)
                 np.testing.assert_array_equal(value, getattr(segment, name))
                 assert value.dtype == getattr(segment, name).dtype
-        assert len(ledger.rated_segments(task="drawer_open", n_classes=3)) == 3
-        assert ledger.rated_segments(task="other") == []
+        assert len(ledger.labels(task="drawer_open", n_classes=3)) == 3
+        assert ledger.labels(task="other") == []
         assert sorted(ledger.outcomes("drawer_open", 3)) == [(-1, "refusal", 1), (0, "", 1), (1, "", 1)]
 
 
@@ -142,7 +143,7 @@ def test_another_schema_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         db.execute("PRAGMA user_version=99")
     db.close()
-    with pytest.raises(ConfigError, match=r"l\.sqlite has schema version 99.*version 2"):
+    with pytest.raises(ConfigError, match=r"l\.sqlite has schema version 99.*version 3"):
         Ledger(tmp_path / "l.sqlite")
 
 
@@ -161,7 +162,7 @@ def test_failed_writes_are_told_and_closed_ledgers_refuse(tmp_path):
     other.close()
     with pytest.raises(LedgerError, match=r"l\.sqlite"):
         ledger.add_answer("a", "rating", Answer("x")).result()
-    assert ledger.rated_segments() == []  # it goes on where it can
+    assert ledger.labels() == []  # it goes on where it can
     ledger.close()
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
@@ -182,7 +183,7 @@ def test_commits_are_shared(tmp_path):
 def test_a_resolved_future_survives_kill_9(tmp_path):
     code = f"""
 import sys
-from erl_vlm_ros.feedback.ledger import Answer, Ledger
+from erl_vlm_ros.feedback.ledger.ledger import Answer, Ledger
 ledger = Ledger({str(tmp_path / "l.sqlite")!r})
 for i in range(100_000):
     ledger.add_answer(f"h{{i}}", "rating", Answer("x")).result()

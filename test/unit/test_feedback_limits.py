@@ -11,14 +11,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.answer import Answer
-from erl_vlm_ros.feedback.breaker import CircuitBreaker
-from erl_vlm_ros.feedback.budget import Budget, Spending
-from erl_vlm_ros.feedback.condition import condition
-from erl_vlm_ros.feedback.costs import Costs
-from erl_vlm_ros.feedback.pacing import Pacer, pause_s, retry_after_s
-from erl_vlm_ros.feedback.prices import Price, load_prices
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.feedback.limits.breaker import CircuitBreaker
+from erl_vlm_ros.feedback.limits.budget import Budget, Spending
+from erl_vlm_ros.feedback.limits.costs import Costs
+from erl_vlm_ros.feedback.limits.pacing import Pacer, pause_s, retry_after_s
+from erl_vlm_ros.feedback.limits.prices import Price, load_prices
+from erl_vlm_ros.feedback.teacher_status import teacher_status
+from erl_vlm_ros.feedback.vlm.answer import Answer
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -230,15 +230,15 @@ GOOD = "models:\n  m:\n    {currency: USD, input: 1, output: 2.5, checked: 2026-
         ("input: 1", "input: 1 USD", r":3: models\.m\.input"),
         ("input: 1", "input: true", r":3: models\.m\.input"),
         ("input: 1", "input: [1]", r":3: models\.m\.input: expected a single value"),
-        ("input: 1", "input: 1, input: 2", r":3: models\.m: input is there twice"),
+        ("input: 1", "input: 1, input: 2", r":3: .*'input' is there twice"),
         ("input: 1, ", "", r":3: models\.m\.input: is missing"),
         ("input: 1", "input: 1, cached: 1", r":3: models\.m\.cached: unknown"),
         ("USD", "dollars", r":3: models\.m\.currency"),
         ("2026-11-20", "yesterday", r":3: models\.m\.checked"),
-        ("2026-11-20", "2026-13-40", r":3: models\.m\.checked"),
+        ("2026-11-20", "2026-13-40", r":3: .*month"),
         ("source: list", "source: 3", r":3: models\.m\.source"),
         ("source: list", "source: list, image_tokens: 1.5", r":3: models\.m\.image_tokens"),
-        ("{", "", "is not YAML"),
+        ("{", "", "not readable as YAML"),
     ],
 )
 def test_a_wrong_price_table_is_refused_with_line_and_field(tmp_path, old, new, words):
@@ -260,9 +260,9 @@ def test_a_price_table_that_is_not_there(tmp_path):
 
 def test_a_teachers_state_in_a_word():
     fine = {"breaker_open": 0.0, "budget_queries": 100.0, "spent_queries": 94.0, "spent_tokens": 9e9}
-    assert condition(fine, {}) == condition({}, {}) == (0, "rating")
-    assert condition(fine | {"spent_queries": 95.0}, {}) == (1, "95 of 100 ratings are spent")
+    assert teacher_status(fine, {}) == teacher_status({}, {}) == (0, "rating")
+    assert teacher_status(fine | {"spent_queries": 95.0}, {}) == (1, "95 of 100 ratings are spent")
     money = fine | {"budget_money": 2.0, "spent_money": 1.995}
-    assert condition(money, {"currency": "EUR"}) == (1, "1.995 of 2 EUR are spent")
-    level, words = condition(money | {"breaker_open": 0.5}, {"endpoint_error": "HTTP 503: x" + "y" * 500})
+    assert teacher_status(money, {"currency": "EUR"}) == (1, "1.995 of 2 EUR are spent")
+    level, words = teacher_status(money | {"breaker_open": 0.5}, {"endpoint_error": "HTTP 503: x" + "y" * 500})
     assert level == 1 and "away (HTTP 503: x" in words and "training goes on" in words and len(words) < 250

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from erl_vlm_ros.feedback.parsing import NoRating, parse_rating, rating_schema
+from erl_vlm_ros.feedback.vlm.parsing import NoRating, parse_rating, rating_schema
 
 FIVE = ["Very Bad", "Bad", "Average", "Good", "Very Good"]
 
@@ -18,9 +18,8 @@ FIVE = ["Very Bad", "Bad", "Average", "Good", "Very Good"]
         ("Very Good", 4),
         ("**Bad**", 1),
         ("Rating: Average.", 2),
-        ("I would rate this image as Very Bad.", 0),
         (" good \n", 3),
-        ("Good. Good!", 3),
+        ('{"rating": "Good", "why": "x"}', 3),
     ],
 )
 def test_one_class_is_read(text, expected):
@@ -33,7 +32,7 @@ def test_one_class_is_read(text, expected):
         ('{"rating": "Splendid"}', "out_of_class"),
         ("Splendid", "out_of_class"),
         ('{"rating": 3}', "unreadable"),
-        ('{"rating": "Good", "why": "x"}', "unreadable"),
+        ("I would rate this image as Very Bad.", "unreadable"),
         ('{"rating": ', "unreadable"),
         ('["Good"]', "unreadable"),
         ("Good or Bad", "unreadable"),

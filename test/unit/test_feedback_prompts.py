@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.prompts import load_prompts
-from erl_vlm_ros.feedback.words import action_words, segment_words
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.tasks import load_task, task_names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.common.tasks import load_task, task_names
+from erl_vlm_ros.feedback.vlm.prompts import load_prompts
+from erl_vlm_ros.feedback.vlm.words import action_words, segment_words
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ from dataclasses import asdict
 
 import pytest
 
-from erl_vlm_ros.companions import RECORDED, companions, needs_urdf, recorder
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import STANDIN, evaluate_real, train_real, train_sim
-from erl_vlm_ros.graph_real import URDF_FILE, camera_parameters
-from erl_vlm_ros.node_graph import RealOptions, RunArguments
-from erl_vlm_ros.overlay import parse_overrides, read_parameter_file
-from erl_vlm_ros.ros import names
-from erl_vlm_ros.rundir import load_run
-from erl_vlm_ros.session import prepare_training
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.rundir import load_run
+from erl_vlm_ros.graphs.build import STANDIN, evaluate_real, train_real, train_sim
+from erl_vlm_ros.graphs.companions import RECORDED, companions, needs_urdf, recorder
+from erl_vlm_ros.graphs.real import URDF_FILE, camera_parameters
+from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
+from erl_vlm_ros.params.layers import parse_overrides, read_parameter_file
+from erl_vlm_ros.runs.session import prepare_training
 
-LEARNING = {"sac_learner", "vlm_rater", "reward_trainer", "monitor"}
+LEARNING = {"learner", "vlm_rater", "reward_trainer", "monitor"}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def nodes(graph):
 
 def test_what_runs_on_a_real_arm(graph):
     found = graph(camera="opencv:/dev/video2", adapter="joint_velocity")
-    assert nodes(found) == {"camera", "safety_guard", "policy_controller"} | LEARNING
+    assert nodes(found) == {"camera", "safety_guard", "guard_watchdog", "policy_controller"} | LEARNING
     assert found.node("camera").parameters["source"] == "opencv"
     assert found.node("camera").parameters["opencv.source"] == "/dev/video2"
     assert found.node("safety_guard").parameters["adapter"] == "joint_velocity"
@@ -51,11 +51,38 @@ def test_what_runs_on_a_real_arm(graph):
 def test_the_simulated_arm_takes_the_place_of_driver_and_camera(graph, tmp_path):
     found = graph(use_sim_arm=True, adapter="joint_trajectory", auto_arm=True)
     assert nodes(found) == {"sim_bridge", "safety_guard", "policy_controller"} | LEARNING
-    assert found.node("sim_bridge").parameters["driver"] == "joint_trajectory"
+    assert found.node("sim_bridge").parameters["adapter"] == "joint_trajectory"
     assert found.node("sim_bridge").parameters["lock_step"] is False
     assert found.node("safety_guard").parameters["urdf_file"] == str(tmp_path / URDF_FILE)
     controller = found.node("policy_controller").parameters
     assert controller["auto_arm"] and controller["reset"] == "service" and controller["set_episode_seed"]
+
+
+@pytest.mark.parametrize("build", [train_real, evaluate_real])
+@pytest.mark.parametrize(
+    "adapter, use, there",
+    [
+        ("joint_velocity", "auto", True),
+        ("joint_velocity", "off", False),
+        ("servo_twist", "auto", False),
+        ("servo_twist", "required", True),
+        ("joint_position", "auto", False),
+    ],
+)
+def test_a_watchdog_stands_beside_a_guard_whose_driver_obeys_for_ever(graph, build, adapter, use, there):
+    found = graph(build, [f"safety_guard.watchdog.use={use}"], adapter=adapter, namespace="lab", robot_namespace="cell")
+    assert ("guard_watchdog" in nodes(found)) == there
+    if there:
+        watchdog, guard = found.node("guard_watchdog"), found.node("safety_guard")
+        assert watchdog.parameters["adapter"] == adapter and watchdog.role == guard.role
+        assert watchdog.namespace == guard.namespace == "lab"
+        assert (names.ARM_JOINT_COMMANDS, f"/cell/{names.ARM_JOINT_COMMANDS}") in watchdog.remappings
+        assert "guard_watchdog" in found.node("monitor").parameters["nodes"]
+
+
+def test_a_watchdog_that_could_do_nothing_is_refused(graph):
+    with pytest.raises(ConfigError, match="watchdog.use"):
+        graph(overrides=["safety_guard.watchdog.use=required"], adapter="joint_position")
 
 
 def test_the_stand_in_rates_only_when_asked_for(graph):
@@ -92,12 +119,13 @@ def test_namespaces(graph, tmp_path):
         assert moved[names.JOINT_STATES] == "/ur5/joint_states"
         assert moved[names.ARM_TWIST] == f"/ur5/{names.ARM_TWIST}"
         assert moved[names.RESET] == "/cell/reset"
-    assert not found.node("sac_learner").remappings
+    only = ((names.ROBOT_DESCRIPTION, "/ur5/robot_description"),)  # for the joints, without a robot file
+    assert found.node("learner").remappings == only and not found.node("vlm_rater").remappings
     (tmp_path / "config").mkdir()
     found.write_parameters(tmp_path / "config")
-    text = (tmp_path / "config" / "sac_learner.yaml").read_text()
-    assert text.startswith("/lab/left/sac_learner:")
-    assert "sac_learner" in read_parameter_file(tmp_path / "config" / "sac_learner.yaml")  # a resumed run reads it
+    text = (tmp_path / "config" / "learner.yaml").read_text()
+    assert text.startswith("/lab/left/learner:")
+    assert "learner" in read_parameter_file(tmp_path / "config" / "learner.yaml")  # a resumed run reads it
 
 
 @pytest.mark.parametrize(
@@ -148,7 +176,7 @@ def test_a_run_is_continued_on_what_it_began_on(tmp_path):
     assert "<robot" in (first.path / URDF_FILE).read_text()
     assert load_run(first.path)["real"] == asdict(options)
     again = prepare(task=None, seed=None, out=None, resume=str(first.path), real=None)
-    assert again.graph.node("sim_bridge").parameters["driver"] == "joint_velocity"
+    assert again.graph.node("sim_bridge").parameters["adapter"] == "joint_velocity"
     with pytest.raises(ConfigError, match="train_real"):
         prepare_training(
             "train_sim", task=None, seed=None, out=None, resume=str(first.path), max_steps=None, headless=True,

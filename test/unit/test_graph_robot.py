@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.graph import train_real
-from erl_vlm_ros.graph_real import remappings
-from erl_vlm_ros.node_graph import RealOptions, RunArguments
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.graphs.build import train_real
+from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
+from erl_vlm_ros.robot.spec import remap_pairs
 
 _READ = "ee_pose:=/tcp_pose_broadcaster/pose"
 _SENT = "forward_command_controller/commands:=/forward_velocity_controller/commands"
@@ -30,13 +30,15 @@ def test_a_driver_may_have_other_names(tmp_path):
     command = guard.command()
     assert "ee_pose:=/tcp_pose_broadcaster/pose" in command
     assert ("ee_pose", "/tcp_pose_broadcaster/pose") in found.node("policy_controller").remappings
-    assert not found.node("sac_learner").remappings
+    # Without a robot file the learner knows the joints from the URDF, and nothing else of the arm.
+    assert found.node("learner").remappings == (("robot_description", "/left/robot_description"),)
+    assert not found.node("vlm_rater").remappings
 
 
 @pytest.mark.parametrize("text", ["ee_pose", "ee_pose:=", ":=x", "ee_pose:=/a b", "ee pose:=/a", "ee_pose:=$(rm)"])
 def test_a_remap_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match="expected OURS:=ITS"):
-        remappings(text)
+        remap_pairs(text)
 
 
 def test_tool_pose_is_about_the_guards_arm(tmp_path):
@@ -55,11 +57,9 @@ def test_the_simulated_driver_is_the_adapters_counterpart(tmp_path):
         graph(tmp_path, {"safety_guard": {"adapter": "joint_velocity"}}, use_sim_arm=True),
     ):
         guard, sim = found.node("safety_guard").parameters, found.node("sim_bridge").parameters
-        assert guard["adapter"] == sim["driver"] == "joint_velocity"
-        assert guard["joint_names"] == sim["driver_joints"] != sorted(sim["driver_joints"])
+        assert guard["adapter"] == sim["adapter"] == "joint_velocity"
+        assert guard["controller_joints"] == sim["controller_joints"] != sorted(sim["controller_joints"])
         assert sim["command_timeout_s"] == -1.0  # for ever, as such a controller
     for chosen, timeout in ((None, 0.06), ({"sim_bridge": {"command_timeout_s": 0.1}}, 0.1)):
         sim = graph(tmp_path, chosen, use_sim_arm=True).node("sim_bridge").parameters
-        assert (sim["driver"], sim["command_timeout_s"]) == ("servo_twist", timeout)
-    wrong = graph(tmp_path, {"safety_guard": {"joint_names": ["a", "b"]}}, use_sim_arm=True)
-    assert wrong.node("safety_guard").parameters["joint_names"] == ["a", "b"]  # for the guard to refuse
+        assert (sim["adapter"], sim["command_timeout_s"]) == ("servo_twist", timeout)

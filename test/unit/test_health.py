@@ -10,22 +10,22 @@ from erl_vlm_ros.monitoring.health import ALARM_KEPT_S, ERROR, OK, STALE, WARN, 
 
 @pytest.fixture
 def health():
-    return Health(["safety_guard", "sac_learner"], now=0.0, stale_s=4.0, start_s=30.0)
+    return Health(["safety_guard", "learner"], now=0.0, stale_s=4.0, start_s=30.0)
 
 
 def test_a_node_may_take_its_time_to_start_but_not_for_ever(health):
-    assert health.report(10.0)["sac_learner"].level == WARN
-    gone = health.report(31.0)["sac_learner"]
+    assert health.report(10.0)["learner"].level == WARN
+    gone = health.report(31.0)["learner"]
     assert (gone.level, gone.text, gone.age_s) == (STALE, "never heard", None)
 
 
 def test_silence_is_death_and_a_restart_is_noticed(health):
-    health.hear("sac_learner: heartbeat", OK, "running", 50.0)
-    assert health.report(53.9)["sac_learner"].level == OK
-    dead = health.report(54.1)["sac_learner"]
+    health.hear("learner: heartbeat", OK, "running", 50.0)
+    assert health.report(53.9)["learner"].level == OK
+    dead = health.report(54.1)["learner"]
     assert dead.level == STALE and "silent for 4 s" in dead.text
-    health.hear("sac_learner: heartbeat", OK, "running", 60.0)
-    assert health.report(60.5)["sac_learner"].level == OK
+    health.hear("learner: heartbeat", OK, "running", 60.0)
+    assert health.report(60.5)["learner"].level == OK
 
 
 def test_another_nodes_words_do_not_keep_a_dead_node_alive(health):
@@ -51,11 +51,11 @@ def test_the_worst_fresh_status_is_shown(health):
 
 
 def test_long_callbacks_matter_next_to_the_robot_and_hardly_where_networks_train(health):
-    for node in ("safety_guard", "sac_learner"):
+    for node in ("safety_guard", "learner"):
         health.hear(f"{node}: heartbeat", OK, "busy", 1.0, busy_s=5.0)
     report = health.report(1.5)
-    assert report["safety_guard"].level == WARN and report["sac_learner"].level == OK
-    assert report["sac_learner"].text == "busy for 5 s"
+    assert report["safety_guard"].level == WARN and report["learner"].level == OK
+    assert report["learner"].text == "busy for 5 s"
 
 
 def test_a_node_that_was_not_expected_is_tracked_once_it_beats(health):
@@ -63,13 +63,13 @@ def test_a_node_that_was_not_expected_is_tracked_once_it_beats(health):
     health.hear("stranger", WARN, "?", 1.0)
     health.hear("monitor_view: heartbeat", OK, "running", 1.0)
     health.hear("erl_vlm_ros: ghost", STALE, "from a monitor", 1.0)
-    assert list(health.report(1.0)) == ["safety_guard", "sac_learner", "camera"]
+    assert list(health.report(1.0)) == ["safety_guard", "learner", "camera"]
 
 
 def test_figures_have_an_age(health):
-    health.figures("sac_learner", 2.0)
+    health.figures("learner", 2.0)
     report = health.report(5.0)
-    assert report["sac_learner"].figures_age_s == 3.0 and report["safety_guard"].figures_age_s is None
+    assert report["learner"].figures_age_s == 3.0 and report["safety_guard"].figures_age_s is None
 
 
 def test_alarms_worst_first_until_they_are_cleared_or_forgotten(health):

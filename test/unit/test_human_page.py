@@ -12,14 +12,16 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import Segment, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.ledger import Ledger
+from erl_vlm_ros.data.query import QueryBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
 from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 from erl_vlm_ros.feedback.teachers.record import Record
-from erl_vlm_ros.tasks import load_task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from browser import Browser
@@ -35,7 +37,7 @@ def make_batch(count, round_=0, h=1, extras=False):
         segments.append(
             Segment(f"e{round_}_t{i + h}_h{h}", jpegs, np.zeros((h, 10)), np.zeros((h, 3)), np.arange(h), *more)
         )
-    return SegmentBatch(round_, segments)
+    return QueryBatch.of(round_, segments)
 
 
 class Desk:
@@ -45,15 +47,15 @@ class Desk:
         self.folder, self.open = folder, []
         self.ledger = Ledger(folder / "ledger.sqlite")
 
-    def teacher(self, n=3, rate_each="segment", **options):
+    def teacher(self, n=3, kind=RATING, **options):
         config = HumanConfig(**{"port": 0, "undo_s": 0.0, **options})
         record = Record(self.ledger, TASK.name, TASK.class_names(n), "human")
-        teacher = HumanTeacher(config, TASK, n, record, rate_each)
+        teacher = HumanTeacher(config, TASK, n, record, kind)
         self.open.append(teacher)
         return teacher
 
     def page(self, teacher):
-        page = HumanPage(teacher)
+        page = HumanPage(teacher, teacher.config.host, teacher.config.port)
         self.open.append(page)
         return page
 
@@ -125,9 +127,9 @@ def test_a_person_rates_skips_and_takes_back_in_a_browser(desk):
     teacher.config = HumanConfig(port=0, undo_s=0.0)
     browser.press("2")
     batch = future.result(timeout=10)
-    assert [(r.rating, r.reason) for r in batch.rated] == [(2, ""), (0, ""), (-1, "skipped"), (1, "")]
+    assert [(r.value, r.reason) for r in batch.labels] == [(2, ""), (0, ""), (-1, "skipped"), (1, "")]
     assert batch.teacher == "human" and batch.requested == 4
-    assert [r.rating for _, r in desk.ledger.rated_segments(TASK.name, 3)] == [2, 0, -1, 1]
+    assert [r.value for _, r in desk.ledger.labels(TASK.name, 3)] == [2, 0, -1, 1]
     assert desk.ledger.spending.queries == 0
     home = page.url.split("?")[0]
     assert browser.requests and all(url.startswith(home) for url in browser.requests)  # nothing from elsewhere
@@ -197,10 +199,10 @@ def test_an_absent_person_blocks_nothing(desk):
     future = teacher.submit(make_batch(3))
     assert teacher.rate(2)
     batch = future.result(timeout=10)
-    assert [(r.rating, r.reason) for r in batch.rated] == [(2, ""), (-1, "unanswered"), (-1, "unanswered")]
+    assert [(r.value, r.reason) for r in batch.labels] == [(2, ""), (-1, "unanswered"), (-1, "unanswered")]
     assert teacher.state()["key"] is None and not teacher.undo()
     second = teacher.submit(make_batch(1, round_=1))
-    assert teacher.rate(0) and second.result(timeout=10).rated[0].rating == 0
+    assert teacher.rate(0) and second.result(timeout=10).labels[0].value == 0
     assert teacher.stats()["reason_unanswered"] == 2 and teacher.stats()["valid"] == 2
 
 
@@ -215,7 +217,7 @@ def test_what_was_rated_before_a_restart_is_not_asked_again(desk):
     again = second.submit(make_batch(3))
     assert second.state()["key"] == "0.2.e0_t3_h1"
     second.rate(0)
-    assert [(r.rating, r.reason) for r in again.result(timeout=10).rated] == [(1, ""), (-1, "skipped"), (0, "")]
+    assert [(r.value, r.reason) for r in again.result(timeout=10).labels] == [(1, ""), (-1, "skipped"), (0, "")]
 
 
 def test_closing_hands_a_complete_round_over(desk):
@@ -224,22 +226,22 @@ def test_closing_hands_a_complete_round_over(desk):
     teacher.rate(1)
     assert not future.done()
     teacher.close()
-    assert future.result(timeout=10).rated[0].rating == 1
+    assert future.result(timeout=10).labels[0].value == 1
 
 
 def test_one_rating_a_transition(desk):
-    teacher = desk.teacher(rate_each="transition")
+    teacher = desk.teacher(kind=TRANSITIONS)
     future = teacher.submit(make_batch(1, h=3))
     assert teacher.state()["frames"] == 1 and teacher.state()["count"] == 2
     teacher.rate(0)
     teacher.rate(1)
-    assert [(r.segment.id, r.rating) for r in future.result(timeout=10).rated] == [("e0_t2_h1", 0), ("e0_t3_h1", 1)]
+    assert [(r.segment.id, r.value) for r in future.result(timeout=10).labels] == [("e0_t2_h1", 0), ("e0_t3_h1", 1)]
 
 
 def test_wrong_settings_are_refused(desk):
     taken = desk.page(desk.teacher())
     with pytest.raises(ConfigError, match=r"human.port \d+.*choose another port"):
-        HumanPage(desk.teacher(port=urlsplit(taken.url).port))
+        HumanPage(desk.teacher(), "127.0.0.1", urlsplit(taken.url).port)
     for wrong in ({"port": 70_000}, {"undo_s": -1.0}, {"round_timeout_s": -1.0}):
         with pytest.raises(ConfigError, match="human."):
             HumanConfig(**wrong)

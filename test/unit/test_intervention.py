@@ -6,18 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from erl_vlm_ros.agents.executed import StepVelocity, velocity_to_action
-from erl_vlm_ros.agents.intervention import (
-    CONTINUE,
-    FAILURE,
-    PAUSE,
-    SUCCESS,
-    HumanConfig,
-    Intervention,
-    rotation_of,
-)
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.control.command import velocity_to_action
+from erl_vlm_ros.control.executed import StepVelocity
+from erl_vlm_ros.control.intervention import CONTINUE, FAILURE, PAUSE, SUCCESS, HumanConfig, Intervention
+from erl_vlm_ros.data.spaces import action_spec
+from erl_vlm_ros.robot.rotation import rotation_of
 
 DRAWER, PICK = load_task("drawer_open"), load_task("pick_place")
 REST = [0.0] * 4
@@ -157,6 +152,6 @@ def test_a_step_is_the_time_weighted_mean_of_what_was_sent():
 
 def test_velocities_become_actions_that_ask_for_them():
     speed = DRAWER.linear_speed
-    assert velocity_to_action((speed, -speed / 2, 0.0), DRAWER).tolist() == [1.0, -0.5, 0.0]
-    assert velocity_to_action((5.0, 0.0, 0.0), DRAWER)[0] == 1.0
-    assert velocity_to_action((0.0, 0.0, 0.0), PICK, -1.0).tolist() == [0.0, 0.0, 0.0, -1.0]
+    assert velocity_to_action((speed, -speed / 2, 0.0), action_spec(DRAWER)).tolist() == [1.0, -0.5, 0.0]
+    assert velocity_to_action((5.0, 0.0, 0.0), action_spec(DRAWER))[0] == 1.0
+    assert velocity_to_action((0.0, 0.0, 0.0), action_spec(PICK), -1.0).tolist() == [0.0, 0.0, 0.0, -1.0]

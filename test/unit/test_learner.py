@@ -1,39 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+from factories import make_episode
 
-from erl_vlm_ros.agents.learner import EXPLORE, LEARN, Learner, LearnerConfig
-from erl_vlm_ros.agents.sac import SACConfig
+from erl_vlm_ros.agents.base import AgentSpec
+from erl_vlm_ros.agents.sac_config import SACConfig
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_many, encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.data.images import decode_many
+from erl_vlm_ros.data.query import Label, LabelBatch
+from erl_vlm_ros.reward.configs import HeadConfig, TrunkConfig
 from erl_vlm_ros.reward.frames import FrameStore
-from erl_vlm_ros.reward.heads import HeadConfig
+from erl_vlm_ros.reward.info import RewardModelInfo
+from erl_vlm_ros.reward.models.trunk_heads import skill
 from erl_vlm_ros.reward.prediction import Prediction
-from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig, skill
-from erl_vlm_ros.reward.trunk import TrunkConfig
+from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
+from erl_vlm_ros.training.learner import EXPLORE, LEARN, Learner, LearnerConfig
 
 OBS, ACT, P = 19, 3, 10
 SAC_CONFIG = SACConfig(obs_dim=OBS, act_dim=ACT, hidden=(16, 16), batch_size=16)
 
 
 def episode(index, steps=20, seed=0):
-    rng = np.random.default_rng([seed, index])
-    images = rng.integers(0, 255, (steps + 1, 32, 32, 3), dtype=np.uint8)
-    return Episode(
-        observations=rng.normal(size=(steps + 1, OBS)).astype(np.float32),
-        actions=rng.uniform(-1, 1, (steps, ACT)),
-        jpegs=[encode_jpeg(i) for i in images],
-        stamps=np.arange(steps + 1) + 1000 * index,
-        terminated=False,
-        truncated=True,
-        evaluation=False,
-        index=index,
-        actor_version=0,
-        seed=index,
-        prop_dim=P,
-    )
+    return make_episode(index, steps, noise=seed)
 
 
 def config(**over):
@@ -41,7 +29,7 @@ def config(**over):
         "episode_steps": 20, "warmup_steps": 40, "first_ratings": 12, "round_steps": 40, "round_ratings": 6,
         "max_ratings": 30,
     }  # fmt: skip
-    return LearnerConfig(sac=SAC_CONFIG, **(base | over))
+    return LearnerConfig(AgentSpec("sac", SAC_CONFIG), OBS, ACT, P, **(base | over))
 
 
 class FakeModel:
@@ -51,7 +39,7 @@ class FakeModel:
 
     def __init__(self, version=1, features_version=1, offset=0.0, skill=1.0, round=1):
         self.version, self.features_version, self.offset, self.encoded = version, features_version, offset, 0
-        self.health = {"skill": skill, "round": round}
+        self.info = RewardModelInfo(round=round, skill=skill)
 
     def features(self, images):
         self.encoded += len(images)
@@ -145,26 +133,26 @@ def test_a_round_without_any_rating_is_asked_again_later():
     learner = warmed_up()
     batch = learner.make_round()
     learner.round_failed(batch.round)
-    assert learner.pending is None and learner.episode_budget() == 4 and not learner.round_due()
+    assert learner.schedule.pending is None and learner.episode_budget() == 4 and not learner.round_due()
 
 
 def test_what_an_outage_cost_may_be_asked_again():
     learner = warmed_up(max_ratings=12)
     segments = learner.make_round().segments
     reasons = ["endpoint_down", "http_502", "timeout", "refusal", "budget", "http_400"]
-    rated = [RatedSegment(s, -1, reasons[i % 6]) for i, s in enumerate(segments)]
+    rated = [Label.of(s, -1, reasons[i % 6]) for i, s in enumerate(segments)]
     for _ in range(2):  # a latched batch may come twice
-        learner.round_answered(RatingBatch(0, 3, 6, rated))
-        assert learner.ratings_requested == 6  # an answer that is no use would come again
-    learner.round_answered(RatingBatch(7, 3, 6, rated))
-    assert learner.ratings_requested == 6
+        learner.schedule.answered(LabelBatch(0, 3, 6, rated))
+        assert learner.schedule.requested == 6  # an answer that is no use would come again
+    learner.schedule.answered(LabelBatch(7, 3, 6, rated))
+    assert learner.schedule.requested == 6
     learner.round_failed(0)
-    assert not learner.ratings_over and not learner.hopeless
+    assert not learner.schedule.over and not learner.out_of_ratings
     for i in range(2, 4):
         learner.add_episode(episode(i))
     assert learner.round_due() and len(learner.make_round().segments) == 6
-    learner.round_answered(RatingBatch(1, 3, 6, rated[3:6]))
-    assert learner.ratings_requested == 12
+    learner.schedule.answered(LabelBatch(1, 3, 6, rated[3:6]))
+    assert learner.schedule.requested == 12
 
 
 def test_exploration_does_not_wait_for_ratings_that_will_not_come():
@@ -174,8 +162,8 @@ def test_exploration_does_not_wait_for_ratings_that_will_not_come():
     assert learner.phase == LEARN and learner.episode_budget() >= learner.episodes
     unlucky = warmed_up(max_ratings=12)
     unlucky.round_failed(unlucky.make_round().round)
-    assert unlucky.hopeless and unlucky.phase == EXPLORE
-    assert unlucky.episode_budget() > unlucky.episodes  # whoever plays on anyhow is not stopped
+    assert unlucky.out_of_ratings and unlucky.phase == EXPLORE
+    assert unlucky.episode_budget() > unlucky.episodes  # a controller that plays on is not stopped
 
 
 def test_failed_rounds_do_not_prolong_exploration_for_ever():
@@ -184,7 +172,7 @@ def test_failed_rounds_do_not_prolong_exploration_for_ever():
     learner.set_reward_model(FakeModel(skill=-0.1))
     learner.add_episode(episode(2)), learner.add_episode(episode(3))
     learner.round_failed(learner.make_round().round)
-    assert learner.phase == LEARN and not learner.hopeless
+    assert learner.phase == LEARN and not learner.out_of_ratings
 
 
 @pytest.mark.parametrize("lag", [0, 1])
@@ -194,13 +182,13 @@ def test_part_of_an_update_holds_nobody_back(rate, lag):
     learner.make_round()
     learner.set_reward_model(FakeModel())
     learner.update(1000)
-    assert 0 < learner.owed < 1 and learner.episode_budget() == learner.episodes + 1 + lag
+    assert 0 < learner.pending_updates < 1 and learner.episode_budget() == learner.episodes + 1 + lag
 
 
 def test_an_episode_that_does_not_fit_changes_nothing():
     learner = warmed_up()
     wrong = [episode(2), episode(2)]
-    wrong[0].jpegs[7] = b"no picture"
+    wrong[0].jpegs[7] = b"no image"
     wrong[1].actions = np.zeros((20, 4), np.float32)
     for model in (None, FakeModel()):
         if model:
@@ -226,15 +214,15 @@ def test_a_model_that_says_nothing_is_refused_and_the_one_before_stays():
     np.testing.assert_array_equal(learner.replay.rewards, rewards)
 
 
-def test_updates_are_owed_per_step_and_hold_the_arm_back():
+def test_updates_are_due_per_step_and_hold_the_arm_back():
     learner = warmed_up(updates_per_step=2.0, catch_up=0.5)
     learner.make_round()
     learner.set_reward_model(FakeModel())
-    assert learner.owed == 20
+    assert learner.pending_updates == 20
     learner.update(1000)
     assert learner.updates == 20 and learner.episode_budget() == 2 + 2
     learner.add_episode(episode(2))
-    assert learner.owed == 40 and learner.episode_budget() == 3 + 1
+    assert learner.pending_updates == 40 and learner.episode_budget() == 3 + 1
     learner.add_episode(episode(3))
     assert learner.episode_budget() == 4  # two episodes behind: wait
 
@@ -247,7 +235,7 @@ def weights(share, driven):
         one.intervention[:] = driven and i == 2
         learner.add_episode(one, rewards=np.linspace(0, 1, 20))
     assert learner.phase == LEARN and learner.update(10)
-    return learner.sac.actor_arrays()
+    return learner.agent.policy().arrays
 
 
 def test_demonstrations_change_the_batches_and_their_absence_nothing():
@@ -275,16 +263,16 @@ def test_the_rating_budget_is_never_exceeded():
     for i in range(2, 12):
         if learner.round_due():
             sent += len(learner.make_round().segments)
-            learner.set_reward_model(FakeModel(version=i, round=learner.rounds_sent))
+            learner.set_reward_model(FakeModel(version=i, round=learner.schedule.sent))
         learner.add_episode(episode(i))
-    assert sent == 20 == learner.ratings_requested
+    assert sent == 20 == learner.schedule.requested
 
 
 def run_on(learner, start):
     for i in range(start, start + 3):
         learner.add_episode(episode(i))
         learner.update(10**6)
-    return learner.sac.actor_arrays()
+    return learner.agent.policy().arrays
 
 
 def trained():
@@ -292,7 +280,7 @@ def trained():
     trainer = RewardTrainer(reward_config(), 0)
     for i in range(2):
         trainer.add_episode(episode(i))
-    trainer.add_ratings(rate(learner.make_round()))
+    trainer.add_labels(rate(learner.make_round()))
     learner.set_reward_model(trainer.train())
     learner.update(10)
     return learner, trainer
@@ -304,8 +292,8 @@ def reward_config():
 
 
 def rate(batch):
-    rated = [RatedSegment(s, i % 3, "") for i, s in enumerate(batch.segments)]
-    return RatingBatch(batch.round, 3, len(rated), rated)
+    rated = [Label.of(s, i % 3, "") for i, s in enumerate(batch.segments)]
+    return LabelBatch(batch.round, 3, len(rated), rated)
 
 
 def test_resume_continues_bit_for_bit():
@@ -326,9 +314,9 @@ def test_a_round_under_way_survives_a_restart():
     batch = learner.make_round()
     again = Learner(config(), 0)
     again.load_state_dict(learner.state_dict())
-    assert [s.id for s in again.pending.segments] == [s.id for s in batch.segments]
+    assert [s.id for s in again.schedule.pending.segments] == [s.id for s in batch.segments]
     again.set_reward_model(FakeModel(round=1))
-    assert again.pending is None
+    assert again.schedule.pending is None
 
 
 def test_trainer_ignores_a_round_it_has_seen_and_counts_no_invented_class():
@@ -336,21 +324,21 @@ def test_trainer_ignores_a_round_it_has_seen_and_counts_no_invented_class():
     before = trainer.counts().tolist()
     learner = warmed_up()
     batch = rate(learner.make_round())
-    assert trainer.add_ratings(batch) == 0 and trainer.counts().tolist() == before
-    late = RatingBatch(
+    assert trainer.add_labels(batch) == 0 and trainer.counts().tolist() == before
+    late = LabelBatch(
         5,
         3,
         2,
-        [RatedSegment(batch.rated[0].segment, -1, "refused"), RatedSegment(batch.rated[1].segment, 2, "")],
+        [Label.of(batch.labels[0].segment, -1, "refused"), Label.of(batch.labels[1].segment, 2, "")],
     )
-    assert trainer.add_ratings(late) == 1 and trainer.counts().sum() == sum(before) + 1
+    assert trainer.add_labels(late) == 1 and trainer.counts().sum() == sum(before) + 1
 
 
 def test_trainer_resumes_bit_for_bit():
     _, trainer = trained()
     again = RewardTrainer(reward_config(), 77)
     again.load_state_dict(trainer.state_dict())
-    again.seed = trainer.seed
+    again.seed = again.trainer.seed = trainer.seed
     for t in (trainer, again):
         t.add_episode(episode(7, steps=30))
     a, b = trainer.train(), again.train()
@@ -365,29 +353,29 @@ def test_a_learner_from_an_older_checkpoint_follows_the_trainer():
     learner, trainer = trained()
     old = learner.state_dict()
     learner.add_episode(episode(2)), learner.add_episode(episode(3))
-    assert trainer.add_ratings(rate(learner.make_round())) == 6  # round 1, which the learner will not know of
+    assert trainer.add_labels(rate(learner.make_round())) == 6  # round 1, which the learner will not know of
     trainer.train()
     back, keeper = Learner(config(), 0), RewardTrainer(reward_config(), 0)
     back.load_state_dict(old), keeper.load_state_dict(trainer.state_dict())
-    assert back.is_news(keeper.model)
+    assert back.supersedes_current(keeper.model)
     back.set_reward_model(keeper.model)
-    assert back.ratings_requested == 18 and not back.is_news(keeper.model)
+    assert back.schedule.requested == 18 and not back.supersedes_current(keeper.model)
     back.add_episode(episode(2)), back.add_episode(episode(3))
     batch = back.make_round()
-    assert batch.round == 2 and keeper.add_ratings(rate(batch)) == 6
+    assert batch.round == 2 and keeper.add_labels(rate(batch)) == 6
 
 
 def test_a_round_that_only_the_trainer_has_finished_is_not_waited_for():
     learner, trainer = warmed_up(), RewardTrainer(reward_config(), 0)
     for i in range(2):
         trainer.add_episode(episode(i))
-    trainer.add_ratings(rate(learner.make_round()))
+    trainer.add_labels(rate(learner.make_round()))
     trainer.train()
     back, keeper = Learner(config(), 0), RewardTrainer(reward_config(), 0)
     back.load_state_dict(learner.state_dict()), keeper.load_state_dict(trainer.state_dict())
-    assert keeper.add_ratings(rate(back.pending)) == 0
+    assert keeper.add_labels(rate(back.schedule.pending)) == 0
     back.set_reward_model(keeper.model)
-    assert back.pending is None and back.episode_budget() > back.episodes
+    assert back.schedule.pending is None and back.episode_budget() > back.episodes
 
 
 def test_a_trainer_that_began_anew_is_heard_and_its_features_are_not_mixed_up():
@@ -396,10 +384,10 @@ def test_a_trainer_that_began_anew_is_heard_and_its_features_are_not_mixed_up():
     other.add_episode(episode(9))
     learner.add_episode(episode(2)), learner.add_episode(episode(3))
     other.round = 1
-    other.add_ratings(rate(learner.make_round()))
+    other.add_labels(rate(learner.make_round()))
     model = other.train()
     assert model.version == learner.model.version and model.features_version == learner.model.features_version
-    assert learner.is_news(model)
+    assert learner.supersedes_current(model)
     learner.set_reward_model(model)
     frames = decode_many(learner.replay.frame_jpegs, 32)
     expected = model.predict(model.features(frames), learner.replay.frame_proprio).mean
@@ -408,24 +396,24 @@ def test_a_trainer_that_began_anew_is_heard_and_its_features_are_not_mixed_up():
 
 def test_a_round_without_ratings_may_come_again_with_some():
     trainer, batch = RewardTrainer(reward_config(), 0), rate(warmed_up().make_round())
-    failed = RatingBatch(0, 3, 12, [RatedSegment(r.segment, -1, "timeout") for r in batch.rated])
-    assert trainer.add_ratings(failed) == 0 and trainer.add_ratings(batch) == 12 and trainer.requested == 12
+    failed = LabelBatch(0, 3, 12, [Label.of(r.segment, -1, "timeout") for r in batch.labels])
+    assert trainer.add_labels(failed) == 0 and trainer.add_labels(batch) == 12 and trainer.requested == 12
 
 
 def test_segments_of_another_length_are_refused_by_name():
     _, trainer = trained()
     batch = rate(warmed_up(segment_length=3).make_round())
     batch.round = 1
-    with pytest.raises(ConfigError, match="segment_length"):
-        trainer.add_ratings(batch)
+    with pytest.raises(ValueError, match="segment_length"):
+        trainer.add_labels(batch)
     assert trainer.round == 1
 
 
 def test_few_ratings_show_no_skill():
     trainer, batch = RewardTrainer(reward_config(), 0), rate(warmed_up().make_round())
     trainer.add_episode(episode(0))
-    trainer.add_ratings(RatingBatch(0, 3, 12, batch.rated[:9]))
-    assert trainer.train().health["skill"] == 0.0
+    trainer.add_labels(LabelBatch(0, 3, 12, batch.labels[:9]))
+    assert trainer.train().info.skill == 0.0
 
 
 def test_a_frame_store_smaller_than_what_is_stored():
@@ -440,3 +428,11 @@ def test_skill_is_zero_for_guessing_the_shares():
     counts = np.array([30, 10])
     assert skill(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), counts) == pytest.approx(0)
     assert skill(0.0, np.array([5, 0])) == 0.0
+
+
+def test_no_query_can_be_drawn_from_episodes_shorter_than_a_segment(caplog):
+    learner = Learner(config(segment_length=30), 0)
+    for number in range(4):
+        learner.add_episode(episode(number, 12))
+        assert not learner.round_due()
+    assert learner.schedule.sent == 0 and caplog.text.count("segment_length is 30") == 1

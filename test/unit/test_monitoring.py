@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The monitor's figures, files and pictures."""
+"""The monitor's figures, files and images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.data.query import Label, LabelBatch
+from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.monitoring.files import RunFiles, redraw
 from erl_vlm_ros.monitoring.line import duration, format_line, format_mix
 from erl_vlm_ros.monitoring.live import LiveLine
@@ -37,8 +38,8 @@ def batch(number, ratings, first_stamp=0, requested=None):
     for i, rating in enumerate(ratings):
         stamps = np.array([first_stamp + i])
         segment = Segment(f"s{i}", [JPEG], np.zeros((1, 2)), np.zeros((1, 3)), stamps)
-        rated.append(RatedSegment(segment, rating))
-    return RatingBatch(number, 3, len(ratings) if requested is None else requested, rated)
+        rated.append(Label.of(segment, rating))
+    return LabelBatch(number, 3, len(ratings) if requested is None else requested, rated)
 
 
 def evaluation(index, last_stamp, steps=2):
@@ -62,14 +63,14 @@ def test_ratings_are_compared_with_the_truth_of_their_frame():
     r = record()
     for stamp, right in enumerate([0.0, 1.0, 2.0, 2.0]):
         r.add_truth(stamp, truth(class_3=right))
-    r.add_ratings(batch(0, [0, 1, 0, -1], requested=4))
+    r.add_labels(batch(0, [0, 1, 0, -1], requested=4))
     assert (r.ratings_requested, r.ratings_valid, r.mix) == (4, 3, [2, 1, 0])
     assert r.rating_accuracy == pytest.approx(2 / 3)
 
 
 def test_truth_may_come_after_the_rating():
     r = record()
-    r.add_ratings(batch(0, [2]))
+    r.add_labels(batch(0, [2]))
     assert r.rating_accuracy is None
     r.add_truth(0, truth(class_3=2.0))
     assert r.rating_accuracy == 1.0
@@ -77,9 +78,9 @@ def test_truth_may_come_after_the_rating():
 
 def test_a_round_heard_twice_counts_once():
     r = record()
-    r.add_ratings(batch(0, [1]))
-    r.add_ratings(batch(0, [1]))
-    r.add_ratings(batch(1, [1]))
+    r.add_labels(batch(0, [1]))
+    r.add_labels(batch(0, [1]))
+    r.add_labels(batch(1, [1]))
     assert r.ratings_valid == 2
 
 
@@ -108,7 +109,7 @@ def test_a_lower_number_begins_a_new_evaluation():
 
 def test_summary_has_what_the_command_promises():
     r = record()
-    r.add_metrics("sac_learner", {"env_steps": 500.0, "episodes": 10.0, "episode_return": float("nan")}, 5.0)
+    r.add_metrics("learner", {"env_steps": 500.0, "episodes": 10.0, "episode_return": float("nan")}, 5.0)
     wanted = "task seed env_steps ratings_requested ratings_valid rating_accuracy "
     wanted += "success_rate eval_episodes wall_s steps_per_s"
     summary = r.summary(10.0)
@@ -130,16 +131,16 @@ def test_speed_and_time_left():
 def test_a_resumed_record_goes_on(tmp_path):
     first, files = record(), RunFiles(tmp_path)
     first.add_truth(0, truth(class_3=1.0))
-    first.add_ratings(batch(0, [1]))
+    first.add_labels(batch(0, [1]))
     first.add_truth(50, truth(success=1.0))
-    first.add_metrics("sac_learner", {"env_steps": 200.0, "episode_return": 3.5}, 5.0)
+    first.add_metrics("learner", {"env_steps": 200.0, "episode_return": 3.5}, 5.0)
     first.add_evaluation(evaluation(0, 50), 6.0)
     files.summary(first, 10.0)
     again = record(now=100.0)
     assert RunFiles(tmp_path).restore(again)
     assert again.wall_s(101.0) == pytest.approx(11.0)
     assert again.summary(101.0)["success_rate"] == 1.0 and again.rating_accuracy == 1.0
-    again.add_ratings(batch(0, [1]))  # heard before the stop
+    again.add_labels(batch(0, [1]))  # heard before the stop
     assert (again.ratings_valid, again.env_steps, again.returns) == (1, 200, [(200, 3.5)])
     (tmp_path / "checkpoint" / "monitor.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"monitor\.json"):
@@ -148,28 +149,28 @@ def test_a_resumed_record_goes_on(tmp_path):
 
 def test_frames_from_before_a_resume_are_not_judged_by_stamps_that_repeat():
     first = record()
-    first.add_metrics("sac_learner", {"env_steps": 500.0, "episodes": 10.0}, 1.0)
+    first.add_metrics("learner", {"env_steps": 500.0, "episodes": 10.0}, 1.0)
     again = record()
     again.load_state_dict(json.loads(json.dumps(first.state_dict(2.0))))
     again.add_truth(0, truth(class_3=1.0))  # the clock began again at 0
     old, new = batch(0, [2]), batch(1, [1])
-    old.rated[0].segment.id, new.rated[0].segment.id = "e9_t3_h1", "e10_t0_h1"
-    again.add_ratings(old)
-    again.add_ratings(new)
+    old.labels[0].segment.id, new.labels[0].segment.id = "e9_t3_h1", "e10_t0_h1"
+    again.add_labels(old)
+    again.add_labels(new)
     assert again.ratings_valid == 2 and again.rating_accuracy == 1.0
 
 
 def test_figures_that_are_not_finite_are_left_out():
     r = record()
-    r.add_metrics("sac_learner", {"env_steps": np.nan, "episodes": np.inf, "episode_return": np.nan}, 1.0)
+    r.add_metrics("learner", {"env_steps": np.nan, "episodes": np.inf, "episode_return": np.nan}, 1.0)
     assert (r.env_steps, r.episodes, r.returns) == (0, 0, [])
 
 
 def test_a_run_that_went_back_forgets_what_came_after():
     first = record()
-    first.set_steps(100, 1.0), first.add_metrics("sac_learner", {"episode_return": 1.0, "episodes": 2}, 1.0)
+    first.set_steps(100, 1.0), first.add_metrics("learner", {"episode_return": 1.0, "episodes": 2}, 1.0)
     first.add_evaluation(evaluation(0, 1000), 2.0)
-    first.set_steps(200, 3.0), first.add_metrics("sac_learner", {"episode_return": 2.0, "episodes": 4}, 3.0)
+    first.set_steps(200, 3.0), first.add_metrics("learner", {"episode_return": 2.0, "episodes": 4}, 3.0)
     first.add_evaluation(evaluation(0, 2000), 4.0)
     again = record()
     again.load_state_dict(first.state_dict(5.0))
@@ -184,8 +185,8 @@ def test_a_run_that_went_back_forgets_what_came_after():
 
 def test_files_of_a_run(tmp_path):
     r, files = record(), RunFiles(tmp_path)
-    files.figures(r, "sac_learner", {"alpha": 0.1, "bad": float("nan")}, 1.0)
-    r.add_ratings(batch(0, [0, 2]))
+    files.figures(r, "learner", {"alpha": 0.1, "bad": float("nan")}, 1.0)
+    r.add_labels(batch(0, [0, 2]))
     r.add_truth(50, truth(success=1.0))
     r.add_evaluation(evaluation(0, 50), 6.0)
     for call in (files.progress, files.summary, files.curve):
@@ -193,7 +194,7 @@ def test_files_of_a_run(tmp_path):
     film = files.film([Clip([JPEG] * 5, "episode 0", True)], 10.0, 2)
     files.close()
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
-    assert [(row["node"], row["name"], row["value"]) for row in rows] == [("sac_learner", "alpha", "0.1")]
+    assert [(row["node"], row["name"], row["value"]) for row in rows] == [("learner", "alpha", "0.1")]
     assert list((tmp_path / "tensorboard").iterdir())
     assert cv2.imread(str(tmp_path / "learning_curve.png")).shape[0] > 500
     capture = cv2.VideoCapture(str(film))
@@ -228,7 +229,7 @@ def test_line():
     r = record()
     r.state = "running"
     assert "0/1,000 steps | return - | ratings 0/100 | success -" in format_line(r.progress(1.0))
-    r.add_ratings(batch(0, [0, 0, 0, 2]))
+    r.add_labels(batch(0, [0, 0, 0, 2]))
     r.set_steps(100, 1.0)
     r.set_steps(200, 2.0)
     line = format_line(r.progress(2.0), NAMES[3])
@@ -267,60 +268,60 @@ def test_live_line(tmp_path, terminal):
 
 
 def test_success_is_believed_as_told_where_no_truth_is_known():
-    r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, told_by="told by a person")
+    r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, success_source="labelled by a person")
     for index, success in enumerate([True, False, True]):
         episode = evaluation(index, 100 * index + 50)
         episode.success = success
         r.add_evaluation(episode, 1.0)
     assert r.settled and r.last_evaluation().success_rate == pytest.approx(2 / 3)
     summary = r.summary(2.0)
-    assert (summary["eval_episodes"], summary["success_source"]) == (3, "told by a person")
+    assert (summary["eval_episodes"], summary["success_source"]) == (3, "labelled by a person")
 
 
 def test_the_learned_reward_judges_where_nobody_else_does():
     r = record()
-    r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
-    r.add_metrics("sac_learner", {"env_steps": 100.0, "success_share": 0.5}, 2.0)
-    r.add_metrics("sac_learner", {"env_steps": 100.0, "success_share": 0.5}, 3.0)
+    r.add_metrics("learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
+    r.add_metrics("learner", {"env_steps": 100.0, "success_share": 0.5}, 2.0)
+    r.add_metrics("learner", {"env_steps": 100.0, "success_share": 0.5}, 3.0)
     for index in range(4):
         r.add_evaluation(evaluation(index, 100 * index + 50), 4.0)
-    r.add_metrics("sac_learner", {"evaluation_success_share": 0.75}, 5.0)
+    r.add_metrics("learner", {"evaluation_success_share": 0.75}, 5.0)
     summary = r.summary(6.0)
-    assert r.told == [(50, 0.25), (100, 0.5)] and summary["training_success"] == 0.5
+    assert r.training_rates == [(50, 0.25), (100, 0.5)] and summary["training_success"] == 0.5
     assert (summary["success_rate"], summary["eval_episodes"]) == (0.75, 4)
     assert summary["success_source"] == "by the learned reward"
     again = record()
     again.load_state_dict(json.loads(json.dumps(r.state_dict(7.0))))
-    assert again.told == r.told and again.last_evaluation().success_rate == 0.75
+    assert again.training_rates == r.training_rates and again.last_evaluation().success_rate == 0.75
     r.add_truth(350, truth(success=1.0))  # a simulated arm: truth is better than the reward
     assert r.last_evaluation().success_rate == 1.0 and r.success_source == "ground truth"
 
 
 def test_line_tells_of_training_success_where_no_evaluation_is_judged():
     r = record()
-    r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
+    r.add_metrics("learner", {"env_steps": 50.0, "success_share": 0.25}, 1.0)
     assert "success 25% in training" in format_line(r.progress(2.0))
 
 
 def test_the_last_words_of_a_run_say_who_told_of_success():
-    from erl_vlm_ros.session_report import _result
+    from erl_vlm_ros.runs.report import _result
 
-    r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, told_by="told by a person")
+    r = RunRecord("drawer_open", 3, NAMES, 1000, 100, 0.0, success_source="labelled by a person")
     assert "learning had not begun" in _result(r.summary(1.0))
     r.add_evaluation(evaluation(0, 50), 1.0)
-    assert "nobody told of success" in _result(r.summary(1.0))
+    assert "without success labels" in _result(r.summary(1.0))
     told = evaluation(1, 150)
     told.success = True
     r.add_evaluation(told, 1.0)
-    assert "success rate 100% of 1 episodes (told by a person)" in _result(r.summary(1.0))
+    assert "success rate 100% of 1 episodes (labelled by a person)" in _result(r.summary(1.0))
     r.add_truth(50, truth(success=0.0))
     assert "success rate 50% of 2 episodes after" in _result(r.summary(1.0))
 
 
 def test_curve_of_a_run_without_truth(tmp_path):
     r = record()
-    r.add_metrics("sac_learner", {"env_steps": 50.0, "success_share": 0.25, "episode_return": 1.0}, 1.0)
-    r.add_metrics("sac_learner", {"env_steps": 100.0, "success_share": 0.5, "episode_return": 2.0}, 1.0)
+    r.add_metrics("learner", {"env_steps": 50.0, "success_share": 0.25, "episode_return": 1.0}, 1.0)
+    r.add_metrics("learner", {"env_steps": 100.0, "success_share": 0.5, "episode_return": 2.0}, 1.0)
     files = RunFiles(tmp_path)
     files.summary(r, 1.0)
     files.close()
@@ -334,14 +335,14 @@ def test_scripted_ratings_are_called_so_in_every_figure():
     assert figures.summary(1.0)["teacher"] is None
     made = batch(0, [0, 1, 2])
     made.teacher = "scripted"
-    figures.add_ratings(made)
+    figures.add_labels(made)
     assert figures.summary(1.0)["teacher"] == figures.progress(1.0)["teacher"] == "scripted"
     assert "scripted ratings 3/100" in format_line(figures.progress(1.0))
     again = record()
     again.load_state_dict(figures.state_dict(2.0))
     other = batch(1, [0])
     other.teacher = "vlm"
-    again.add_ratings(other)
+    again.add_labels(other)
     assert again.teacher == "scripted, vlm"  # a resumed run does not forget what it learned from
     old = figures.state_dict(2.0)
     del old["teachers"]

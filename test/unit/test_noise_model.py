@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import yaml
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.noise_model import NoiseModel, kind_of_view, load_noise_model
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.feedback.noise_model import NoiseModel, load_noise_model, view_cluster
 
-KINDS = [f"kind {i}" for i in range(4000)]
+CLUSTERS = [f"kind {i}" for i in range(4000)]
 
 
 def rates(model, truth, variation="", seed=0):
     rng = np.random.default_rng(seed)
-    answers = [model.rate(truth, kind, 7, rng, variation) for kind in KINDS]
-    return np.bincount(answers, minlength=model.n_classes) / len(KINDS)
+    answers = [model.rate(truth, cluster, 7, rng, variation) for cluster in CLUSTERS]
+    return np.bincount(answers, minlength=model.n_classes) / len(CLUSTERS)
 
 
 def test_independent_errors_follow_the_matrix():
@@ -26,35 +26,35 @@ def test_independent_errors_follow_the_matrix():
         np.testing.assert_allclose(rates(model, truth), matrix[truth], atol=0.03)
 
 
-def test_a_kind_of_view_is_misjudged_every_time_alike():
+def test_a_view_cluster_is_misjudged_every_time_alike():
     model = NoiseModel.uniform(5, 0.0, 0.2)
-    first = [model.judged(2, kind, 1) for kind in KINDS]
-    assert first == [model.judged(2, kind, 1) for kind in KINDS]
-    assert first != [model.judged(2, kind, 2) for kind in KINDS]
-    share = np.bincount(first, minlength=5) / len(KINDS)
+    first = [model.judged(2, cluster, 1) for cluster in CLUSTERS]
+    assert first == [model.judged(2, cluster, 1) for cluster in CLUSTERS]
+    assert first != [model.judged(2, cluster, 2) for cluster in CLUSTERS]
+    share = np.bincount(first, minlength=5) / len(CLUSTERS)
     np.testing.assert_allclose(share, [0.05, 0.05, 0.8, 0.05, 0.05], atol=0.015)
 
 
-def test_views_of_a_misjudged_kind_are_mostly_taken_for_the_same():
+def test_views_of_a_misjudged_cluster_are_mostly_taken_for_the_same():
     model = NoiseModel.uniform(5, 0.0, 1.0)
-    alike = np.mean([model.judged(1, kind, 3) == model.judged(2, kind, 3) for kind in KINDS])
+    alike = np.mean([model.judged(1, cluster, 3) == model.judged(2, cluster, 3) for cluster in CLUSTERS])
     assert alike > 0.7  # never when 1 is taken for 2, or 2 for 1
 
 
-def test_what_a_misjudged_kind_is_taken_for_follows_its_matrix():
+def test_what_a_misjudged_cluster_is_taken_for_follows_its_matrix():
     becomes = np.array([[0, 1, 0], [0, 0, 1], [0.5, 0.5, 0]])
     model = NoiseModel(np.eye(3), 1.0, becomes)
-    assert {model.judged(0, kind, 3) for kind in KINDS} == {1}
-    assert {model.judged(1, kind, 3) for kind in KINDS} == {2}
+    assert {model.judged(0, cluster, 3) for cluster in CLUSTERS} == {1}
+    assert {model.judged(1, cluster, 3) for cluster in CLUSTERS} == {2}
     np.testing.assert_allclose(rates(model, 2), [0.5, 0.5, 0], atol=0.03)
 
 
 @pytest.mark.parametrize("sharing", [0.0, 0.5, 1.0])
 def test_variations_share_their_misjudgements_by_so_much(sharing):
     model = NoiseModel.uniform(5, 0.0, 0.3, sharing)
-    plain = np.array([model.judged(0, kind, 1) for kind in KINDS])
-    other = np.array([model.judged(0, kind, 1, "mirrored") for kind in KINDS])
-    third = np.array([model.judged(0, kind, 1, "second") for kind in KINDS])
+    plain = np.array([model.judged(0, cluster, 1) for cluster in CLUSTERS])
+    other = np.array([model.judged(0, cluster, 1, "mirrored") for cluster in CLUSTERS])
+    third = np.array([model.judged(0, cluster, 1, "second") for cluster in CLUSTERS])
     for a, b in ((plain, other), (plain, third), (other, third)):
         both = np.mean((a != 0) & (b != 0))
         assert np.mean(b != 0) == pytest.approx(0.3, abs=0.03)
@@ -68,7 +68,7 @@ def test_variations_share_their_misjudgements_by_so_much(sharing):
 @pytest.mark.parametrize("name", ["model.yaml", "model.json"])
 def test_the_file_keeps_everything(tmp_path, name):
     model = NoiseModel(
-        np.array([[0.9, 0.1], [0.25, 0.75]]), 0.125, sharing=0.4, kind_m=0.05, task="drawer_open",
+        np.array([[0.9, 0.1], [0.25, 0.75]]), 0.125, sharing=0.4, cell_m=0.05, task="drawer_open",
         provenance={"model": "some-vlm", "frames": 120},
     )  # fmt: skip
     model.save(tmp_path / name)
@@ -87,9 +87,9 @@ def test_the_file_keeps_everything(tmp_path, name):
         ({"independent": "many"}, "right kind"),
         ({"systematic": {"share": 0.1}}, "missing field becomes"),
         ({"extra": 1}, "unknown field extra"),
-        ({"systematic": {"share": 2, "becomes": [[0, 1], [1, 0]], "sharing": 0.5, "kind_m": 0.08}}, "systematic.share"),
-        ({"systematic": {"share": 0, "becomes": [[1, 0], [1, 0]], "sharing": 0.5, "kind_m": 0.08}}, "diagonal"),
-        ({"systematic": {"share": 0, "becomes": [[0, 1], [1, 0]], "sharing": 0.5, "kind_m": 0}}, "kind_m"),
+        ({"systematic": {"share": 2, "becomes": [[0, 1], [1, 0]], "sharing": 0.5, "cell_m": 0.08}}, "systematic.share"),
+        ({"systematic": {"share": 0, "becomes": [[1, 0], [1, 0]], "sharing": 0.5, "cell_m": 0.08}}, "diagonal"),
+        ({"systematic": {"share": 0, "becomes": [[0, 1], [1, 0]], "sharing": 0.5, "cell_m": 0}}, "cell_m"),
     ],
 )
 def test_a_wrong_file_is_refused_by_file_and_field(tmp_path, change, words):
@@ -108,7 +108,7 @@ def test_a_model_for_something_else_is_refused(tmp_path):
         load_noise_model(tmp_path / "none.yaml")
 
 
-def test_kinds_of_view_are_cells():
-    assert kind_of_view((0.01, 0.02, 0.03), 2) == kind_of_view((0.07, 0.079, 0.0), 2)
-    assert kind_of_view((0.01, 0.02, 0.03), 2) != kind_of_view((0.01, 0.02, 0.03), 3)
-    assert kind_of_view((-0.01, 0.02, 0.03)) != kind_of_view((0.01, 0.02, 0.03))
+def test_view_clusters_are_cells():
+    assert view_cluster((0.01, 0.02, 0.03), 2) == view_cluster((0.07, 0.079, 0.0), 2)
+    assert view_cluster((0.01, 0.02, 0.03), 2) != view_cluster((0.01, 0.02, 0.03), 3)
+    assert view_cluster((-0.01, 0.02, 0.03)) != view_cluster((0.01, 0.02, 0.03))

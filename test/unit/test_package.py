@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import ast
+import graphlib
 import importlib
 import re
 import subprocess
@@ -14,16 +14,14 @@ from pathlib import Path
 import pytest
 
 import erl_vlm_ros
-from erl_vlm_ros import preflight, reference
-from erl_vlm_ros.ros.parameters import PARAMETERS
+from erl_vlm_ros import preflight
+from erl_vlm_ros.params import reference
+from erl_vlm_ros.params.tables import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 if not (ROOT / "setup.py").is_file():
     pytest.skip("needs the checkout", allow_module_level=True)
 NODES = sorted(p.stem for p in (ROOT / "erl_vlm_ros" / "nodes").glob("*.py") if p.stem != "__init__")
-# What may import rclpy; everything else is usable without ROS.
-ROS_FOLDERS = ("nodes", "ros")
-NO_ROS_IN_ROS = ("bundle.py", "names.py", "params.py", "parameters", "actor_source.py", "dds.py")
 
 
 def setup_keywords(monkeypatch):
@@ -77,31 +75,19 @@ def test_every_shipped_file_is_installed(monkeypatch):
     assert "package.xml" in installed and "resource/erl_vlm_ros" in installed
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.col_offset) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module, node.col_offset
-
-
 def test_imports_run_one_way():
-    package, wrong = ROOT / "erl_vlm_ros", []
-    for path in package.rglob("*.py"):
-        parts = path.relative_to(package).parts
-        names = [name for name, column in imports(path)]
-        top = [name for name, column in imports(path) if column == 0]
-        ros = parts[0] in ROS_FOLDERS and not (parts[0] == "ros" and parts[1] in NO_ROS_IN_ROS)
-        if not ros:
-            checked = names if parts[0] != "ros" else top  # params.declare imports rclpy when it is called
-            wrong += [
-                f"{path}: {n}"
-                for n in checked
-                if n.split(".")[0] in ("rclpy", "rcl_interfaces", "launch", "launch_ros")
-            ]
-        if parts[0] != "nodes":
-            wrong += [f"{path}: {n}" for n in names if n.startswith("erl_vlm_ros.nodes")]
-    assert not wrong
+    """The layers of design.md, and no circle between two files."""
+    grimp = pytest.importorskip("grimp", reason="needs the dev extra")
+    linter = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert linter.returncode == 0, linter.stdout + linter.stderr
+    modules = grimp.build_graph("erl_vlm_ros", cache_dir=None)
+    below = {name: modules.find_modules_directly_imported_by(name) for name in modules.modules}
+    try:
+        graphlib.TopologicalSorter(below).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
 def test_every_file_names_the_licence_first():
@@ -118,11 +104,11 @@ def test_no_pickle():
 
 
 def test_reference_page_is_current():
-    assert reference.PAGE.read_text() == reference.page(), "run: python -m erl_vlm_ros.reference"
+    assert reference.PAGE.read_text() == reference.page(), "run: python -m erl_vlm_ros.params.reference"
 
 
 def test_every_topic_and_service_is_documented():
-    from erl_vlm_ros.ros import names
+    from erl_vlm_ros.common import names
 
     page = (ROOT / "docs" / "topics.md").read_text()
     for key, value in vars(names).items():

@@ -22,6 +22,7 @@ def run(name, *options):
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_storm_of_faults_invents_loses_and_overspends_nothing():
     status, result = run("rater_faults", "--ratings", 80, "--kills", 0, "--timeout", 1.0, "--seed", 3)
     assert status == 0 and result["kept"], result
@@ -31,6 +32,7 @@ def test_a_storm_of_faults_invents_loses_and_overspends_nothing():
     assert tight["billed_usd"] <= tight["counted_usd"] <= tight["limit_usd"]
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_answer_and_pays_none_twice():
     status, result = run("rater_faults", "--ratings", 0, "--kills", 3, "--kill-ratings", 30)
     assert status == 0 and result["kept"], result
@@ -40,6 +42,7 @@ def test_kill_9_loses_no_answer_and_pays_none_twice():
     assert kills["answered_again_after_kill"] <= kills["on_their_way_when_killed"]
 
 
+@pytest.mark.slow
 def test_speed_cpu_time_and_memory_are_measured():
     status, result = run(
         "rater_throughput", "--latency", 0.5, "--speed-ratings", 48, "--ratings", 200, "--memory-latency", 0.0

@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from factories import tagged_jpeg
 
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.rerating import DISAGREE, ReratingConfig, ReratingTeacher
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.feedback.kinds import RATING
+from erl_vlm_ros.feedback.teachers.rerating import DISAGREE, ReratingConfig, ReratingTeacher
 
 CLASSES = ["a", "b", "c", "d", "e"]
 
@@ -20,7 +23,7 @@ class Scripted:
     """Answers by segment id from a table; keeps what it was asked. Answers at once, or when told."""
 
     def __init__(self, answers, late=False, names=CLASSES):
-        self.answers, self.late, self.class_names = answers, late, list(names)
+        self.kind, self.answers, self.late, self.class_names = RATING, answers, late, list(names)
         self.asked, self.waiting, self.closed = [], [], False
         self.budget_left = 100
 
@@ -38,8 +41,8 @@ class Scripted:
             if any(isinstance(a, Exception) for a in answers):
                 future.set_exception(next(a for a in answers if isinstance(a, Exception)))
                 continue
-            rated = [RatedSegment(s, a, "" if a >= 0 else "refusal") for s, a in zip(batch.segments, answers)]
-            future.set_result(RatingBatch(batch.round, len(self.class_names), len(rated), rated, "vlm"))
+            rated = [Label.of(s, a, "" if a >= 0 else "refusal") for s, a in zip(batch.segments, answers)]
+            future.set_result(LabelBatch(batch.round, len(self.class_names), len(rated), rated, "vlm"))
         self.waiting = []
 
     def stats(self):
@@ -53,9 +56,8 @@ class Scripted:
 
 
 def batch(*names):
-    return SegmentBatch(
-        4, [Segment(n, [b"x"], np.zeros((1, 10)), np.zeros((1, 3)), np.array([i])) for i, n in enumerate(names)]
-    )
+    zeros = np.zeros((1, 10)), np.zeros((1, 3))
+    return QueryBatch.of(4, [Segment(n, [tagged_jpeg(n)], *zeros, np.array([i])) for i, n in enumerate(names)])
 
 
 def teacher(first, *others, **options):
@@ -70,11 +72,11 @@ def test_only_high_ratings_are_asked_again_and_only_until_two_agree():
         {"wrong": 0, "split": 2, "late": 2},
         {"split": 0},
     )
-    result = rerate.rate_batch(batch("low", "none", "sure", "wrong", "split", "late"))
+    result = rerate.label_batch(batch("low", "none", "sure", "wrong", "split", "late"))
     assert (result.round, result.requested, result.n_classes, result.teacher) == (4, 6, 5, "vlm")
-    assert [r.segment.id for r in result.rated] == ["low", "none", "sure", "wrong", "split", "late"]
-    assert [r.rating for r in result.rated] == [1, -1, 4, 0, -1, 2]
-    assert [r.reason for r in result.rated] == ["", "refusal", "", "", DISAGREE, ""]
+    assert [r.segment.id for r in result.labels] == ["low", "none", "sure", "wrong", "split", "late"]
+    assert [r.value for r in result.labels] == [1, -1, 4, 0, -1, 2]
+    assert [r.reason for r in result.labels] == ["", "refusal", "", "", DISAGREE, ""]
     asked = [other.asked for other in rerate._others.values()]
     assert asked == [[["sure", "wrong", "split", "late"]], [["wrong", "split", "late"]], [["split"]]]
     stats = rerate.stats()
@@ -89,24 +91,24 @@ def test_only_high_ratings_are_asked_again_and_only_until_two_agree():
 
 
 def test_an_answer_that_is_no_rating_is_no_vote():
-    result = teacher({"x": 4}, {"x": -1}, {"x": 4}).rate_batch(batch("x"))
-    assert result.rated[0].rating == 4
-    result = teacher({"x": 4}, {"x": -1}).rate_batch(batch("x"))
-    assert (result.rated[0].rating, result.rated[0].reason) == (-1, DISAGREE)
+    result = teacher({"x": 4}, {"x": -1}, {"x": 4}).label_batch(batch("x"))
+    assert result.labels[0].value == 4
+    result = teacher({"x": 4}, {"x": -1}).label_batch(batch("x"))
+    assert (result.labels[0].value, result.labels[0].reason) == (-1, DISAGREE)
 
 
 def test_an_undecided_segment_may_get_a_soft_label():
-    result = teacher({"x": 4}, {"x": 1}, {"x": 2}, {"x": 0}, undecided="soft").rate_batch(batch("x"))
-    rated = result.rated[0]
-    assert rated.rating == 0  # the lower one of a tie
+    result = teacher({"x": 4}, {"x": 1}, {"x": 2}, {"x": 0}, undecided="soft").label_batch(batch("x"))
+    rated = result.labels[0]
+    assert rated.value == 0  # the lower one of a tie
     np.testing.assert_allclose(rated.probabilities, [0.25, 0.25, 0.25, 0, 0.25])
-    RatingBatch.from_bundle(result.to_bundle())
+    LabelBatch.from_bundle(result.to_bundle())
 
 
 def test_more_votes_and_another_class_to_begin_with():
     first, again = {"x": 1}, {"x": 1}
     rerate = teacher(first, again, again, again, votes=3, from_class=1)
-    assert rerate.rate_batch(batch("x")).rated[0].rating == 1
+    assert rerate.label_batch(batch("x")).labels[0].value == 1
     assert [len(o.asked) for o in rerate._others.values()] == [1, 1, 0]
 
 
@@ -115,13 +117,13 @@ def test_the_upper_half_is_meant_by_default():
         names = CLASSES[:n]
         table = {str(c): c for c in range(n)}
         other = Scripted(table, names=names)
-        ReratingTeacher(Scripted(table, names=names), {"w": other}).rate_batch(batch(*table))
+        ReratingTeacher(Scripted(table, names=names), {"w": other}).label_batch(batch(*table))
         assert other.asked == [[str(c) for c in expected]]
 
 
 def test_nothing_is_asked_again_without_high_ratings():
     rerate = teacher({"x": 0, "y": 1}, {})
-    assert [r.rating for r in rerate.rate_batch(batch("x", "y")).rated] == [0, 1]
+    assert [r.value for r in rerate.label_batch(batch("x", "y")).labels] == [0, 1]
     assert not next(iter(rerate._others.values())).asked
     assert rerate.stats()["rerate_disagreement"] == 0.0
 
@@ -132,7 +134,7 @@ def test_rounds_do_not_wait_for_one_another():
     slow, fast = rerate.submit(batch("x")), rerate.submit(batch("y"))
     assert fast.done() and not slow.done()
     other.release()
-    assert slow.result(1).rated[0].rating == 4
+    assert slow.result(1).labels[0].value == 4
 
 
 @pytest.mark.parametrize("where", [0, 1])
@@ -174,11 +176,11 @@ def test_soft_labels_of_the_first_are_kept_only_while_its_class_is():
     def with_soft(b):
         done = answer(b).result()
         future = Future()
-        future.set_result(replace(done, rated=[replace(r, probabilities=soft) for r in done.rated]))
+        future.set_result(replace(done, labels=[replace(r, probabilities=soft) for r in done.labels]))
         return future
 
     first.submit = with_soft
     rerate = ReratingTeacher(first, {"a": Scripted({"x": 4, "y": 0}), "b": Scripted({"y": 0})})
-    x, y = rerate.rate_batch(batch("x", "y")).rated
+    x, y = rerate.label_batch(batch("x", "y")).labels
     assert x.probabilities is soft
-    assert (y.rating, y.probabilities) == (0, None)
+    assert (y.value, y.probabilities) == (0, None)

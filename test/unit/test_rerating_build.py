@@ -11,15 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import Segment, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.rater import VlmRater
+from erl_vlm_ros.data.query import QueryBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.teachers import make_teacher
-from erl_vlm_ros.ros.parameters import PARAMETERS
-from erl_vlm_ros.sim.standin_server import StandinServer
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.feedback.vlm.rater import VlmRater
+from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.standin.server import StandinServer
 
 TASK = load_task("drawer_open")
 NAMES = TASK.class_names(5)
@@ -53,7 +54,7 @@ def segments(levels):
         image = np.zeros((64, 64, 3), np.uint8)
         image[:, :24] = 50 * level
         out.append(Segment(f"e0_t{i}_h1", [encode_jpeg(image)], np.zeros((1, 10)), np.zeros((1, 3)), np.array([i])))
-    return SegmentBatch(0, out)
+    return QueryBatch.of(0, out)
 
 
 def values(url, **changes):
@@ -75,8 +76,8 @@ def test_high_ratings_are_shown_again_in_other_ways(ledger):
             "vlm", values(server.base_url, **{"rerate.variations": ["mirrored", "detail"]}), TASK, ledger
         )
         assert teacher.check_endpoint()
-        result = teacher.rate_batch(segments([1, 3, 5]))
-        assert [r.rating for r in result.rated] == [1, 3, 0]
+        result = teacher.label_batch(segments([1, 3, 5]))
+        assert [r.value for r in result.labels] == [1, 3, 0]
         assert [way for way, _ in eye.seen].count("mirrored") == 2
         assert [way for way, _ in eye.seen].count("detail") == 1
         mirrored = next(image for way, image in eye.seen if way == "mirrored")
@@ -85,7 +86,7 @@ def test_high_ratings_are_shown_again_in_other_ways(ledger):
         assert (stats["rerated"], stats["rerate_queries"], stats["rerate_changed"]) == (2, 3, 1)
         assert stats["spent"] == 6 and teacher.budget_left == 94  # every query counts
         teacher.close()
-    kept = ledger.rated_segments("drawer_open", 5)
+    kept = ledger.labels("drawer_open", 5)
     assert len(kept) == 6  # each answer is in the ledger, with its own rating
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from erl_vlm_ros.reward.audits import audited_weights
-from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
+from erl_vlm_ros.reward.configs import HeadConfig
+from erl_vlm_ros.reward.heads import fit_heads
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def misjudged(rng, count=300):
     return inputs + rng.normal(0, 0.02, inputs.shape).astype(np.float32), at, truth, told
 
 
-def test_a_few_audits_put_right_a_kind_of_view_that_is_always_misjudged():
+def test_a_few_audits_put_right_a_view_cluster_that_is_always_misjudged():
     rng = np.random.default_rng(3)
     inputs, at, truth, told = misjudged(rng)
     wrong = told != truth

@@ -183,6 +183,7 @@ def batches(draw):
     return returns, labels, n
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(batches(), st.sampled_from(BOUNDARIES), st.floats(0.1, 100.0))
 def test_any_batch_gives_probabilities_and_ordered_boundaries(batch, kind, k):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from erl_vlm_ros.reward.erl_config import ErlRewardConfig
+from erl_vlm_ros.reward.configs import ErlRewardConfig
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 
 SIZE = 48
@@ -79,6 +79,7 @@ def test_every_ablation_learns_when_ratings_are_right(ablation):
     assert correlation > 0.8
 
 
+@pytest.mark.slow
 def test_mae_withstands_wrong_ratings_better_than_ce():
     # The paper's reason for Eq. 3; 20% of 300 ratings are wrong. One network, three seeds.
     def correlation(loss, seed):
@@ -95,6 +96,7 @@ def test_mae_withstands_wrong_ratings_better_than_ce():
     assert mae > ce + 0.05
 
 
+@pytest.mark.slow
 def test_edge_boundaries_need_the_early_stop_and_midpoints_do_not():
     _, edge = learn(3, early_stop_accuracy=1.0, passes=60, boundary="edge", ensemble=1)
     _, midpoint = learn(3, early_stop_accuracy=1.0, passes=60, boundary="midpoint", ensemble=1)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.reward import erl_ensemble
-from erl_vlm_ros.reward.erl_config import ErlRewardConfig
+from erl_vlm_ros.reward.configs import ErlRewardConfig
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 
 SIZE = 48
@@ -39,6 +39,7 @@ def finite(model):
     return all(bool(torch.isfinite(p).all()) for p in model.networks.parameters())
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers():
     images = rated(seed=9)[0][:, 0]
     (one, report), (two, again), (other, _) = fitted(), fitted(), fitted(seed=1)

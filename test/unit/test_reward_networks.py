@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from erl_vlm_ros.reward.networks import MIN_IMAGE_SIZE, ConvEnsemble, chunk_length, conv_sizes
+from erl_vlm_ros.reward.configs import MIN_IMAGE_SIZE
+from erl_vlm_ros.reward.networks import ConvEnsemble, chunk_length, conv_sizes
 
 
 def test_conv_arithmetic_by_hand():

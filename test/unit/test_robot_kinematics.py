@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.ik import IkSettings, manipulability, twist_to_joint_velocity
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.robot.urdf import parse_urdf

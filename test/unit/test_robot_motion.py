@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following tool velocities with joints, and driving home, on an ideal arm that does what it is told."""
+"""Following tool velocities with joints, and driving home, on an ideal arm that does what is commanded."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_arm import chain_urdf
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.follower import FollowerSettings, JointFollower, halted
 from erl_vlm_ros.robot.homing import Homing, HomingLimits
+from erl_vlm_ros.robot.ik import twist_to_joint_velocity
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.robot.rotation import quaternion, rotation_vector
+from erl_vlm_ros.robot.spec import RobotSpec
 from erl_vlm_ros.sim.urdf import arm_urdf
 
 ARM = Kinematics.from_text(arm_urdf(), "base_link", "tool0")
@@ -25,7 +28,7 @@ def tilt(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.arccos(np.clip((np.trace(a @ b.T) - 1) / 2, -1, 1)))
 
 
-def test_velocities_move_the_tool_as_told_and_keep_its_orientation():
+def test_velocities_move_the_tool_as_commanded_and_keep_its_orientation():
     follower, q = JointFollower(ARM), READY.copy()
     start, upright = ARM.forward(q)
     for step in range(200):  # a square with 10 cm sides, 1 s each
@@ -46,7 +49,7 @@ def test_without_the_gain_nothing_is_corrected_and_turning_is_not_fought():
     assert np.allclose((ARM.jacobian(turned) @ free.tool(turned, linear, STILL).velocity)[3:], 0, atol=1e-9)
     back = (ARM.jacobian(turned) @ held.tool(turned, linear, STILL).velocity)[3:]
     assert 0.05 < np.linalg.norm(back) <= 0.3
-    held.tool(turned, linear, np.array([0, 0, 0.3]))  # told to turn: the new orientation is held
+    held.tool(turned, linear, np.array([0, 0, 0.3]))  # commanded to turn: the new orientation is held
     assert np.allclose((ARM.jacobian(turned) @ held.tool(turned, linear, STILL).velocity)[3:], 0, atol=1e-9)
 
 
@@ -74,8 +77,8 @@ def test_at_a_position_limit_the_arm_halts_and_says_which_joint():
     assert not follower.joints(q, np.array([-0.3, 0.1, 0, 0, 0, 0])).reason
 
 
-def test_the_reference_starts_at_the_measured_joints_and_keeps_to_its_leash():
-    follower = JointFollower(ARM, FollowerSettings(leash=0.05))
+def test_the_reference_starts_at_the_measured_joints_and_never_runs_further_ahead_than_the_limit():
+    follower = JointFollower(ARM, FollowerSettings(max_error=0.05))
     velocity = np.array([0.5, 0, 0, 0, 0, 0])
     assert follower.advance(READY, velocity, DT)[0] == pytest.approx(READY[0] + 0.01)
     for _ in range(50):  # something holds the arm: it does not move
@@ -158,3 +161,16 @@ def test_a_home_that_cannot_be_is_refused(change, message):
     target = {k: v for k, v in (ARM.by_name(READY) | change).items() if v is not None}
     with pytest.raises(ConfigError, match=message):
         Homing(ARM, target)
+
+
+def test_five_joints_move_the_tool_as_told_and_turn_only_as_they_can():
+    robot = RobotSpec(name="five", joints=tuple("abcde"), base_frame="base", tool_frame="tip")
+    arm = Kinematics.from_text(chain_urdf(robot, "base", "tip"), "base", "tip")  # yaw, three bends, roll
+    q = np.array([0.2, 0.5, 0.7, 0.9, 0.1])
+    for twist in np.vstack([0.1 * np.eye(6), [0.1, -0.05, 0.02, 0.3, 0.2, -0.1]]):
+        motion = twist_to_joint_velocity(arm, q, twist, arm.velocity)
+        assert motion.scale == 1.0
+        np.testing.assert_allclose(arm.jacobian(q)[:3] @ motion.velocity, twist[:3], atol=1e-9)
+    pitch = np.cross([np.cos(0.2), np.sin(0.2), 0.0], [0.0, 0.0, 1.0]) * -0.2  # about the bends' own axis: it can
+    turned = arm.jacobian(q)[3:] @ twist_to_joint_velocity(arm, q, np.array([0, 0, 0, *pitch]), arm.velocity).velocity
+    assert turned @ pitch > 0.8 * pitch @ pitch

@@ -8,38 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from erl_vlm_ros.graph_real import remappings
-from erl_vlm_ros.overlay import check, parse_overrides
-from erl_vlm_ros.ros import names
-from erl_vlm_ros.ros.adapters import ADAPTERS, GRIPPERS
-from erl_vlm_ros.ros.parameters import PARAMETERS
-from erl_vlm_ros.ros.params import resolve
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.yaml_file import parse_yaml
+from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.robot.drivers import ADAPTERS, GRIPPERS
+from erl_vlm_ros.robot.spec import load_robot, remap_pairs, robot_names
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "robots.md"
 if not PAGE.is_file():
     pytest.skip("needs the checkout", allow_module_level=True)
 TEXT = PAGE.read_text()
-
-
-def typed(argument: str) -> list[str]:
-    return [found.replace(" ...", "") for found in re.findall(rf"{argument}:='([^']+)'", TEXT) if "OURS" not in found]
+OURS = {value for key, value in vars(names).items() if key.isupper()}
 
 
 def test_every_remap_begins_at_a_topic_of_ours():
-    ours = {value for key, value in vars(names).items() if key.isupper()}
-    assert len(typed("remap")) >= 5
-    for text in typed("remap"):
-        table = remappings(text)
-        assert table and set(table) <= ours, text
+    typed = [found.replace(" ...", "") for found in re.findall(r"remap:='([^']+)'", TEXT) if "OURS" not in found]
+    assert len(typed) >= 3
+    for text in typed:
+        table = remap_pairs(text)
+        assert table and set(table) <= OURS, text
 
 
-def test_every_setting_is_a_parameter_with_a_value_it_takes():
-    assert len(typed("set")) >= 4
-    for text in typed("set"):
-        overrides = parse_overrides(text.split())
-        check(overrides, "docs/robots.md")
-        for node, values in overrides.items():
-            resolve(node, PARAMETERS[node], values)
+def test_every_parameter_exists():
     for node, name in re.findall(r"`(safety_guard|sim_bridge|policy_controller)\.(\w+)", TEXT):
         assert name in {param.name for param in PARAMETERS[node]}, f"{node}.{name}"
 
@@ -48,4 +38,22 @@ def test_every_adapter_and_gripper_is_described():
     rows = set(re.findall(r"^\| `(\w+)` \|", TEXT, re.M))
     assert rows >= set(ADAPTERS) | set(GRIPPERS)
     assert set(re.findall(r"adapter:=(\w+)", TEXT)) <= set(ADAPTERS)
-    assert set(re.findall(r"gripper=(\w+)", TEXT)) <= set(GRIPPERS)
+
+
+def test_the_table_of_robot_files_is_that_of_the_files():
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+(?:\|[^|]+){3})\|$", TEXT, re.M))
+    for name in robot_names():
+        robot = load_robot(name)
+        _, joints, adapter, gripper = (cell.strip() for cell in rows[name].split("|"))
+        assert (int(joints), adapter) == (len(robot.joints), f"`{robot.adapter}`")
+        assert robot.gripper.interface in gripper
+
+
+def test_the_example_of_a_robot_file_is_one(tmp_path):
+    block = next(text for text in re.findall(r"```yaml\n(.*?)```", TEXT, re.S) if "base_frame" in text)
+    lines = [line[3:] for line in block.splitlines()]
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    raw, _ = parse_yaml(path.read_text(), "page")
+    robot = load_robot(path)
+    assert set(raw) | {"description"} == set(type(robot).model_fields)  # the example shows every key

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from erl_vlm_ros import rundir
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.rundir import RunDirectory, atomic_write, load_run, read_json, save_run
+from erl_vlm_ros.common import rundir
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.rundir import RunDirectory, atomic_write, load_run, read_json, save_run
 
 
 def test_new_then_locked_then_used(tmp_path):
@@ -27,9 +27,7 @@ def test_new_then_locked_then_used(tmp_path):
             RunDirectory(out, resume=True)
 
 
-@pytest.mark.parametrize(
-    "trace", ["checkpoint/sac_learner.safetensors", "summary.json", "ledger.sqlite", "metrics.csv"]
-)
+@pytest.mark.parametrize("trace", ["checkpoint/learner.safetensors", "summary.json", "ledger.sqlite", "metrics.csv"])
 def test_any_trace_of_a_run_is_kept(tmp_path, trace):
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_text("precious")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from erl_vlm_ros import runner
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.node_graph import Graph, NodeSpec
-from erl_vlm_ros.runner import Domain, Supervisor, node_environment, supervise
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.graphs.spec import Graph, NodeSpec
+from erl_vlm_ros.runs import supervisor as runner
+from erl_vlm_ros.runs.supervisor import Domain, Supervisor, node_environment, supervise
 
 
 @dataclass(frozen=True)

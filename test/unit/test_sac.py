@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from erl_vlm_ros.agents import linear
 from erl_vlm_ros.agents.networks import EnsembleMlp
-from erl_vlm_ros.agents.sac import SAC, SACConfig
+from erl_vlm_ros.agents.sac import SAC
+from erl_vlm_ros.agents.sac_config import SACConfig
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.checkpoint import load_state, save_state
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.replay import ReplayBuffer, TransitionBatch
-from erl_vlm_ros.errors import ConfigError
 
 torch.set_num_threads(1)
 

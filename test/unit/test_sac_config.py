@@ -3,8 +3,8 @@
 
 import pytest
 
-from erl_vlm_ros.agents.sac import PROFILES, SACConfig
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.agents.sac_config import PROFILES, SACConfig
+from erl_vlm_ros.common.errors import ConfigError
 
 
 def test_profiles():
@@ -27,22 +27,33 @@ def test_profiles():
 
 
 @pytest.mark.parametrize(
-    "profile, overrides, message",
+    "overrides",
     [
-        ("quick", {}, "unknown SAC profile 'quick'; known: fast, erl_vlm_parity"),
-        ("fast", {"learning_rate": 1}, "unknown SAC setting learning_rate"),
-        ("fast", {"gamma": "high"}, "gamma must be"),
-        ("fast", {"policy_delay": 1.5}, "policy_delay must be"),
-        ("fast", {"gamma": 1.0}, "gamma must be"),
-        ("fast", {"tau": 0}, "tau must be"),
-        ("fast", {"hidden": ()}, "hidden must be"),
-        ("fast", {"hidden": (64, 0)}, "hidden must be"),
-        ("fast", {"batch_size": 0}, "batch_size must be"),
-        ("fast", {"actor_lr": -1.0}, "actor_lr must be"),
-        ("fast", {"min_temperature": 0.5}, "min_temperature must be"),
-        ("fast", {"initial_log_std": 3.0}, "initial_log_std must be"),
+        {"gamma": "high"}, {"policy_delay": 1.5}, {"gamma": 1.0}, {"tau": 0}, {"hidden": ()}, {"hidden": (64, 0)},
+        {"batch_size": 0}, {"actor_lr": -1.0}, {"min_temperature": 0.5}, {"initial_log_std": 3.0},
+        {"critic_lr": float("nan")},
     ],
-)
-def test_wrong_settings_are_named(profile, overrides, message):
-    with pytest.raises(ConfigError, match=message):
-        SACConfig.from_profile(profile, 19, 3, **overrides)
+)  # fmt: skip
+def test_wrong_settings_are_named(overrides):
+    with pytest.raises(ConfigError) as refused:
+        SACConfig.from_profile("fast", 19, 3, **overrides)
+    assert refused.value.parameter == f"sac.{next(iter(overrides))}"
+
+
+def test_unknown_profiles_and_settings_are_named():
+    with pytest.raises(ConfigError, match="'quick'"):
+        SACConfig.from_profile("quick", 19, 3)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        SACConfig.from_profile("fast", 19, 3, learning_rate=1)
+
+
+def test_what_once_said_as_the_profile_says_still_does():
+    from erl_vlm_ros.params import renamed
+    from erl_vlm_ros.params.param import resolve
+    from erl_vlm_ros.params.tables import PARAMETERS
+
+    old = {"sac.gamma": 0.0, "sac.hidden": [0], "sac.average_rate": -1.0, "sac.critic_layer_norm": "profile"}
+    with pytest.warns(renamed.RenamedWarning):
+        values = resolve("learner", PARAMETERS["learner"], old | {"sac.backup_entropy": "off"})
+    assert all(values[name] is None for name in old) and values["sac.backup_entropy"] is False
+    assert resolve("learner", PARAMETERS["learner"], {"sac.average_rate": 0.0})["sac.average_rate"] == 0.0

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros.parameters import PARAMETERS
-from erl_vlm_ros.ros.params import resolve
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.params.param import resolve
+from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.safety.config import guard_limits
 from erl_vlm_ros.safety.core import GuardCore
-from erl_vlm_ros.tasks import load_task
 
 TASK = load_task("drawer_open")
 INSIDE = (0.45, 0.0, 0.2)
@@ -28,7 +28,7 @@ def parameters(**changes):
 
 
 class Run:
-    """A core, its clock, and an arm that does what it is told; every source speaks at each tick unless muted."""
+    """A core, its clock, and an arm that does what is commanded; every source speaks at each tick unless muted."""
 
     def __init__(self, arm=True, velocity=(0.2, 0.0, 0.0), at=INSIDE, **changes):
         self.core = GuardCore(guard_limits(parameters(**changes), TASK))
@@ -48,13 +48,13 @@ class Run:
         core, clock, now = self.core, self.clock, self.now
         heard = core.limits.timeouts
         speak = {
-            "ee_pose": lambda: core.senses.saw_pose(self.at, "base_link", clock, clock, now),
-            "joint_states": lambda: core.senses.saw_joints(self.joints, clock, clock, now),
+            "ee_pose": lambda: core.inputs.update_pose(self.at, "base_link", clock, clock, now),
+            "joint_states": lambda: core.inputs.update_joints(self.joints, clock, clock, now),
             "policy command": lambda: core.command(self.velocity, (0.0,) * 3, "base_link", clock, clock, now),
-            "camera": lambda: core.senses.saw_camera(now),
-            "heartbeat": lambda: core.senses.saw_heartbeat(True, now),
-            "joy": lambda: core.senses.saw_joy(self.buttons, now),
-            "wrench": lambda: core.senses.saw_wrench(self.force, (0.0,) * 3, now),
+            "camera": lambda: core.inputs.update_camera(now),
+            "heartbeat": lambda: core.inputs.update_heartbeat(True, now),
+            "joy": lambda: core.inputs.update_joy(self.buttons, now),
+            "wrench": lambda: core.inputs.update_wrench(self.force, (0.0,) * 3, now),
         }
         for source, say in speak.items():
             if source not in self.muted and (source in heard):
@@ -155,7 +155,7 @@ def test_a_silent_heartbeat_locks_until_cleared_and_armed():
     assert not run.core.arm(True, run.now)[0]
     assert run.core.watchdog.clear_estop()[0] and run.tick().why == "disarmed"
     assert run.core.arm(True, run.now)[0] and run.tick(2).kind == "move"
-    run.core.senses.saw_heartbeat(False, run.now)
+    run.core.inputs.update_heartbeat(False, run.now)
     assert run.tick(10).why == "e-stop: heartbeat says stop"
 
 
@@ -216,8 +216,13 @@ def test_old_future_and_returning_stamps_are_no_sign_of_life_and_the_reason_says
     [
         ({}, (0.2, 0.0, 0.2), None, r"\[0.200, 0.000, 0.200\] is outside the workspace box .*drawer_open.yaml"),
         ({"forbidden_boxes": [0.4, -0.1, 0.1, 0.5, 0.1, 0.25]}, INSIDE, None, r"inside forbidden_boxes\[0\]"),
-        ({"joint_names": ["shoulder"]}, INSIDE, None, "lacks shoulder .it has joint1.: check parameter 'joint_names'"),
-        ({}, INSIDE, {"joint1": float("nan")}, "joint1 is not finite"),
+        (
+            {"controller_joints": ["shoulder"]},
+            INSIDE,
+            None,
+            "lacks shoulder .it has joint1.: check parameter 'controller_joints'",
+        ),
+        ({"controller_joints": ["joint1"]}, INSIDE, {"joint1": float("nan")}, "joint1 = nan"),
         ({"joint_margin": 0.1}, INSIDE, None, "joint_margin needs the joints' limits"),
     ],
 )
@@ -236,14 +241,14 @@ def test_arming_is_refused_with_the_reason(changes, at, joints, message):
 def test_arming_needs_states_in_the_right_frame():
     core = GuardCore(guard_limits(parameters(), TASK))
     assert core.arm(True, 0.0) == (False, "no ee_pose yet")
-    core.senses.saw_pose(INSIDE, "tool0", 0, 0, 0.0)
+    core.inputs.update_pose(INSIDE, "tool0", 0, 0, 0.0)
     assert core.arm(True, 0.0) == (False, "ee_pose in frame 'tool0', expected 'base_link'")
-    core.senses.saw_pose(INSIDE, "base_link", 0, 0, 0.0)
+    core.inputs.update_pose(INSIDE, "base_link", 0, 0, 0.0)
     assert core.arm(True, 0.0) == (False, "no joint_states yet")
 
 
 def test_a_joint_near_its_limit_slows_and_stops_the_arm():
-    run = Run(joint_margin=0.1, joint_names=["joint1"], joint_lower=[-1.0], joint_upper=[1.0])
+    run = Run(joint_margin=0.1, controller_joints=["joint1"], joint_lower=[-1.0], joint_upper=[1.0])
     run.tick(3)
     run.joints = {"joint1": 0.85}
     assert run.tick().linear[0] == pytest.approx(0.1) and "near its limit" in run.motion.why
@@ -254,13 +259,13 @@ def test_a_joint_near_its_limit_slows_and_stops_the_arm():
 
 
 def test_lock_step_watches_the_joints_too_under_the_stamps_of_the_simulation():
-    limits = {"joint_margin": 0.1, "joint_names": ["joint1"], "joint_lower": [-1.0], "joint_upper": [1.0]}
+    limits = {"joint_margin": 0.1, "controller_joints": ["joint1"], "joint_lower": [-1.0], "joint_upper": [1.0]}
     core = GuardCore(guard_limits(parameters(lock_step=True, **limits), TASK))
     command = ((0.2, 0.0, 0.0), (0.0, 0.0, 0.0), "base_link", INSIDE)
     assert core.answer(*command).linear == (0.0, 0.0, 0.0)
-    assert core.senses.saw_joints({"joint1": 0.0}, 5, 10**15, 50.0) == ""
+    assert core.inputs.update_joints({"joint1": 0.0}, 5, 10**15, 50.0) == ""
     assert core.answer(*command).linear == (0.2, 0.0, 0.0)
-    core.senses.saw_joints({"joint1": 0.85}, 6, 10**15, 50.0)
+    core.inputs.update_joints({"joint1": 0.85}, 6, 10**15, 50.0)
     assert core.answer(*command).linear[0] == pytest.approx(0.1)
 
 
@@ -268,9 +273,14 @@ class Lift:
     """A homing that moves the joint ``z``, which lifts the tool, up by ``way`` m; and its kinematics."""
 
     joint_names = ("z",)
+    lower, upper, velocity = (-9.0,), (9.0,), (1.0,)
 
     def __init__(self, speed=0.1, way=0.03):
         self.left, self.speed = way, speed
+        self.kinematics, self.target = self, np.array([0.2 + way])
+
+    def moved(self, speed):
+        """Driven by the test's own speed."""
 
     @staticmethod
     def jacobian(q):
@@ -285,10 +295,18 @@ class Lift:
         return {"z": self.speed} if self.left > 0 else None
 
 
+class Turn(Lift):
+    """The same, but the joint turns the tool about the vertical and moves it nowhere."""
+
+    @staticmethod
+    def jacobian(q):
+        return np.array([[0, 0, 0, 0, 0, 1]]).T
+
+
 def lifting(lift, **changes):
-    run = Run(velocity=(0.0, 0.0, 0.0), home_timeout_s=0.1, **changes)
+    run = Run(velocity=(0.0, 0.0, 0.0), home_timeout_s=0.1, pose_tolerance_m=0.0, pose_tolerance_rad=0.0, **changes)
     run.joints = {"joint1": 0.0, "z": 0.2}
-    run.core.senses.adopt(lift)
+    run.core.inputs.adopt(lift)
     run.tick(2)
     run.muted.add("policy command")
     run.core.home(lift, run.now)
@@ -317,6 +335,27 @@ def test_homing_ends_when_nobody_asks_any_more_or_a_command_comes():
     assert run.tick(2).kind == "move" and run.motion.linear == (0.1, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("command", [False, True])
+@pytest.mark.parametrize("rotation", [{}, {"max_angular_speed": 1.0}, {"max_angular_speed": 0.3}])
+def test_a_turn_on_the_way_home_begins_and_ends_within_its_acceleration(command, rotation):
+    run = lifting(Turn(speed=0.8, way=9.0), **rotation)
+    limit = run.core.limits.home_turn
+    turns = []
+    for _ in range(20):
+        run.core.home(None, run.now)
+        turns.append(run.tick().angular[2])
+    assert run.motion.kind == "joints" and run.motion.joints["z"] == pytest.approx(turns[-1])
+    assert turns[-1] == pytest.approx(min(0.5, rotation.get("max_angular_speed", 9.0)))
+    if command:  # else the request is not repeated
+        run.muted.clear()
+    while turns[-1] and len(turns) < 60:
+        turns.append(run.tick().angular[2])
+    assert turns[-1] == 0.0 and run.core.turning_home is False
+    assert max(abs(np.diff([0.0, *turns]))) <= limit.max_acceleration * DT
+    stop = sum(turn < turns[19] - 1e-6 for turn in turns[20:])
+    assert 2 <= stop <= 0.1 / DT
+
+
 def test_homing_keeps_the_envelope_of_the_tool():
     run = lifting(Lift(speed=0.8, way=9.0), max_speed=0.2)
     run.core.home(None, run.now)
@@ -336,7 +375,10 @@ def test_homing_keeps_the_envelope_of_the_tool():
         ({"max_acceleration": 1.0}, "max_acceleration 1 and max_jerk 0 need longer than stop_within_s 0.1"),
         ({"max_angular_speed": 1.0, "max_angular_acceleration": 2.0}, "max_angular_acceleration 2"),
         ({"forbidden_boxes": [1.0] * 5}, "'forbidden_boxes' has 5 numbers"),
-        ({"joint_margin": 0.1, "joint_names": ["a", "b"], "joint_lower": [-1.0], "joint_upper": [1.0]}, "joint_names"),
+        (
+            {"joint_margin": 0.1, "controller_joints": ["a", "b"], "joint_lower": [-1.0], "joint_upper": [1.0]},
+            "controller_joints",
+        ),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused_at_start(changes, message):
@@ -344,6 +386,7 @@ def test_limits_that_contradict_each_other_are_refused_at_start(changes, message
         guard_limits(parameters(**changes), TASK)
 
 
+@pytest.mark.slow
 def test_hundred_thousand_hostile_commands_break_no_promise():
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "envelope_soak.py"
     spec = importlib.util.spec_from_file_location("envelope_soak", path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.safety.envelope import Envelope, Rejected, limit_velocity, limit_width
 
 BOX = Envelope((0.2, -0.3, 0.03), (0.66, 0.3, 0.4), max_speed=0.9, horizon_s=0.1, frame="base_link")

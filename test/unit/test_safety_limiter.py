@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever is wished, step for step: no limit is passed, the box is never left, no forbidden box is entered."""
+"""Whatever is desired, step for step: no limit is passed, the box is never left, no forbidden box is entered."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.safety.boxes import Box
 from erl_vlm_ros.safety.envelope import Envelope, limit_velocity
 from erl_vlm_ros.safety.limiter import Dynamics, Limiter
@@ -26,25 +26,25 @@ dynamics = st.builds(
     hold_s=st.sampled_from((DT, 0.05, 0.1)),
 )
 numbers = st.one_of(st.floats(-2, 2), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from((0.0, 1e308)))
-# (wish, how many steps it is repeated)
-wishes = st.lists(st.tuples(st.tuples(numbers, numbers, numbers), st.integers(1, 12)), min_size=1, max_size=15)
+# (desired, how many steps it is repeated)
+commands = st.lists(st.tuples(st.tuples(numbers, numbers, numbers), st.integers(1, 12)), min_size=1, max_size=15)
 places = st.tuples(*(st.floats(a, b) for a, b in zip(BOX.low, BOX.high)))
 
 
 def drive(limits, forbidden, at, commands):
-    """Yield (position before, step, slots) of a path integrated exactly."""
+    """Yield (position before, step, periods) of a path integrated exactly."""
     limiter = Limiter(limits, BOX, forbidden)
     envelope = Envelope(BOX.low, BOX.high, limits.max_speed, limits.hold_s, "base_link")
-    for wish, repeat in commands:
+    for desired, repeat in commands:
         for _ in range(repeat):
-            target = limit_velocity(wish, at, "base_link", envelope).velocity
+            target = limit_velocity(desired, at, "base_link", envelope).velocity
             step = limiter.step(target, at)
             yield at, step, limiter
             at = tuple(p + v * DT for p, v in zip(at, step.velocity))
 
 
 @settings(max_examples=200, deadline=None)
-@given(dynamics, places, wishes)
+@given(dynamics, places, commands)
 def test_speed_acceleration_and_jerk_are_kept(limits, at, commands):
     last, last_rate = (0.0,) * 3, (0.0,) * 3
     for _, step, _ in drive(limits, (PILLAR, SHELF), at, commands):
@@ -59,22 +59,22 @@ def test_speed_acceleration_and_jerk_are_kept(limits, at, commands):
 
 
 @settings(max_examples=200, deadline=None)
-@given(dynamics, places, wishes)
+@given(dynamics, places, commands)
 def test_the_path_stays_in_the_box_and_out_of_the_forbidden_ones(limits, at, commands):
-    if any(box.meets(at, at, 1e-6) for box in (PILLAR, SHELF)):
+    if any(box.intersects(at, at, 1e-6) for box in (PILLAR, SHELF)):
         at = (0.3, -0.2, 0.1)
     for before, step, _ in drive(limits, (PILLAR, SHELF), at, commands):
         after = tuple(p + v * DT for p, v in zip(before, step.velocity))
         assert BOX.contains(after)
         for k in range(9):
             point = tuple(a + (b - a) * k / 8 for a, b in zip(before, after))
-            assert not PILLAR.meets(point, point) and not SHELF.meets(point, point)
+            assert not PILLAR.intersects(point, point) and not SHELF.intersects(point, point)
 
 
 @settings(max_examples=100, deadline=None)
-@given(dynamics, places, wishes, st.integers(0, 200))
+@given(dynamics, places, commands, st.integers(0, 200))
 def test_after_any_history_the_stop_stays_inside_too(limits, at, commands, cut):
-    if any(box.meets(at, at, 1e-6) for box in (PILLAR, SHELF)):
+    if any(box.intersects(at, at, 1e-6) for box in (PILLAR, SHELF)):
         at = (0.3, -0.2, 0.1)
     for i, (before, step, driven) in enumerate(drive(limits, (PILLAR, SHELF), at, commands)):
         limiter = driven
@@ -85,7 +85,7 @@ def test_after_any_history_the_stop_stays_inside_too(limits, at, commands, cut):
     steps = 0
     while not limiter.still:
         assert BOX.contains(at)
-        assert not PILLAR.meets(at, at) and not SHELF.meets(at, at)
+        assert not PILLAR.intersects(at, at) and not SHELF.intersects(at, at)
         at = tuple(p + v * DT for p, v in zip(at, limiter.stop().velocity))
         steps += 1
         assert steps <= round(limits.longest_stop_s() / DT) + 1  # whole steps: 7 * 0.02 is more than 0.12 + 0.02
@@ -93,22 +93,22 @@ def test_after_any_history_the_stop_stays_inside_too(limits, at, commands, cut):
 
 
 @settings(max_examples=100, deadline=None)
-@given(places, wishes)
+@given(places, commands)
 def test_without_dynamics_and_forbidden_boxes_nothing_is_changed(at, commands):
     plain = Dynamics(0.9, 0.0, 0.0, 0.1, 0.1)
     envelope = Envelope(BOX.low, BOX.high, 0.9, 0.1, "base_link")
     limiter = Limiter(plain, BOX)
-    for wish, _ in commands:
-        target = limit_velocity(wish, at, "base_link", envelope).velocity
+    for desired, _ in commands:
+        target = limit_velocity(desired, at, "base_link", envelope).velocity
         assert limiter.step(target, at).velocity == target
 
 
-def approach(wish, at, **limits):
+def approach(desired, at, **limits):
     limits = Dynamics(
         **({"max_speed": 0.25, "max_acceleration": 8.0, "max_jerk": 400.0, "dt": DT, "hold_s": 0.1} | limits)
     )
     reasons = set()
-    for before, step, _ in drive(limits, (PILLAR,), at, [(wish, 400)]):
+    for before, step, _ in drive(limits, (PILLAR,), at, [(desired, 400)]):
         at = tuple(p + v * DT for p, v in zip(before, step.velocity))
         reasons |= set(step.changed)
     return at, reasons
@@ -144,7 +144,7 @@ def test_missed_slots_brake_by_as_many_steps():
         for _ in range(30):
             limiter.step((0.4, 0.0, 0.0))
     one.stop()
-    assert two.stop(slots=2).velocity == one.stop().velocity
+    assert two.stop(periods=2).velocity == one.stop().velocity
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes, stamps, the pose between measurements, joint margins, slots: each alone."""
+"""Boxes, stamps, the pose between measurements, joint margins, periods: each alone."""
 
 import math
 
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.safety.boxes import Box, parse_boxes
+from erl_vlm_ros.safety.control_period import ControlPeriods
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.joints import JointMargin
 from erl_vlm_ros.safety.pose import PoseEstimate
-from erl_vlm_ros.safety.slots import Slots
 from erl_vlm_ros.safety.stamps import StampGate
 
 NS = 1_000_000_000
@@ -32,8 +32,8 @@ def test_boxes_come_six_numbers_each_and_zeros_are_none():
 
 def test_boxes_that_touch_do_not_meet_and_the_nearest_face_is_the_way_out():
     box = Box((0, 0, 0), (1, 1, 1))
-    assert not box.meets((1, 0, 0), (2, 1, 1)) and box.meets((0.999, 0, 0), (2, 1, 1))
-    assert box.meets((1.0005, 0, 0), (2, 1, 1), gap=0.001)
+    assert not box.intersects((1, 0, 0), (2, 1, 1)) and box.intersects((0.999, 0, 0), (2, 1, 1))
+    assert box.intersects((1.0005, 0, 0), (2, 1, 1), gap=0.001)
     assert box.nearest_face((0.5, 0.9, 0.4)) == (1, 1) and box.nearest_face((0.05, 0.5, 0.4)) == (0, -1)
 
 
@@ -162,17 +162,17 @@ def test_joint_motion_is_slowed_as_a_whole():
 
 
 def test_slots_of_late_missed_and_double_ticks():
-    slots = Slots(0.02)
+    periods = ControlPeriods(0.02)
     times = [0.0, 0.02, 0.041, 0.062, 0.0795, 0.155, 0.16, 0.1601, 0.18]
-    assert [slots.tick(10.0 + t) for t in times] == [1, 1, 1, 1, 1, 3, 1, 0, 1]
-    assert slots.missed == 2
-    assert slots.jitter_s(1.0) == pytest.approx(0.0555, abs=1e-6)
+    assert [periods.tick(10.0 + t) for t in times] == [1, 1, 1, 1, 1, 3, 1, 0, 1]
+    assert periods.overruns == 2
+    assert periods.jitter_s(1.0) == pytest.approx(0.0555, abs=1e-6)
 
 
 @given(st.lists(st.floats(0.0, 0.2), min_size=1, max_size=50))
 def test_slots_add_up_to_the_time_that_passed(gaps):
-    slots, now, total = Slots(0.02), 5.0, -1
+    periods, now, total = ControlPeriods(0.02), 5.0, -1
     for gap in [0.0, *gaps]:
         now += gap
-        total += slots.tick(now)
+        total += periods.tick(now)
     assert abs(total - (now - 5.0) / 0.02) <= 1.0

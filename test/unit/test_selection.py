@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.selection import Candidates, SelectionConfig, by_bins, novel, select
-from erl_vlm_ros.errors import ConfigError
 
 
 def candidates(n=500, seed=0, rated=()):

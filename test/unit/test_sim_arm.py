@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.robot.rotation import rotation_of, rotation_vector
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.ik import TOOL_DOWN
 from erl_vlm_ros.sim.tasks import TASKS
@@ -144,10 +150,39 @@ def test_missing_opengl_names_the_package(monkeypatch):
     def broken(*_args, **_kwargs):
         raise AttributeError("no EGL")
 
-    arm = SimArm("drawer_open")
+    arm = SimArm("drawer_open", (64, 64))
     monkeypatch.setattr(mujoco, "Renderer", broken)
     with pytest.raises(ConfigError, match="apt-get install -y libegl1 libgl1-mesa-dri"):
         arm.render()
+
+
+@pytest.mark.parametrize("first", ["mujoco", "erl_vlm_ros.sim"])
+def test_it_renders_whoever_imported_mujoco_first(first):
+    code = f"import {first}; from erl_vlm_ros.sim.arm import SimArm; a = SimArm('drawer_open'); a.reset(1); a.render()"
+    environment = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "DISPLAY")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
+@pytest.mark.skipif("mujoco.egl" not in sys.modules, reason="EGL is not in use")
+def test_an_arm_collected_while_another_opens_its_camera_does_no_harm(monkeypatch):
+    from mujoco import egl
+
+    old, new = SimArm("drawer_open", (64, 64)), SimArm("drawer_open", (64, 64))
+    for arm in (old, new):
+        arm.reset(1)
+    wanted = old.render().tobytes()
+    old.cycle = old
+    bind = egl.EGL.eglBindAPI
+
+    def collected_now(api):
+        bind(api)
+        if gc.isenabled():
+            gc.collect()
+
+    monkeypatch.setattr(egl.EGL, "eglBindAPI", collected_now)
+    del old, arm
+    assert new.render().tobytes() == wanted
+    new.close()
 
 
 def _project(arm: SimArm, point: np.ndarray) -> tuple[int, int]:
@@ -181,11 +216,11 @@ def test_calibration_puts_known_points_on_their_colours(size):
                     -0.06,
                     -0.05,
                 )  # lower part of the drawer's front
-                near_hand = False
+                near_gripper = False
             else:
                 points["blue"] = arm.goal
-                near_hand = np.linalg.norm((arm.ee_position - arm.object_position)[:2]) < 0.08
-            if not near_hand:  # the hand may hide the object
+                near_gripper = np.linalg.norm((arm.ee_position - arm.object_position)[:2]) < 0.08
+            if not near_gripper:  # the gripper may hide the object
                 points["red"] = arm.object_position if name != "drawer_open" else arm.object_position + (0, -0.05, 0)
             for colour, point in points.items():
                 column, row = _project(arm, point)
@@ -194,9 +229,26 @@ def test_calibration_puts_known_points_on_their_colours(size):
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_the_hand_never_leaves_the_picture(arms, name):
+def test_the_end_effector_never_leaves_the_image(arms, name):
     arm = arms[name]
     arm.reset(0)
     for corner in np.stack(np.meshgrid(*zip(arm._low, arm._high)), -1).reshape(-1, 3):
         column, row = _project(arm, corner)
         assert 2 <= column <= 125 and 2 <= row <= 125
+
+
+def test_an_angular_velocity_turns_the_tool_and_none_keeps_its_direction():
+    arm = SimArm("drawer_open", (64, 64))
+    for _ in range(10):
+        arm.apply(np.zeros(3), 0.0, (0.0, 0.0, 0.4))
+    turned = rotation_vector(rotation_of(*arm.ee_quaternion) @ TOOL_DOWN.T)
+    assert turned == pytest.approx([0.0, 0.0, 0.4], abs=0.05)
+    for _ in range(5):
+        arm.apply((0.0, 0.05, 0.0), 0.0)
+    kept = rotation_vector(rotation_of(*arm.ee_quaternion) @ TOOL_DOWN.T)
+    assert kept == pytest.approx([0.0, 0.0, 0.4], abs=0.05)
+    for wrong in ((0.0, 0.0), (0.0, 0.0, np.nan)):
+        with pytest.raises(ValueError):
+            arm.apply(np.zeros(3), 0.0, wrong)
+    arm.reset(3)
+    assert np.allclose(rotation_of(*arm.ee_quaternion), TOOL_DOWN, atol=1e-3)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time, episodes and the lock-step hand-shake of sim_bridge, with a stand-in arm that only counts."""
+"""Time, episodes and the lock-step handshake of sim_bridge, with a stand-in arm that only counts."""
 
 import numpy as np
 
+from erl_vlm_ros.control.command import ArmCommand
 from erl_vlm_ros.sim.bridge import BridgeCore, LockStep
 
 
@@ -15,7 +16,7 @@ class Arm:
     def reset(self, seed):
         self.seeds.append(seed)
 
-    def apply(self, velocity, width):
+    def apply(self, velocity, width, turn):
         self.commands.append((tuple(velocity), width))
 
 
@@ -23,12 +24,12 @@ def test_time_only_goes_forward():
     core = BridgeCore(Arm(), 1)
     stamps = [core.stamp]
     for _ in range(3):
-        core.step((0.1, 0, 0), 0.0)
+        core.step(ArmCommand((0.1, 0, 0)))
         stamps.append(core.stamp)
     stamps.append(core.reset()["stamp"])
-    core.step((0, 0, 0), 0.0, stamp=5_000_000_000)
+    core.step(ArmCommand((0, 0, 0)), stamp=5_000_000_000)
     stamps.append(core.stamp)
-    core.step((0, 0, 0), 0.0, stamp=4_000_000_000)  # the wall clock was set back
+    core.step(ArmCommand((0, 0, 0)), stamp=4_000_000_000)  # the wall clock was set back
     stamps.append(core.stamp)
     assert stamps[:5] == [i * 100_000_000 for i in range(1, 6)]
     assert np.all(np.diff(stamps) > 0)
@@ -39,7 +40,7 @@ def test_the_first_reset_starts_episode_0_unless_the_arm_has_moved():
     assert core.reset()["episode"] == 0
     assert core.reset()["episode"] == 1
     moved = BridgeCore(Arm(), 1)
-    moved.step((0, 0, 0), 0.0)
+    moved.step(ArmCommand((0, 0, 0)))
     assert moved.reset()["episode"] == 1
 
 
@@ -59,11 +60,11 @@ def test_lock_step_pairs_twist_and_width_in_any_order():
     assert lock.answer(1, 0.0) is None
     lock.twist(1, (0.1, 0, 0))
     assert lock.answer(2, 0.0) is None
-    assert lock.answer(1, 0.03) == ((0.1, 0, 0), 0.03)
+    assert lock.answer(1, 0.03) == ArmCommand((0.1, 0, 0), width=0.03)
     lock = LockStep(needs_gripper=True)
     lock.width(1, 0.02)
     assert lock.answer(1, 0.0) is None
-    lock.twist(1, (0.1, 0, 0))
-    assert lock.answer(1, 0.0) == ((0.1, 0, 0), 0.02)
+    lock.twist(1, (0.1, 0, 0), (0, 0, 0.3))
+    assert lock.answer(1, 0.0) == ArmCommand((0.1, 0, 0), (0, 0, 0.3), 0.02)
     lock.twist(2, (0.2, 0, 0))
     assert lock.answer(2, 0.0) is None  # the width is still of the step before

@@ -6,20 +6,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
+from erl_vlm_ros.robot.spec import load_robot
 from erl_vlm_ros.ros.adapters import ADAPTERS
-from erl_vlm_ros.ros.parameters.sim_bridge import PARAMETERS
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.bridge import BridgeCore
 from erl_vlm_ros.sim.drivers import DRIVERS, Refused, make_driver
-from erl_vlm_ros.sim.frames import link_poses
 from erl_vlm_ros.sim.realtime import TICK_S, RealTime
 from erl_vlm_ros.sim.urdf import arm_urdf
 
 ARM = Kinematics.from_text(arm_urdf(), "base_link", "tool0")
 S = 1_000_000_000
-DRIVER_JOINTS = next(p.default for p in PARAMETERS if p.name == "driver_joints")
+DRIVER_JOINTS = list(load_robot("sim_arm").controller_joints)
 START = 1_700_000_000 * S
 STILL = (0.0, 0.0, 0.0)
 
@@ -56,16 +55,17 @@ def in_order(values):
 
 def test_the_drivers_joint_order_is_not_ours():
     assert sorted(DRIVER_JOINTS) == sorted(ARM.joint_names) and list(ARM.joint_names) != DRIVER_JOINTS
-    with pytest.raises(ConfigError, match="'driver_joints' is joint1, joint2; it must name exactly joint1, joint2, "):
+    with pytest.raises(
+        ConfigError, match="'controller_joints' is joint1, joint2; it must name exactly joint1, joint2, "
+    ):
         make_driver("joint_velocity", ARM, TICK_S, ["joint1", "joint2"])
 
 
 def test_there_is_a_driver_for_every_adapter():
-    choices = next(p.choices for p in PARAMETERS if p.name == "driver")
-    assert set(choices) == set(DRIVERS) == set(ADAPTERS)
+    assert set(DRIVERS) == set(ADAPTERS)
 
 
-def test_servo_moves_the_tool_as_told_and_halts_when_commands_cease():
+def test_servo_moves_the_tool_as_commanded_and_halts_when_commands_cease():
     live = Live("servo_twist")
     start = live.arm.ee_position
     live.run(1.0, lambda now: live.driver.command((0.0, 0.05, 0.05), STILL, now))
@@ -207,9 +207,9 @@ def test_pause_and_reset_forget_commands():
 def test_pressing_on_the_table_is_felt_against_the_tool():
     live = Live("servo_twist", task="sweep_into")
     live.run(0.1)
-    assert np.abs(live.arm.tool_wrench).max() < 1e-6
+    assert np.abs(live.arm.wrench()).max() < 1e-6
     live.run(2.0, lambda now: live.driver.command((0.0, 0.0, -0.1), STILL, now))
-    force = live.arm.tool_wrench[:3]
+    force = live.arm.wrench()[:3]
     assert force[2] < -5.0  # z of the tool points down: the table pushes back
     assert abs(force[0]) < abs(force[2]) and abs(force[1]) < abs(force[2])
     assert np.abs(live.arm.joint_efforts).max() > 1.0
@@ -217,7 +217,7 @@ def test_pressing_on_the_table_is_felt_against_the_tool():
 
 def test_frames_of_the_urdf_are_where_the_simulation_has_them():
     live = Live("joint_position", task="pick_place")
-    poses = link_poses(live.arm)
+    poses = live.arm.link_poses()
     position, rotation = ARM.forward(live.arm.joint_positions)
     assert np.allclose(poses["tool0"][0], position, atol=1e-3)
     assert np.allclose(poses["camera_color_optical_frame"][0], live.arm.camera_pose()[:3, 3])

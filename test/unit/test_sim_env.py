@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from erl_vlm_ros.data.observation import OBSERVATION_DIM
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.sim import ENVIRONMENTS
 from erl_vlm_ros.sim.env import ArmEnv
 from erl_vlm_ros.sim.oracle import Oracle
-from erl_vlm_ros.tasks import load_task
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -35,7 +34,7 @@ def test_only_the_time_limit_ends_an_episode(name, spec):
     env = gymnasium.make(name)
     assert load_task(task).episode_steps == steps
     observation, info = env.reset(seed=3)
-    assert observation.shape == (OBSERVATION_DIM,) and observation.dtype == np.float32
+    assert observation.shape == (19,) and observation.dtype == np.float32
     oracle, dim, solved = Oracle(task), env.action_space.shape[0], False
     for k in range(steps):
         action = oracle.action(env.unwrapped.arm.state(), dim)
@@ -71,7 +70,7 @@ def test_sparse_reward_is_success():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ConfigError, match="unknown simulated task 'x'"):
+    with pytest.raises(ConfigError, match="unknown task 'x'"):
         ArmEnv("x")
     with pytest.raises(ConfigError, match="reward 'shaped'"):
         ArmEnv(reward="shaped")

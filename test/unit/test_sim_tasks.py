@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.oracle import Oracle
 from erl_vlm_ros.sim.tasks import TASKS, make_task
-from erl_vlm_ros.tasks import load_task
 
 TASK_NAMES = sorted(TASKS)
 
@@ -46,7 +46,7 @@ def test_classes_rise_along_a_solution(episodes):
         for n in (2, 3, 4, 5):
             classes = [task.truth_class(s, n) for s in states]
             assert set(classes) <= set(range(n))
-            assert classes[0] <= (n > 3) and classes[-1] == n - 1  # the hand may start near the object
+            assert classes[0] <= (n > 3) and classes[-1] == n - 1  # the position may start near the object
             best = np.maximum.accumulate(classes)
             assert np.mean(np.array(classes) == best) > 0.9  # hardly ever falls back
         seen = {task.truth_class(s, 5) for s in states}
@@ -65,7 +65,7 @@ def test_progress_is_bounded_smooth_and_rises(episodes):
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_starts_are_random_and_unsolved(name):
     arm = SimArm(name)
-    objects, hands = [], []
+    objects, positions = [], []
     for seed in range(30):
         arm.reset(seed)
         state = arm.state()
@@ -73,9 +73,9 @@ def test_starts_are_random_and_unsolved(name):
         arm.apply(np.zeros(3), arm.task.start_width)
         assert np.abs(arm.object_position - state.object_position).max() < 2e-3  # nothing starts inside anything
         objects.append(state.object_position)
-        hands.append(state.ee_position)
+        positions.append(state.ee_position)
     assert np.std(objects, axis=0)[:2].min() > 0.004 and np.std(objects, axis=0)[1] > 0.02
-    assert np.std(hands, axis=0).min() > 0.008
+    assert np.std(positions, axis=0).min() > 0.008
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
@@ -90,7 +90,7 @@ def test_drawer_limits():
     task, arm = make_task("drawer_open"), SimArm("drawer_open")
     base = arm.state()
     far, near = base.object_position - (0.08, 0, 0), base.object_position - (0.05, 0, 0)
-    for opening, hand, expected in (
+    for opening, position, expected in (
         (0.0, far, 0),
         (0.0, near, 1),
         (0.014, far, 0),
@@ -99,7 +99,7 @@ def test_drawer_limits():
         (0.081, far, 3),
         (0.171, far, 4),
     ):
-        assert task.truth_class(replace(base, opening=opening, ee_position=hand), 5) == expected
+        assert task.truth_class(replace(base, opening=opening, ee_position=position), 5) == expected
     along_the_bar = base.object_position + (0.0, 0.04, 0.02)
     assert task.truth_class(replace(base, opening=0.0, ee_position=along_the_bar), 5) == 1
 
@@ -107,7 +107,7 @@ def test_drawer_limits():
 def test_sweep_limits():
     task, arm = make_task("sweep_into"), SimArm("sweep_into")
     base = arm.state()
-    for distance, hand, expected in (
+    for distance, position, expected in (
         (0.2, 0.2, 0),
         (0.2, 0.07, 1),
         (0.14, 0.2, 2),
@@ -115,7 +115,7 @@ def test_sweep_limits():
         (0.049, 0.2, 4),
     ):
         block = base.goal - (distance, 0, 0)
-        state = replace(base, object_position=block, object_rotation=np.eye(3), ee_position=block - (hand, 0, 0))
+        state = replace(base, object_position=block, object_rotation=np.eye(3), ee_position=block - (position, 0, 0))
         assert task.truth_class(state, 5) == expected
         assert task.success(state) == (expected == 4)
 

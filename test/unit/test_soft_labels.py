@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.reward.erl_config import ErlRewardConfig
+from erl_vlm_ros.data.query import Label, LabelBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.reward.configs import ErlRewardConfig, HeadConfig, TrunkConfig
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
-from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
+from erl_vlm_ros.reward.heads import fit_heads
 from erl_vlm_ros.reward.losses import rating_loss, rating_targets
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
-from erl_vlm_ros.reward.trunk import TrunkConfig
-from erl_vlm_ros.settings import node_values, reward_config
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.training.configs import node_values, reward_config
 
 HEADS = HeadConfig(members=3, hidden=16, iterations=60, noise=0.2)
 
@@ -89,8 +89,8 @@ def rated_batch(soft, teacher="ensemble"):
         jpeg = encode_jpeg(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
         segment = Segment(f"e0_t{i}_h1", [jpeg], np.full((1, 10), i / 12), np.zeros((1, 3)), np.array([i]))
         label = np.array([0.4, 0.6, 0.0]) if soft and i % 3 == 1 else None
-        rated.append(RatedSegment(segment, i % 3, "", label))
-    return RatingBatch(0, 3, 12, rated, teacher)
+        rated.append(Label.of(segment, i % 3, "", label))
+    return LabelBatch(0, 3, 12, rated, teacher)
 
 
 def test_the_trainer_uses_them_by_option_and_keeps_them():
@@ -98,7 +98,7 @@ def test_the_trainer_uses_them_by_option_and_keeps_them():
     for on in (False, True):
         for soft in (False, True):
             t = trainer(soft_labels=on)
-            assert t.add_ratings(rated_batch(soft)) == 12
+            assert t.add_labels(rated_batch(soft)) == 12
             model = t.train()
             predictions[on, soft] = model.predict(model.features(t.images[:, 0]), t.proprio[:, 0]).mean
     np.testing.assert_array_equal(predictions[False, False], predictions[False, True])
@@ -114,10 +114,10 @@ def test_the_trainer_uses_them_by_option_and_keeps_them():
 
 def test_a_model_taught_by_the_simulations_truth_says_so():
     t = trainer()
-    t.add_ratings(rated_batch(False, "scripted"))
+    t.add_labels(rated_batch(False, "scripted"))
     assert t.train().health["scripted_ratings"] == 12
     plain = trainer()
-    plain.add_ratings(rated_batch(False))
+    plain.add_labels(rated_batch(False))
     assert "scripted_ratings" not in plain.train().health
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stand-in's ratings from words: ladders, error rates, kinds of view, prompts it understands."""
+"""The stand-in's ratings from words: ladders, error rates, view clusters, prompts it understands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.parsing import parse_rating, rating_schema
-from erl_vlm_ros.feedback.prompts import load_prompts
-from erl_vlm_ros.sim import standin_words as words
-from erl_vlm_ros.sim.standin_mind import BadRequest, Mind, MindConfig
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.feedback.vlm.parsing import parse_rating, rating_schema
+from erl_vlm_ros.feedback.vlm.prompts import load_prompts
+from erl_vlm_ros.standin import words as words
+from erl_vlm_ros.standin.mind import BadRequest, Mind, MindConfig
 
 
 @cache
@@ -30,6 +30,10 @@ def ask(mind, text, n, task="drawer_open", structured=True):
     answer = mind.answer(request)
     assert structured == answer.startswith("{")
     return parse_rating(answer, names)
+
+
+def rated_by(mind, views, n):
+    return np.array([ask(mind, view, n) for view in views])
 
 
 def drawer(opening, tool=(0.4, 0.0, 0.2), away=0.2):
@@ -90,7 +94,7 @@ def test_what_is_not_visible_is_rated_from_what_is():
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_independent_errors_have_their_rate_and_every_other_class(n):
     views = list(random_views(1500))
-    truth = np.array([ask(Mind(MindConfig()), v, n) for v in views])
+    truth = rated_by(Mind(MindConfig()), views, n)
     noisy = Mind(MindConfig(error_rate=0.2, seed=4))
     rated = np.array([ask(noisy, v, n) for v in views])
     wrong = rated != truth
@@ -99,7 +103,7 @@ def test_independent_errors_have_their_rate_and_every_other_class(n):
     assert offsets.min() > 0.6 * wrong.sum() / (n - 1)
     # the same question gets the same answer in any order; another seed errs elsewhere
     assert [ask(noisy, v, n) for v in reversed(views[:50])] == list(reversed(rated[:50]))
-    other = np.array([ask(Mind(MindConfig(error_rate=0.2, seed=5)), v, n) for v in views])
+    other = rated_by(Mind(MindConfig(error_rate=0.2, seed=5)), views, n)
     both = (wrong & (other != truth)).mean()
     assert both < 0.08
 
@@ -112,9 +116,10 @@ def test_another_wording_gets_an_error_of_its_own():
     assert 0.35 < (plain != worded).mean() < 0.9
 
 
+@pytest.mark.slow
 def test_systematic_errors_belong_to_kinds_of_view():
     views = list(random_views(4000))
-    truth = np.array([ask(Mind(MindConfig()), v, 5) for v in views])
+    truth = rated_by(Mind(MindConfig()), views, 5)
     mind = Mind(MindConfig(systematic_rate=0.2, seed=2))
     wrong = np.array([ask(mind, v, 5) for v in views]) != truth
     cells: dict[str, list[bool]] = {}
@@ -175,9 +180,10 @@ def test_plain_text_classes_are_found_in_the_shipped_prompts():
     json.dumps(names)
 
 
+@pytest.mark.slow
 def test_a_variation_shares_a_part_of_the_systematic_errors():
     views = list(random_views(2500))
-    truth = np.array([ask(Mind(MindConfig()), v, 5) for v in views])
+    truth = rated_by(Mind(MindConfig()), views, 5)
     task, names = load_task("drawer_open"), prompts_of("drawer_open", 5)[1]
     sets = {name: load_prompts(task, 5, name) for name in ("default", "reworded", "mirrored", "detail")}
     kinds = np.array([words.cell("drawer_open", v, 8.0) for v in views])
@@ -188,7 +194,7 @@ def test_a_variation_shares_a_part_of_the_systematic_errors():
             content = [{"messages": [{"role": "user", "content": prompts.rating(1, v)}]} for v in views]
             rated[name] = np.array([names.index(mind.answer(c)) for c in content])
             wrong = {k: (rated[name] != truth)[kinds == k] for k in np.unique(kinds)}
-            assert all(len(set(w)) == 1 for w in wrong.values())  # a kind of view is misjudged always or never
+            assert all(len(set(w)) == 1 for w in wrong.values())  # a view cluster is misjudged always or never
         again = [rated[name] for name in sets if name != "default"]
         if sharing == 1.0:
             assert all((r == rated["default"]).all() for r in again)
@@ -210,7 +216,7 @@ def test_a_temperature_draws_the_independent_errors_anew():
 
 def test_another_model_errs_elsewhere():
     views = list(random_views(600))
-    truth = np.array([ask(Mind(MindConfig()), v, 5) for v in views])
+    truth = rated_by(Mind(MindConfig()), views, 5)
     prompts, names = prompts_of("drawer_open", 5)
     mind = Mind(MindConfig(systematic_rate=0.3, seed=2, sharing=0.0))
     wrong = []

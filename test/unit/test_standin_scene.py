@@ -14,19 +14,19 @@ import erl_vlm_ros.sim  # noqa: F401  (chooses the OpenGL back end before mujoco
 
 pytest.importorskip("mujoco")
 
-from erl_vlm_ros.paths import resource
-from erl_vlm_ros.sim import standin_words as words
+from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.sim.arm import SimArm
-from erl_vlm_ros.sim.standin_calibrate import measure
-from erl_vlm_ros.sim.standin_vision import view
 from erl_vlm_ros.sim.tasks import make_task
+from erl_vlm_ros.standin import words as words
+from erl_vlm_ros.standin.calibrate import measure
+from erl_vlm_ros.standin.vision import view
 
 TASKS = ("drawer_open", "sweep_into", "pick_place")
 
 
 def test_calibration_is_up_to_date():
     written = json.loads(resource("config/standin_scene.json").read_text(encoding="utf-8"))
-    assert written == measure(), "scenes or tasks changed: run python -m erl_vlm_ros.sim.standin_calibrate"
+    assert written == measure(), "scenes or tasks changed: run python -m erl_vlm_ros.standin.calibrate"
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -41,9 +41,9 @@ def test_view_is_the_simulated_camera(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_hand_and_arm_where_they_are_drawn(name):
+def test_gripper_and_arm_where_they_are_drawn(name):
     """Wrist and elbow of the simulated arm lie inside what the stand-in draws for the true tool position."""
-    from erl_vlm_ros.sim.standin_gripper import arm_solids
+    from erl_vlm_ros.standin.gripper import arm_solids
 
     arm = SimArm(name)
     arm.reset(3)
@@ -71,7 +71,7 @@ def test_classes_merge_as_in_the_simulated_tasks(name):
 def test_the_server_does_not_load_the_simulator():
     """What could tell the stand-in the truth is not even imported in its process."""
     code = (
-        "import sys, erl_vlm_ros.sim.standin_vlm; "
+        "import sys, erl_vlm_ros.standin.vlm; "
         "names = ('arm', 'tasks', 'env', 'state', 'oracle'); "
         "print([m for m in sys.modules if m.split('.')[0] == 'mujoco' "
         "or m in ['erl_vlm_ros.sim.' + n for n in names]])"

@@ -13,9 +13,9 @@ import time
 
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.sim.standin_mind import Mind, MindConfig
-from erl_vlm_ros.sim.standin_server import FaultConfig, StandinServer
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.server import FaultConfig, StandinServer
 
 
 class Yes:
@@ -94,7 +94,7 @@ def test_wrong_fault_options_are_refused():
 
 def test_the_process_prints_its_address_serves_and_stops(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "erl_vlm_ros.sim.standin_vlm", "--port", "0", "--error-rate", "0.2"],
+        [sys.executable, "-m", "erl_vlm_ros.standin.vlm", "--port", "0", "--error-rate", "0.2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -126,7 +126,7 @@ def test_the_process_prints_its_address_serves_and_stops(tmp_path):
 def test_wrong_options_end_the_process_with_one_line(options, word):
     environment = {k: v for k, v in os.environ.items() if k != "NO_SUCH_KEY"}
     done = subprocess.run(
-        [sys.executable, "-m", "erl_vlm_ros.sim.standin_vlm", "--port", "0", *options],
+        [sys.executable, "-m", "erl_vlm_ros.standin.vlm", "--port", "0", *options],
         capture_output=True, text=True, timeout=60, env=environment,
     )  # fmt: skip
     assert done.returncode == 2

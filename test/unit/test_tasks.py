@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.tasks import load_task, require_scene, simulated_tasks, task_names
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task, require_scene, simulated_tasks, task_names
 
 SIMULATED = {"drawer_open", "sweep_into", "pick_place"}
 PAPER = {"paper_sweep", "paper_drawer", "paper_soccer", "paper_bowl", "paper_banana"}
@@ -74,7 +74,13 @@ classes:
         ("[0.5, 0, 0.1]", "[0.5, .nan, 0.1]", ["mine.yaml:6: goal", "three numbers"]),
         ("max: [1, 1, 1]", "max: [1, 0, 1]", ["mine.yaml:7: workspace.min", "every axis"]),
         ("focus: it", "focus: it\ncontrol_hz: .inf", ["mine.yaml:5: control_hz", "positive"]),
-        ("focus: it", "focus: [it", ["mine.yaml", "YAML", "line"]),
+        ("focus: it", "focus: [it", ["mine.yaml:5", "YAML"]),
+        ("focus: it", "focus: it\nname: yours", ["mine.yaml:5", "'name' is there twice"]),
+        ("focus: it", "focus: it\ncontrol_hz: 1e9", ["mine.yaml:5: control_hz", "1000"]),
+        ("focus: it", "focus: it\nlinear_speed: 1e3", ["mine.yaml:5: linear_speed", "10"]),
+        ("focus: it", "focus: it\nepisode_steps: 50.5", ["mine.yaml:5: episode_steps", "whole"]),
+        ("focus: it", f"focus: it\nepisode_steps: {'9' * 18}", ["mine.yaml:5: episode_steps", "100000"]),
+        ("[0.5, 0, 0.1]", "[500, 0, 100]", ["mine.yaml:6: goal", "metres"]),
     ],
 )
 def test_what_is_wrong_is_told_with_file_line_and_key(tmp_path, old, new, words):

@@ -13,12 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, Segment, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.ledger import Ledger, LedgerError
+from erl_vlm_ros.data.query import Label, LabelBatch, Query, QueryBatch
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS
+from erl_vlm_ros.feedback.ledger.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.noise_model import NoiseModel
-from erl_vlm_ros.feedback.rater import VlmRater
 from erl_vlm_ros.feedback.teachers import TEACHERS, make_teacher
 from erl_vlm_ros.feedback.teachers.build import ensemble_members
 from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig, count_votes
@@ -26,16 +28,16 @@ from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
 from erl_vlm_ros.feedback.teachers.joy import JoyPresses
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
-from erl_vlm_ros.settings import node_values
-from erl_vlm_ros.sim.standin_server import StandinServer
-from erl_vlm_ros.tasks import load_task
+from erl_vlm_ros.feedback.vlm.rater import VlmRater
+from erl_vlm_ros.standin.server import StandinServer
+from erl_vlm_ros.training.configs import node_values
 
 TASK = load_task("drawer_open")
 NAMES = TASK.class_names(5)
 
 
 def segments(count, spread=True, h=1, start=0):
-    """Segments with stamps start, start + 1, ...; the hand is in another place in each when ``spread``."""
+    """Segments with stamps start, start + 1, ...; the end effector is in another place in each when ``spread``."""
     out = []
     for i in range(start, start + count):
         proprio = np.zeros((h, 10), np.float32)
@@ -50,12 +52,12 @@ def truth(value, n=5):
     return {"progress": value / 4, "success": float(value == 4)} | {f"class_{k}": float(v) for k, v in classes.items()}
 
 
-def scripted(record=None, rate_each="segment", **options):
-    return ScriptedTeacher(ScriptedConfig(**options), TASK.name, NAMES, record, rate_each)
+def scripted(record=None, kind=RATING, **options):
+    return ScriptedTeacher(ScriptedConfig(**options), TASK.name, NAMES, record, kind)
 
 
 def rate_all(teacher, batch, value=lambda i: i % 5):
-    future = teacher.submit(SegmentBatch(0, batch))
+    future = teacher.submit(QueryBatch.of(0, batch))
     for segment in batch:
         for stamp in segment.stamps.tolist():
             teacher.add_truth(stamp, truth(value(stamp)))
@@ -68,7 +70,7 @@ def rate_all(teacher, batch, value=lambda i: i % 5):
 def test_scripted_ratings_are_the_truth_and_say_who_made_them():
     teacher = scripted()
     batch = rate_all(teacher, segments(20))
-    assert [r.rating for r in batch.rated] == [i % 5 for i in range(20)]
+    assert [r.value for r in batch.labels] == [i % 5 for i in range(20)]
     assert batch.teacher == "scripted" and teacher.stats()["scripted"] == 1.0
     assert teacher.texts()["teacher"] == "scripted"
 
@@ -76,24 +78,24 @@ def test_scripted_ratings_are_the_truth_and_say_who_made_them():
 def test_truth_may_come_before_or_after_and_what_never_comes_is_no_rating():
     teacher = scripted(timeout_s=0.3)
     teacher.add_truth(0, truth(3))
-    future = teacher.submit(SegmentBatch(0, segments(3)))
+    future = teacher.submit(QueryBatch.of(0, segments(3)))
     assert not future.done()
     teacher.add_truth(1, truth(4))
     batch = future.result(timeout=10)
-    assert [(r.rating, r.reason) for r in batch.rated] == [(3, ""), (4, ""), (-1, "no_truth")]
+    assert [(r.value, r.reason) for r in batch.labels] == [(3, ""), (4, ""), (-1, "no_truth")]
     teacher.add_truth(2, truth(1))  # too late
     assert teacher.stats()["reason_no_truth"] == 1 and teacher.stats()["in_flight"] == 0
 
 
 def test_independent_errors_come_at_their_rate_and_the_same_frame_keeps_its_rating():
     batch = segments(600)
-    first = [r.rating for r in rate_all(scripted(error_rate=0.3, seed=3), batch).rated]
+    first = [r.value for r in rate_all(scripted(error_rate=0.3, seed=3), batch).labels]
     wrong = np.mean([r != i % 5 for i, r in enumerate(first)])
     assert 0.24 < wrong < 0.36
-    assert first == [r.rating for r in rate_all(scripted(error_rate=0.3, seed=3), batch[::-1]).rated][::-1]
-    assert first != [r.rating for r in rate_all(scripted(error_rate=0.3, seed=4), batch).rated]
+    assert first == [r.value for r in rate_all(scripted(error_rate=0.3, seed=3), batch[::-1]).labels][::-1]
+    assert first != [r.value for r in rate_all(scripted(error_rate=0.3, seed=4), batch).labels]
     teacher = scripted(error_rate=0.3, seed=3)
-    draws = {teacher.judge(batch[0], 2, 2, sample) for sample in range(40)}
+    draws = {teacher.judge(Query(batch[0]), 2, 2, sample) for sample in range(40)}
     assert 2 in draws and len(draws) > 1
 
 
@@ -101,7 +103,7 @@ def test_systematic_errors_hit_whole_kinds_of_view():
     teacher = scripted(systematic_rate=0.3, seed=1)
     by_kind: dict[int, Counter] = {}
     for segment in segments(400):
-        by_kind.setdefault(int(segment.proprio[0, 6] // 0.08), Counter())[teacher.judge(segment, 2, 2)] += 1
+        by_kind.setdefault(int(segment.proprio[0, 6] // 0.08), Counter())[teacher.judge(Query(segment), 2, 2)] += 1
     assert all(len(counts) == 1 for counts in by_kind.values())  # every view of a kind is judged alike
     wrong = np.mean([2 not in counts for counts in by_kind.values()])
     assert 0.1 < wrong < 0.5
@@ -111,10 +113,10 @@ def test_a_confusion_matrix_and_a_file_decide_how_it_errs(tmp_path):
     confusion = np.eye(5)
     confusion[1] = [0.0, 0.0, 1.0, 0.0, 0.0]
     batch = segments(10)
-    by_matrix = [r.rating for r in rate_all(scripted(confusion=confusion.ravel().tolist()), batch).rated]
+    by_matrix = [r.value for r in rate_all(scripted(confusion=confusion.ravel().tolist()), batch).labels]
     assert by_matrix == [0, 2, 2, 3, 4] * 2
     NoiseModel(confusion, task=TASK.name).save(tmp_path / "noise.yaml")
-    assert by_matrix == [r.rating for r in rate_all(scripted(noise_model=str(tmp_path / "noise.yaml")), batch).rated]
+    assert by_matrix == [r.value for r in rate_all(scripted(noise_model=str(tmp_path / "noise.yaml")), batch).labels]
 
 
 @pytest.mark.parametrize(
@@ -136,24 +138,24 @@ def test_scripted_ratings_are_recorded_as_such_and_replayed_as_such(tmp_path):
     values = node_values("vlm_rater", TASK, {"teacher": "scripted"})
     with Ledger(tmp_path / "l.sqlite") as ledger:
         teacher = make_teacher("scripted", values, TASK, ledger)
-        given = [r.rating for r in rate_all(teacher, segments(8)).rated]
+        given = [r.value for r in rate_all(teacher, segments(8)).labels]
         teacher.close()
         assert ledger.run(lambda db: db.execute("SELECT DISTINCT source FROM queries").fetchall()) == [("scripted",)]
         assert ledger.spending.queries == 0
     values = node_values("vlm_rater", TASK, {"replay.ledger": str(tmp_path / "l.sqlite")})
     with Ledger(tmp_path / "own.sqlite") as own:
         replayed = make_teacher("ledger", values, TASK, own)
-        batch = replayed.rate_batch(SegmentBatch(0, segments(9)))
-        assert [r.rating for r in batch.rated] == [*given, -1] and batch.rated[-1].reason == "not_in_ledger"
+        batch = replayed.label_batch(QueryBatch.of(0, segments(9)))
+        assert [r.value for r in batch.labels] == [*given, -1] and batch.labels[-1].reason == "not_in_ledger"
         assert batch.teacher == replayed.texts()["teacher"] == "scripted"
         replayed.close()
 
 
 def test_each_transition_by_the_truth():
-    batch = rate_all(scripted(rate_each="transition"), segments(1, h=4))
-    assert [(r.segment.id, r.rating) for r in batch.rated] == [("e0_t1_h1", 1), ("e0_t2_h1", 2), ("e0_t3_h1", 3)]
+    batch = rate_all(scripted(kind=TRANSITIONS), segments(1, h=4))
+    assert [(r.segment.id, r.value) for r in batch.labels] == [("e0_t1_h1", 1), ("e0_t2_h1", 2), ("e0_t3_h1", 3)]
     with pytest.raises(ValueError, match="segment_length"):
-        scripted(rate_each="transition").submit(SegmentBatch(0, segments(1)))
+        scripted(kind=TRANSITIONS).submit(QueryBatch.of(0, segments(1)))
 
 
 # -- votes
@@ -186,7 +188,7 @@ class Fixed:
 
     def __init__(self, ratings=(), error=None, hold=False):
         self.ratings, self.error, self.hold = ratings, error, hold
-        self.class_names, self.budget_left, self.closed = NAMES, 7, False
+        self.kind, self.class_names, self.budget_left, self.closed = RATING, NAMES, 7, False
         self.waiting = []
 
     def submit(self, batch):
@@ -201,8 +203,8 @@ class Fixed:
             if self.error is not None:
                 future.set_exception(self.error)
             else:
-                rated = [RatedSegment(s, r, "" if r >= 0 else "refusal") for s, r in zip(batch.segments, self.ratings)]
-                future.set_result(RatingBatch(batch.round, 5, len(rated), rated, "vlm"))
+                rated = [Label.of(s, r, "" if r >= 0 else "refusal") for s, r in zip(batch.segments, self.ratings)]
+                future.set_result(LabelBatch(batch.round, 5, len(rated), rated, "vlm"))
         self.waiting = []
 
     def stats(self):
@@ -219,21 +221,21 @@ def test_an_ensemble_votes_and_offers_soft_labels(tmp_path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         members = {"a": Fixed([4, 1, 0, -1]), "b": Fixed([4, 2, 1, -1]), "c": Fixed([3, 2, 2, 4])}
         ensemble = EnsembleTeacher(members, VoteConfig(), Record(ledger, TASK.name, NAMES, "ensemble", "a + b + c"))
-        batch = ensemble.rate_batch(SegmentBatch(2, segments(4)))
-        assert [(r.rating, r.reason) for r in batch.rated] == [
+        batch = ensemble.label_batch(QueryBatch.of(2, segments(4)))
+        assert [(r.value, r.reason) for r in batch.labels] == [
             (4, ""), (2, ""), (-1, "disagreement"), (-1, "refusal"),
         ]  # fmt: skip
-        np.testing.assert_allclose(batch.rated[0].probabilities, [0, 0, 0, 1 / 3, 2 / 3], atol=1e-6)
-        assert batch.rated[2].probabilities is None and batch.teacher == "ensemble" and batch.round == 2
+        np.testing.assert_allclose(batch.labels[0].probabilities, [0, 0, 0, 1 / 3, 2 / 3], atol=1e-6)
+        assert batch.labels[2].probabilities is None and batch.teacher == "ensemble" and batch.round == 2
         stats = ensemble.stats()
         assert stats["disagreement"] == pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)
         assert (stats["agree_a"], stats["agree_b"], stats["agree_c"]) == (0.5, 1.0, 0.5)
         assert (stats["spent_queries"], stats["tokens_in"], stats["budget_left"]) == (4.0, 30.0, 2.0)
         assert ensemble.texts()["members"] == "a, b, c" and ensemble.texts()["model_b"] == "m"
         values = node_values("vlm_rater", TASK)
-        replayed = make_teacher("ledger", values, TASK, ledger).rate_batch(SegmentBatch(2, segments(4)))
-        assert [r.rating for r in replayed.rated] == [4, 2, -1, -1] and replayed.teacher == "ledger"
-        np.testing.assert_allclose(replayed.rated[0].probabilities, [0, 0, 0, 0.333333, 0.666667], atol=1e-5)
+        replayed = make_teacher("ledger", values, TASK, ledger).label_batch(QueryBatch.of(2, segments(4)))
+        assert [r.value for r in replayed.labels] == [4, 2, -1, -1] and replayed.teacher == "ledger"
+        np.testing.assert_allclose(replayed.labels[0].probabilities, [0, 0, 0, 0.333333, 0.666667], atol=1e-5)
         ensemble.close()
     assert all(m.closed for m in members.values())
 
@@ -242,8 +244,8 @@ def test_a_dead_or_slow_member_has_no_vote():
     dead, slow = Fixed(error=RuntimeError("gone")), Fixed([0, 0], hold=True)
     members = {"a": Fixed([4, 1]), "b": Fixed([4, 1]), "dead": dead, "slow": slow}
     ensemble = EnsembleTeacher(members, VoteConfig(min_votes=2, straggler_s=0.2))
-    batch = ensemble.submit(SegmentBatch(0, segments(2))).result(timeout=10)
-    assert [r.rating for r in batch.rated] == [4, 1]
+    batch = ensemble.submit(QueryBatch.of(0, segments(2))).result(timeout=10)
+    assert [r.value for r in batch.labels] == [4, 1]
     slow.release()  # its late answer changes nothing
     assert ensemble.stats()["in_flight"] == 0 and ensemble.stats()["requested"] == 2
 
@@ -251,7 +253,7 @@ def test_a_dead_or_slow_member_has_no_vote():
 def test_when_all_members_fail_the_round_fails_with_their_error():
     members = {"a": Fixed(error=LedgerError("disk full")), "b": Fixed(error=LedgerError("disk full"))}
     with pytest.raises(LedgerError, match="disk full"):
-        EnsembleTeacher(members, VoteConfig()).rate_batch(SegmentBatch(0, segments(1)))
+        EnsembleTeacher(members, VoteConfig()).label_batch(QueryBatch.of(0, segments(1)))
 
 
 def test_ensembles_that_make_no_sense_are_refused():
@@ -288,8 +290,8 @@ def test_members_from_parameters():
         ensemble_members(values_of(ensemble__models=["a", "b", "c"], ensemble__prompts=["default", "reworded"]))
 
 
-class PictureMind:
-    """Answers by the brightness of the left half of the picture: a mirrored one looks different."""
+class ImageMind:
+    """Answers by the brightness of the left half of the image: a mirrored one looks different."""
 
     def __init__(self):
         self.models = Counter()
@@ -309,21 +311,21 @@ def test_an_ensemble_over_views_asks_an_endpoint(tmp_path):
     half = np.zeros((32, 32, 3), np.uint8)
     half[:, :16] = 255
     segment = Segment("e0_t1_h1", [encode_jpeg(half)], np.zeros((1, 10)), np.zeros((1, 3)), np.arange(1))
-    mind = PictureMind()
+    mind = ImageMind()
     with StandinServer(mind) as server, Ledger(tmp_path / "l.sqlite") as ledger:
         values = values_of(
             n_classes=2, base_url=server.base_url, model="m", ensemble__prompts=["", "reworded", "mirrored"]
         )
         ensemble = make_teacher("ensemble", values, TASK, ledger)
         ensemble.check_endpoint()
-        batch = ensemble.rate_batch(SegmentBatch(0, [segment]))
-        assert batch.rated[0].rating == 1 and batch.rated[0].segment.jpegs == segment.jpegs
-        np.testing.assert_allclose(batch.rated[0].probabilities, [1 / 3, 2 / 3], atol=1e-6)
+        batch = ensemble.label_batch(QueryBatch.of(0, [segment]))
+        assert batch.labels[0].value == 1 and batch.labels[0].segment.jpegs == segment.jpegs
+        np.testing.assert_allclose(batch.labels[0].probabilities, [1 / 3, 2 / 3], atol=1e-6)
         assert ensemble.stats()["spent_queries"] == 3  # the budget is that of the ledger
         ensemble.close()
         repeated = make_teacher("ensemble", {**values, "ensemble.prompts": [""], "ensemble.votes": 3}, TASK, ledger)
         before = sum(mind.models.values())
-        assert repeated.rate_batch(SegmentBatch(1, [segment])).rated[0].rating == 1
+        assert repeated.label_batch(QueryBatch.of(1, [segment])).labels[0].value == 1
         assert sum(mind.models.values()) - before == 6  # two stages, three times: no vote is another's echo
         repeated.close()
 
@@ -332,7 +334,7 @@ def test_an_ensemble_over_views_asks_an_endpoint(tmp_path):
 
 
 def test_every_teacher_is_a_choice_of_the_parameter():
-    from erl_vlm_ros.ros.parameters import PARAMETERS
+    from erl_vlm_ros.params.tables import PARAMETERS
 
     (param,) = [p for p in PARAMETERS["vlm_rater"] if p.name == "teacher"]
     assert set(param.choices) == set(TEACHERS)
@@ -359,7 +361,7 @@ def test_joystick_buttons_rate_skip_and_take_back():
     joy = JoyPresses(teacher, [0, 1, 4], skip=2, undo=3)
     assert joy.used and not joy.buttons([1, 0, 0, 0, 0])  # nothing to rate yet
     assert not joy.buttons([0, 0, 0, 0, 0])
-    future = teacher.submit(SegmentBatch(0, segments(3)))
+    future = teacher.submit(QueryBatch.of(0, segments(3)))
     assert joy.buttons([0, 0, 0, 0, 1])
     assert not joy.buttons([0, 0, 0, 0, 1])  # still held
     assert joy.buttons([0, 0, 1, 0, 0])
@@ -369,7 +371,7 @@ def test_joystick_buttons_rate_skip_and_take_back():
     joy.buttons([0, 0, 0, 0, 0])
     assert joy.buttons([1, 0, 0, 0, 0])
     teacher.close()
-    assert [r.rating for r in future.result(timeout=10).rated] == [2, 1, 0]
+    assert [r.value for r in future.result(timeout=10).labels] == [2, 1, 0]
     assert not JoyPresses(teacher, [-1]).used
     for wrong in (([0, 1],), ([0, 1, 1],), ([0, 1, 2], 2), ([0, 1, -1],)):
         with pytest.raises(ConfigError, match="joy_buttons"):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.reward.heads import HeadConfig, fit_heads, folds, rating_noise
-from erl_vlm_ros.reward.trunk import TrunkConfig, TrunkTrainer, encode
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.reward.configs import HeadConfig, TrunkConfig
+from erl_vlm_ros.reward.heads import fit_heads, folds, rating_noise
+from erl_vlm_ros.reward.trunk import TrunkTrainer, encode
 
 SMALL = TrunkConfig(
     image_size=32, target_size=16, channels=(8, 16, 16), features=32, first_iterations=150, iterations=20

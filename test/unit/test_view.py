@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the monitor shows of this moment: path, rewards, live pictures."""
+"""What the monitor shows of this moment: path, rewards, live images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from factories import make_episode
 
-from erl_vlm_ros.agents.recorder import square
-from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.control.recorder import square
+from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.images import decode_many, encode_jpeg
 from erl_vlm_ros.monitoring.health import Health
 from erl_vlm_ros.monitoring.live_reward import LiveReward
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.trace import MOST_POINTS, Trace
 from erl_vlm_ros.monitoring.view import View
-from erl_vlm_ros.reward.heads import HeadConfig, fit_heads
+from erl_vlm_ros.reward.configs import HeadConfig, TrunkConfig
+from erl_vlm_ros.reward.heads import fit_heads
 from erl_vlm_ros.reward.model import TrunkRewardModel
-from erl_vlm_ros.reward.trunk import Trunk, TrunkConfig
-from erl_vlm_ros.ros.bundle import Bundle, BundleError
+from erl_vlm_ros.reward.trunk import Trunk
 
 JPEG = encode_jpeg(np.full((64, 64, 3), 90, np.uint8))
 
@@ -26,9 +27,9 @@ JPEG = encode_jpeg(np.full((64, 64, 3), 90, np.uint8))
 def episode(index, steps=4, evaluation=False):
     observations = np.zeros((steps + 1, 19), np.float32)
     observations[:, 6] = np.linspace(0.3, 0.5, steps + 1)
-    stamps = np.arange(steps + 1) + 100 * index
-    return Episode(
-        observations, np.zeros((steps, 3)), [JPEG] * (steps + 1), stamps, False, True, evaluation, index, 1, 7, 10
+    stamps, jpegs = np.arange(steps + 1) + 100 * index, [JPEG] * (steps + 1)
+    return make_episode(
+        index, steps, observations=observations, stamps=stamps, jpegs=jpegs, evaluation=evaluation, actor_version=1
     )
 
 
@@ -65,13 +66,13 @@ def test_live_the_path_grows_and_takes_the_colour_of_the_latest_looks():
     view.state({"detail": "running", "episodes": 6})
     for i in range(11):
         view.position((0.3 + 0.01 * i, 0, 0), 10 + 0.1 * i)
-    view.picture(np.zeros((4, 4, 3), np.uint8), 10.0, 0.0)
-    view.picture(np.zeros((4, 4, 3), np.uint8), 11.0, 1.0)
+    view.image(np.zeros((4, 4, 3), np.uint8), 10.0, 0.0)
+    view.image(np.zeros((4, 4, 3), np.uint8), 11.0, 1.0)
     assert view.trace.colours == pytest.approx(np.linspace(0, 1, 11))
     screen = shown(view, 11.2)
     assert (screen.camera_note, screen.reward, screen.reward_note) == ("live", 1.0, "episode 7")
-    assert "no new picture for 4 s" in shown(view, 15.0).camera_note
-    view.episode(episode(6))  # its JPEG does not take the live picture's place
+    assert "no new image for 4 s" in shown(view, 15.0).camera_note
+    view.episode(episode(6))  # its JPEG does not take the live image's place
     assert shown(view, 11.2).camera.shape == (4, 4, 3)
     view.state({"detail": "resetting"}), view.state({"detail": "running", "episodes": 7})
     assert len(view.trace.points) == 0 and shown(view).rewards is None
@@ -105,16 +106,16 @@ def test_live_reward_is_what_the_learner_would_see():
     heads, _ = fit_heads(inputs, ratings, 3, HeadConfig(members=2, hidden=8, iterations=20), 0)
     torch.manual_seed(0)
     model = TrunkRewardModel(Trunk(TrunkConfig(), 10), heads, 1, 1)
-    picture = rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    image = rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)
     proprio = rng.normal(size=10).astype(np.float32)
     live = LiveReward(128)
-    assert live.of(picture, proprio) is None
+    assert live.of(image, proprio) is None
     live.set_model(model.to_bundle())
-    frame = decode_many([encode_jpeg(square(picture, 128))], model.image_size)
+    frame = decode_many([encode_jpeg(square(image, 128))], model.image_size)
     wanted = model.predict(model.features(frame), proprio[None]).mean[0]
-    assert live.of(picture, proprio) == pytest.approx(float(wanted))
+    assert live.of(image, proprio) == pytest.approx(float(wanted))
     with pytest.raises(BundleError, match="proprioception of 7"):
-        live.of(picture, proprio[:7])
+        live.of(image, proprio[:7])
     with pytest.raises(BundleError):
         live.set_model(Bundle("reward_model", {}, {"type": "other"}))
-    assert live.of(picture, proprio) == pytest.approx(float(wanted))
+    assert live.of(image, proprio) == pytest.approx(float(wanted))

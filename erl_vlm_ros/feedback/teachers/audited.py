@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A teacher a share of whose ratings is rated once more by somebody who is trusted: a person, or a better model.
+"""A teacher a share of whose ratings is rated once more by a trusted auditor: a person, or a better model.
 
 No number of questions to one model shows what it misjudges in every way of asking. A few trusted answers do, where they
-are spread over the places where the hand was and over what the teacher said there. The trusted answer takes the place
-of the teacher's, and is marked: the reward model believes it over other ratings of views like it (reward/audits.py).
+are spread over the positions of the end effector and over what the teacher said there. The trusted answer takes the
+place of the teacher's, and is marked: the reward model believes it over other ratings of views like it
+(reward/audits.py).
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from erl_vlm_ros.data.observation import EE_SLICE
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
 from erl_vlm_ros.data.reasons import is_outage
-from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.staged import StagedRound, StagedTeacher
+from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
+from erl_vlm_ros.feedback.teachers.staged import StagedRound, StagedTeacher
 
 _FAR = 3.0  # places apart: beyond, farther is not better
 
@@ -28,24 +29,25 @@ _FAR = 3.0  # places apart: beyond, farther is not better
 class AuditConfig:
     """Raises ConfigError for a value out of range.
 
-    share: of the ratings that are audited. place_m: how far apart (m) hands are at two different places.
+    share: of the ratings that are audited. spacing_m: distance (m) at which two positions of the end effector count as
+    different.
     """
 
     share: float = 0.1
-    place_m: float = 0.04
+    spacing_m: float = 0.04
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
             raise ConfigError(f"audit.share must be above 0 and at most 1, got {self.share}")
-        if not self.place_m > 0.0:
-            raise ConfigError(f"audit.place_m must be a length above 0 in m, got {self.place_m}")
+        if not self.spacing_m > 0.0:
+            raise ConfigError(f"audit.spacing_m must be a length above 0 in m, got {self.spacing_m}")
 
 
 class AuditedTeacher(StagedTeacher):
     """Offers what every teacher offers. What the auditor leaves unanswered keeps the teacher's rating.
 
     Args:
-        teacher: rates every segment. auditor: rates some of them again; its segments are single ratings.
+        teacher: answers every query. auditor: answers some of them, or of their parts, again.
         record: where the outcomes of audits are written, so that a replay gives the same.
     """
 
@@ -57,7 +59,7 @@ class AuditedTeacher(StagedTeacher):
         self.name = f"{teacher.texts()['teacher']} audited by {auditor.texts()['teacher']}"
         self._config, self._record = config, record
         self._places = np.zeros((0, 3))  # audited so far
-        self._told = np.zeros(0, np.int64)  # what the teacher had said there
+        self._given = np.zeros(0, np.int64)  # what the teacher had said there
         self._seen = 0
 
     @property
@@ -94,60 +96,61 @@ class AuditedTeacher(StagedTeacher):
     # -- on the teachers' threads
 
     def _on_first(self, here: StagedRound) -> None:
-        chosen = self._choose(here.first.rated)
+        chosen = self._choose(here.first.labels)
         if not chosen:
             here.future.set_result(replace(here.first, teacher=self.name))
             return
-        segments = [here.first.rated[i].segment for i in chosen]
-        self._then(self.auditor.submit(SegmentBatch(here.batch.round, segments)), here, self._on_audited, chosen)
+        queries = [here.first.labels[i].query for i in chosen]
+        batch = QueryBatch(here.batch.round, queries, here.first.kind)
+        self._then(self.auditor.submit(batch), here, self._on_audited, chosen)
 
-    def _choose(self, rated: Sequence[RatedSegment]) -> list[int]:
-        """Segments worth an audit: at places of the hand, and with answers, that no audit was near; high ones first."""
+    def _choose(self, rated: Sequence[Label]) -> list[int]:
+        """Labels worth an audit: at positions, and with answers, that no audit was near; high ones first."""
         may = [i for i, r in enumerate(rated) if not is_outage(r.reason)]
         with self._lock:
             self._seen += len(may)
-            count = min(round(self._config.share * self._seen) - len(self._told), len(may))
+            count = min(round(self._config.share * self._seen) - len(self._given), len(may))
             if count <= 0:
                 return []
-            places = np.array([rated[i].segment.proprio[-1][EE_SLICE] for i in may], float)
-            told = np.array([rated[i].rating for i in may])
-            # no rating at all (an ensemble that disagrees, for instance) is worth as much as a middling one
-            worth = 0.5 + np.where(told == NO_RATING, 0.5, told / (self.n_classes - 1))
+            known = [rated[i].query[-1].proprio_part(EE_POSITION) for i in may]
+            places = np.array([np.zeros(3) if place is None else place[-1] for place in known], float)
+            given = np.array([rated[i].value for i in may])
+            worth = 0.5 + self.kind.part.stakes(given, self.n_classes)
             apart = np.full(len(may), _FAR)
-            for place, said in zip(self._places, self._told):
-                apart = np.minimum(apart, self._apart(places, told, place, said))
+            for place, said in zip(self._places, self._given):
+                apart = np.minimum(apart, self._apart(places, given, place, said))
             chosen: list[int] = []
             for _ in range(count):
                 best = int(np.where(np.isin(np.arange(len(may)), chosen), -1.0, worth * apart).argmax())
                 chosen.append(best)
-                apart = np.minimum(apart, self._apart(places, told, places[best], told[best]))
+                apart = np.minimum(apart, self._apart(places, given, places[best], given[best]))
             self._places = np.concatenate([self._places, places[chosen]])
-            self._told = np.concatenate([self._told, told[chosen]])
+            self._given = np.concatenate([self._given, given[chosen]])
         return [may[i] for i in chosen]
 
-    def _apart(self, places: np.ndarray, told: np.ndarray, place: np.ndarray, said: int) -> np.ndarray:
+    def _apart(self, places: np.ndarray, given: np.ndarray, place: np.ndarray, said: int) -> np.ndarray:
         """How different segments are from one, in places; another answer of the teacher is as good as two of them."""
-        return np.linalg.norm(places - place, axis=1) / self._config.place_m + 2.0 * (told != said)
+        return np.linalg.norm(places - place, axis=1) / self._config.spacing_m + 2.0 * (given != said)
 
-    def _on_audited(self, here: StagedRound, chosen: list[int], answer: RatingBatch) -> None:
-        rated, outcomes = list(here.first.rated), []
-        for index, audit in zip(chosen, answer.rated):
+    def _on_audited(self, here: StagedRound, chosen: list[int], answer: LabelBatch) -> None:
+        rated, outcomes = list(here.first.labels), []
+        for index, audit in zip(chosen, answer.labels):
             before = rated[index]
             with self._lock:
-                self._note(before.rating, audit.rating)
-            if audit.rating == NO_RATING:
+                self._note(before.value, audit.value)
+            if audit.value == NO_LABEL:
                 continue
-            rated[index] = replace(before, rating=audit.rating, reason="", probabilities=None, audited=True)
-            outcomes.append(Outcome(before.segment, audit.rating, "", {"teacher": before.rating}))
+            rated[index] = replace(before, value=audit.value, reason="", probabilities=None, audited=True)
+            outcomes.append(Outcome(before.query, audit.value, "", {"teacher": before.value}))
         if self._record is not None and outcomes:
             self._record.add(here.batch.round, outcomes)
-        here.future.set_result(replace(here.first, rated=rated, teacher=self.name))
+        here.future.set_result(replace(here.first, labels=rated, teacher=self.name))
 
     def _note(self, said: int, audit: int) -> None:
-        if audit == NO_RATING:
+        if audit == NO_LABEL:
             self._counts["unanswered"] += 1
             return
         self._counts["audits"] += 1
-        if said != NO_RATING:
+        if said != NO_LABEL:
             self._counts["compared"] += 1
             self._counts["agreement" if said == audit else "too_high" if said > audit else "too_low"] += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every teacher offers, and the rounds of teachers that answer segment by segment."""
+"""What every teacher offers, and the rounds of teachers that answer query by query."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from typing import Protocol
 
 import numpy as np
 
-from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, Segment, SegmentBatch, transitions
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, Query, QueryBatch
+from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.kinds.base import count
+from erl_vlm_ros.feedback.waiting import Waiting
 
 UNLIMITED = 10**9
-RATE_EACH = ("segment", "transition")
 
 
 class Teacher(Protocol):
-    """Whoever rates segments. All methods may be called from any thread.
+    """Who answers queries. All methods may be called from any thread.
 
-    ``class_names``: the n classes it answers, worst first.
+    ``kind``: of feedback. ``class_names``: the n classes that its labels may have.
     """
 
+    kind: FeedbackKind
     class_names: list[str]
 
-    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
-        """Rate without waiting. The Future ends with the whole round, in the order of its segments."""
+    def submit(self, batch: QueryBatch) -> Future[LabelBatch]:
+        """Answer without waiting. The Future ends with the whole round, in the order of its queries and their parts."""
 
-    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait."""
+    def label_batch(self, batch: QueryBatch) -> LabelBatch:
+        """Answer and wait."""
 
     @property
     def budget_left(self) -> int:
-        """Ratings that may still be asked for."""
+        """Queries that may still be put."""
 
     def stats(self) -> dict[str, float]:
         """Figures for diagnostics."""
@@ -47,39 +49,37 @@ class Teacher(Protocol):
 
 
 class Round:
-    """One round under way: an outcome for each of its segments, until all are there or its time is up."""
+    """One round under way: an outcome for each of its queries, until all are there or its time is up."""
 
-    def __init__(self, number: int, segments: list[Segment]) -> None:
-        self.number, self.segments = number, segments
-        self.outcomes: list[tuple[int, str] | None] = [None] * len(segments)
-        self.future: Future[RatingBatch] = Future()
+    def __init__(self, number: int, queries: list[Query]) -> None:
+        self.number, self.queries = number, queries
+        self.outcomes: list[tuple[int, str] | None] = [None] * len(queries)
+        self.future: Future[LabelBatch] = Future()
         self.future.set_running_or_notify_cancel()
         self.timer: threading.Timer | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every segment has its outcome."""
+        """Whether every query has its outcome."""
         return all(outcome is not None for outcome in self.outcomes)
 
 
-class SegmentwiseTeacher:
+class QuerywiseTeacher(Waiting):
     """Base of teachers whose answers come one by one. Subclasses implement ``_begin``; they may hold ``_lock``.
 
-    Nothing waits for ever: what is not answered ``timeout_s`` after it was asked gets no rating, for the reason
+    Nothing waits for ever: what is not answered ``timeout_s`` after it was asked gets no label, for the reason
     ``late_reason``, and the learner asks for others.
 
     Args:
-        name: what ``teacher`` says in the ratings and figures.
-        rate_each: ``segment``: one rating for its last frame; ``transition``: one for each frame but the first.
+        name: what ``teacher`` says in the labels and figures.
+        kind: of feedback; a query with parts is answered part by part.
     """
 
     late_reason = "unanswered"
 
-    def __init__(self, name: str, class_names: list[str], rate_each: str = "segment", timeout_s: float = 0.0) -> None:
-        if rate_each not in RATE_EACH:
-            raise ConfigError(f"rate_each '{rate_each}': choose one of {', '.join(RATE_EACH)}")
+    def __init__(self, name: str, class_names: list[str], kind: FeedbackKind = RATING, timeout_s: float = 0.0) -> None:
         self.name, self.class_names = name, list(class_names)
-        self._each_transition, self._timeout_s = rate_each == "transition", timeout_s
+        self.kind, self._timeout_s = kind, timeout_s
         self._lock = threading.RLock()
         self._rounds: list[Round] = []
         self._counts: Counter[str] = Counter()
@@ -95,15 +95,13 @@ class SegmentwiseTeacher:
         """These teachers cost nothing."""
         return UNLIMITED
 
-    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
-        """Begin a round; done callbacks run on whichever thread brings the last answer."""
-        segments = batch.segments
-        if self._each_transition:
-            segments = [part for segment in segments for part in transitions(segment)]
+    def submit(self, batch: QueryBatch) -> Future[LabelBatch]:
+        """Begin a round; done callbacks run on the thread that brings the last answer. BadQuery: one cannot be put."""
+        queries = [part for query in batch.queries for part in self.kind.parts(query)]
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"teacher {self.name} is closed")
-            here = Round(batch.round, segments)
+            here = Round(batch.round, queries)
             self._rounds.append(here)
             if self._timeout_s > 0:
                 here.timer = threading.Timer(self._timeout_s, self._expire, [here])
@@ -113,21 +111,15 @@ class SegmentwiseTeacher:
         self._finish(here)
         return here.future
 
-    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait."""
-        return self.submit(batch).result()
-
     def stats(self) -> dict[str, float]:
         """Outcomes by class and reason, what is waiting, seconds to an answer."""
         with self._lock:
             waiting = sum(o is None for r in self._rounds for o in r.outcomes)
-            figures = {key: float(self._counts[key]) for key in ("requested", "valid", "no_rating")}
-            figures |= {f"rated_class_{i}": float(self._counts[f"class_{i}"]) for i in range(self.n_classes)}
-            figures |= {key: float(value) for key, value in self._counts.items() if key.startswith("reason_")}
+            figures = self.kind.figures(self._counts, self.n_classes)
             return figures | {"in_flight": float(waiting), "rounds_waiting": float(len(self._rounds))}
 
     def texts(self) -> dict[str, str]:
-        """Who rates."""
+        """Who answers."""
         return {"teacher": self.name}
 
     def close(self, grace_s: float = 0.0) -> None:
@@ -151,9 +143,9 @@ class SegmentwiseTeacher:
         """A round was submitted (the lock is held): answer it now or later, by ``_answer``."""
         raise NotImplementedError
 
-    def _answer(self, here: Round, index: int, rating: int, reason: str = "") -> None:
-        """The outcome of one segment (the lock is held)."""
-        here.outcomes[index] = (rating, reason)
+    def _answer(self, here: Round, index: int, value: int, reason: str = "") -> None:
+        """The outcome of one query (the lock is held)."""
+        here.outcomes[index] = (value, reason)
 
     def _may_finish(self, here: Round) -> bool:
         """Whether a complete round may be handed over now."""
@@ -167,39 +159,30 @@ class SegmentwiseTeacher:
             self._rounds.remove(here)
             if here.timer is not None:
                 here.timer.cancel()
-            rated = []
-            for segment, (rating, reason) in zip(here.segments, here.outcomes):
-                rated.append(RatedSegment(segment, rating, reason, self._soft(segment, rating)))
-                self._count(rating, reason)
-            batch = RatingBatch(here.number, self.n_classes, len(rated), rated, self.name)
+            labels = []
+            for query, (value, reason) in zip(here.queries, here.outcomes):
+                labels.append(Label(query, value, reason, self._soft(query, value)))
+                count(self._counts, value, reason)
+            batch = LabelBatch(here.number, self.n_classes, len(labels), labels, self.name, self.kind.part.name)
         try:
             self._store(batch)
-        except Exception as error:  # no rating without its record: whoever waits for the round hears of it
+        except Exception as error:  # no label without its record: who waits for the round hears of it
             here.future.set_exception(error)
             return
         here.future.set_result(batch)
 
-    def _store(self, batch: RatingBatch) -> None:
+    def _store(self, batch: LabelBatch) -> None:
         """Record a round before it is handed over (without the lock)."""
 
-    def _soft(self, segment: Segment, rating: int) -> np.ndarray | None:
+    def _soft(self, query: Query, value: int) -> np.ndarray | None:
         """A soft label, where a teacher has one."""
         return None
-
-    def _count(self, rating: int, reason: str) -> None:
-        self._counts["requested"] += 1
-        if rating == NO_RATING:
-            self._counts["no_rating"] += 1
-            self._counts[f"reason_{reason}"] += 1
-        else:
-            self._counts["valid"] += 1
-            self._counts[f"class_{rating}"] += 1
 
     def _expire(self, here: Round) -> None:
         with self._lock:
             for index, outcome in enumerate(here.outcomes):
                 if outcome is None:
-                    self._answer(here, index, NO_RATING, self.late_reason)
+                    self._answer(here, index, NO_LABEL, self.late_reason)
             self._on_expired(here)
         self._finish(here)
 

@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.config import RaterConfig
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.ledger_file import AUDIT
-from erl_vlm_ros.feedback.rater import VlmRater
-from erl_vlm_ros.feedback.rerating import ReratingConfig, ReratingTeacher
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.feedback.kinds import FeedbackKind, kind_named
+from erl_vlm_ros.feedback.ledger.file import AUDIT
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
+from erl_vlm_ros.feedback.teachers.both_orders import BothOrders
 from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
 from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
+from erl_vlm_ros.feedback.teachers.rerating import ReratingConfig, ReratingTeacher
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
 from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
-from erl_vlm_ros.feedback.variations import VARIATIONS, variations
-from erl_vlm_ros.tasks import Task
+from erl_vlm_ros.feedback.vlm.config import RaterConfig
+from erl_vlm_ros.feedback.vlm.rater import VlmRater
+from erl_vlm_ros.feedback.vlm.variations import VARIATIONS, variations
 
 Values = Mapping[str, Any]  # parameter of vlm_rater -> value
 
@@ -41,12 +43,13 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
         raise ConfigError(f"teacher '{name}' is unknown; choose one of {', '.join(TEACHERS)}")
     auditor = values["audit.teacher"]
     if values["audit.share"] <= 0:
-        return TEACHERS[name](values, task, ledger)
+        return _answering(name, values, task, ledger)
     if name == "ledger" or auditor == name != "vlm":
         raise ConfigError(f"audit.share is {values['audit.share']}, but {_NO_AUDIT[name]}; set audit.share to 0")
     config = AuditConfig(**_group(values, "audit.", AuditConfig))
-    record = Record(ledger, task.name, _class_names(values, task), AUDIT, f"{name} audited by {auditor}")
-    teacher = TEACHERS[name](values, task, ledger)
+    names, who = _class_names(values, task), f"{name} audited by {auditor}"
+    record = Record(ledger, task.name, names, AUDIT, who, _kind(values).part)
+    teacher = _answering(name, values, task, ledger)
     try:
         return AuditedTeacher(teacher, TEACHERS[auditor](_auditor_values(values), task, ledger), config, record)
     except BaseException:
@@ -54,8 +57,20 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
         raise
 
 
+def _answering(name: str, values: Values, task: Task, ledger: Ledger) -> Teacher:
+    """The teacher without its audits; asked in both orders where ``both_orders`` says so."""
+    teacher = TEACHERS[name](values, task, ledger)
+    if not values["both_orders"]:
+        return teacher
+    try:
+        return BothOrders(teacher)
+    except BaseException:
+        teacher.close()
+        raise
+
+
 def _auditor_values(values: Values) -> dict[str, Any]:
-    """vlm_rater's parameters as the auditor has them: it rates single segments, and a model is another one.
+    """vlm_rater's parameters as the auditor has them: it answers the parts of queries, and a model is another one.
 
     Raises:
         ConfigError: the auditor would ask the same model the same question.
@@ -65,7 +80,7 @@ def _auditor_values(values: Values) -> dict[str, Any]:
         raise ConfigError("audit.teacher is vlm, but no other model is named: set audit.model, or audit.base_url")
     limit = values["audit.timeout_s"]  # a round waits for its audits
     given |= {"human.round_timeout_s": limit, "give_up_s": min(values["give_up_s"], limit)}
-    return {**values, **given, "rate_each": "segment", "rerate.variations": [""]}
+    return {**values, **given, "feedback": _kind(values).part.name, "rerate.variations": [""]}
 
 
 def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
@@ -74,8 +89,8 @@ def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
     others: dict[str, Teacher] = {}
     try:
         for variation in variations([name for name in values["rerate.variations"] if name]):
-            # what is asked about again may be one transition of a segment: it is then a segment of its own
-            cfg = replace(first.cfg, prompts=variation.prompts, rate_each="segment")
+            # what is asked about again may be a part of a query: it is then a query of its own
+            cfg = replace(first.cfg, prompts=variation.prompts, feedback=first.kind.part.name)
             others[variation.name] = VariedTeacher(VlmRater(cfg, task, ledger), variation)
         return ReratingTeacher(first, others, config) if others else first
     except BaseException:
@@ -87,22 +102,24 @@ def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
 def _human(values: Values, task: Task, ledger: Ledger) -> Teacher:
     names = _class_names(values, task)
     config = HumanConfig(**_group(values, "human.", HumanConfig))
-    record = Record(ledger, task.name, names, "human")
-    teacher = HumanTeacher(config, task, len(names), record, values["rate_each"])
+    kind = _kind(values)
+    record = Record(ledger, task.name, names, "human", kind=kind.part)
+    teacher = HumanTeacher(config, task, len(names), record, kind)
     teacher.serve()
     return teacher
 
 
 def _ledger(values: Values, task: Task, ledger: Ledger) -> Teacher:
     path, model = values["replay.ledger"], values["replay.model"]
-    return ReplayedTeacher(path, ledger, task, len(_class_names(values, task)), model, values["rate_each"])
+    return ReplayedTeacher(path, ledger, task, len(_class_names(values, task)), model, _kind(values))
 
 
 def _scripted(values: Values, task: Task, ledger: Ledger) -> Teacher:
     names, group = _class_names(values, task), _group(values, "scripted.", ScriptedConfig)
     confusion = () if list(group["confusion"]) == [0.0] else group["confusion"]
     config = ScriptedConfig(**{**group, "confusion": confusion, "seed": values["seed"]})
-    return ScriptedTeacher(config, task.name, names, Record(ledger, task.name, names, "scripted"), values["rate_each"])
+    record = Record(ledger, task.name, names, "scripted", kind=_kind(values).part)
+    return ScriptedTeacher(config, task.name, names, record, _kind(values))
 
 
 def _ensemble(values: Values, task: Task, ledger: Ledger) -> Teacher:
@@ -112,7 +129,8 @@ def _ensemble(values: Values, task: Task, ledger: Ledger) -> Teacher:
         for name, cfg, repeat in ensemble_members(values):
             rater: Teacher = VlmRater(cfg, task, ledger, repeat)
             members[name] = VariedTeacher(rater, VARIATIONS[cfg.prompts]) if cfg.prompts in VARIATIONS else rater
-        record = Record(ledger, task.name, _class_names(values, task), "ensemble", " + ".join(members))
+        names, who = _class_names(values, task), " + ".join(members)
+        record = Record(ledger, task.name, names, "ensemble", who, _kind(values).part)
         return EnsembleTeacher(members, config, record)
     except BaseException:
         for member in members.values():
@@ -174,7 +192,11 @@ _FIELDS = {"model": "models", "base_url": "base_urls", "api_key_env": "api_key_e
 
 
 def _class_names(values: Values, task: Task) -> list[str]:
-    return task.class_names(values["n_classes"] or task.n_classes)
+    return _kind(values).class_names(task, values["n_classes"])
+
+
+def _kind(values: Values) -> FeedbackKind:
+    return kind_named(values["feedback"])
 
 
 def _group(values: Values, prefix: str, kind: type) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.data.segment import NO_RATING, RatedSegment, RatingBatch, SegmentBatch
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
+from erl_vlm_ros.feedback.kinds.base import count
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
+from erl_vlm_ros.feedback.waiting import Waiting
 
 DISAGREE, TOO_FEW = "disagreement", "too_few_votes"
 
@@ -42,31 +44,31 @@ class VoteConfig:
 
 def count_votes(votes: Sequence[int], n_classes: int, config: VoteConfig) -> tuple[int, str, np.ndarray | None]:
     """(rating, reason, shares float32 [n] or None) of the members' votes, -1 for a member that gave none."""
-    given = np.array([v for v in votes if v != NO_RATING], np.int64)
+    given = np.array([v for v in votes if v != NO_LABEL], np.int64)
     if len(given) < (config.min_votes or len(votes) // 2 + 1):
-        return NO_RATING, TOO_FEW, None
+        return NO_LABEL, TOO_FEW, None
     shares = np.bincount(given, minlength=n_classes).astype(np.float32) / len(given)
     second, first = np.sort(shares)[-2:]
     lead = float(first - second)
     if lead <= 1e-6 or lead < config.min_margin - 1e-6:
-        return NO_RATING, DISAGREE, shares
+        return NO_LABEL, DISAGREE, shares
     return int(shares.argmax()), "", shares
 
 
 class _Round:
     """The members' answers to one round."""
 
-    def __init__(self, batch: SegmentBatch, members: int) -> None:
+    def __init__(self, batch: QueryBatch, members: int) -> None:
         self.batch, self.answers = batch, [None] * members
         self.left = members
-        self.future: Future[RatingBatch] = Future()
+        self.future: Future[LabelBatch] = Future()
         self.future.set_running_or_notify_cancel()
         self.timer: threading.Timer | None = None
         self.began = time.monotonic()
         self.closed = False
 
 
-class EnsembleTeacher:
+class EnsembleTeacher(Waiting):
     """Asks every member the same and combines what comes back.
 
     A member that fails or takes too long has no vote; the round ends without it. A failure of all ends the round
@@ -82,7 +84,8 @@ class EnsembleTeacher:
         if config.min_votes > len(members):
             raise ConfigError(f"ensemble.min_votes is {config.min_votes}, but there are only {len(members)} votes")
         self._members, self._config, self._record = dict(members), config, record
-        self.class_names = next(iter(self._members.values())).class_names
+        first = next(iter(self._members.values()))
+        self.kind, self.class_names = first.kind, first.class_names
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._split = 0.0  # sum over ratings of the share of votes that the majority outvoted
@@ -99,7 +102,7 @@ class EnsembleTeacher:
         """Ratings of the whole ensemble that its members' budgets still allow."""
         return min(t.budget_left for t in self._members.values()) // len(self._members)
 
-    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
+    def submit(self, batch: QueryBatch) -> Future[LabelBatch]:
         """Ask every member; done callbacks run on the thread of whichever is last."""
         here = _Round(batch, len(self._members))
         with self._lock:
@@ -108,14 +111,10 @@ class EnsembleTeacher:
             try:
                 member.submit(batch).add_done_callback(lambda f, i=index: self._on_answer(here, i, f))
             except Exception as error:
-                failed: Future[RatingBatch] = Future()
+                failed: Future[LabelBatch] = Future()
                 failed.set_exception(error)
                 self._on_answer(here, index, failed)
         return here.future
-
-    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait."""
-        return self.submit(batch).result()
 
     def stats(self) -> dict[str, float]:
         """Outcomes; ``disagreement``: mean share of outvoted votes; ``agree_MEMBER``: how often it votes with the most;
@@ -128,12 +127,10 @@ class EnsembleTeacher:
                 elif key in ("latency_s", "budget_queries", "budget_tokens", "budget_money", "breaker_open"):
                     figures[key] = max(figures.get(key, 0.0), value)
         with self._lock:
-            figures |= {key: float(self._counts[key]) for key in ("requested", "valid", "no_rating")}
-            figures |= {f"rated_class_{i}": float(self._counts[f"class_{i}"]) for i in range(self.n_classes)}
-            figures |= {key: float(value) for key, value in self._counts.items() if key.startswith("reason_")}
+            figures |= self.kind.figures(self._counts, self.n_classes)
             figures["disagreement"] = self._split / max(self._counts["judged"], 1)
             figures["members"] = float(len(self._members))
-            figures["in_flight"] = float(sum(len(r.batch.segments) for r in self._open))
+            figures["in_flight"] = float(sum(len(r.batch.queries) for r in self._open))
             for name in self._members:
                 yes, no = self._agree[name, True], self._agree[name, False]
                 if yes + no:
@@ -169,8 +166,8 @@ class EnsembleTeacher:
 
     # -- on the members' threads
 
-    def _on_answer(self, here: _Round, index: int, future: Future[RatingBatch]) -> None:
-        answer: RatingBatch | BaseException
+    def _on_answer(self, here: _Round, index: int, future: Future[LabelBatch]) -> None:
+        answer: LabelBatch | BaseException
         if future.cancelled():
             answer = RuntimeError("cancelled")
         else:
@@ -196,7 +193,7 @@ class EnsembleTeacher:
             self._open.remove(here)
             if here.timer is not None:
                 here.timer.cancel()
-            batches = [a if isinstance(a, RatingBatch) else None for a in here.answers]
+            batches = [a if isinstance(a, LabelBatch) else None for a in here.answers]
             self._counts["stragglers"] += sum(a is None for a in here.answers)
         told = [b for b in batches if b is not None]
         if not told:
@@ -208,40 +205,36 @@ class EnsembleTeacher:
         except Exception as error:  # a ledger that cannot be written ends the rater, not this thread
             here.future.set_exception(error)
 
-    def _vote(self, number: int, first: RatingBatch, batches: list[RatingBatch | None]) -> RatingBatch:
-        """Members of one round rate the same segments in the same order (one each, or one a transition)."""
+    def _vote(self, number: int, first: LabelBatch, batches: list[LabelBatch | None]) -> LabelBatch:
+        """Members of one round answer the same queries, or their parts, in the same order."""
         rated, outcomes = [], []
-        for i, example in enumerate(first.rated):
-            votes = [NO_RATING if b is None else b.rated[i].rating for b in batches]
-            reasons = [b.rated[i].reason for b in batches if b is not None and b.rated[i].reason]
+        for i, example in enumerate(first.labels):
+            votes = [NO_LABEL if b is None else b.labels[i].value for b in batches]
+            reasons = [b.labels[i].reason for b in batches if b is not None and b.labels[i].reason]
             rating, reason, shares = count_votes(votes, self.n_classes, self._config)
-            if rating == NO_RATING and reason == TOO_FEW and len(set(reasons)) == 1:
+            if rating == NO_LABEL and reason == TOO_FEW and len(set(reasons)) == 1:
                 reason = reasons[0]  # all for the same cause, such as a spent budget
             with self._lock:
                 self._note(votes, rating, reason, shares)
             told = None if shares is None else [round(float(s), 6) for s in shares]
             detail = {"votes": dict(zip(self._members, votes)), "probabilities": told}
-            outcomes.append(Outcome(example.segment, rating, reason, detail))
-            soft = shares if rating != NO_RATING else None
-            rated.append(RatedSegment(example.segment, rating, reason, soft))
+            outcomes.append(Outcome(example.query, rating, reason, detail))
+            soft = shares if rating != NO_LABEL else None
+            rated.append(Label(example.query, rating, reason, soft))
         if self._record is not None:
             self._record.add(number, outcomes)
         requested = max(b.requested for b in batches if b is not None)
-        return RatingBatch(number, self.n_classes, requested, rated, "ensemble")
+        return LabelBatch(number, self.n_classes, requested, rated, "ensemble", first.kind)
 
     def _note(self, votes: list[int], rating: int, reason: str, shares: np.ndarray | None) -> None:
-        self._counts["requested"] += 1
+        count(self._counts, rating, reason)
         if shares is not None:
             self._counts["judged"] += 1
             self._split += 1.0 - float(shares.max())
-        if rating == NO_RATING:
-            self._counts["no_rating"] += 1
-            self._counts[f"reason_{reason}"] += 1
+        if rating == NO_LABEL:
             return
-        self._counts["valid"] += 1
-        self._counts[f"class_{rating}"] += 1
         for name, vote in zip(self._members, votes):
-            if vote != NO_RATING:
+            if vote != NO_LABEL:
                 self._agree[name, vote == rating] += 1
 
 

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A person as the teacher: a queue of segments, one key press each, the last ones may be taken back."""
+"""A person as the teacher: a queue of queries, one key press each, the last ones may be taken back."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from erl_vlm_ros.data.segment import NO_RATING, Segment
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.teachers.base import Round, SegmentwiseTeacher
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.data.query import NO_LABEL
+from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
+from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
-from erl_vlm_ros.tasks import Task
-
-if TYPE_CHECKING:
-    from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 
 SKIPPED = "skipped"
-AHEAD = 3  # segments whose pictures the page may load in advance
+AHEAD = 3  # queries whose images the page may load in advance
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,20 @@ class HumanConfig:
             raise ConfigError(f"human.port must be from 0 to 65535, got {self.port}")
 
 
-class HumanTeacher(SegmentwiseTeacher):
-    """Keeps what is to be rated and takes presses; the page and a joystick are only hands for it.
+class HumanTeacher(QuerywiseTeacher):
+    """Keeps what is to be rated and takes presses; the page and a joystick only pass input on to it.
 
-    A press names the segment that it was meant for by its key, so that a late one does not hit the next segment.
+    A press names the query that it was meant for by its key, so that a late one does not hit the next query.
     Each rating is on disk before the press returns; what was rated before a restart is not asked again.
     """
 
     def __init__(
-        self, config: HumanConfig, task: Task, n_classes: int, record: Record | None, rate_each: str = "segment"
+        self, config: HumanConfig, task: Task, n_classes: int, record: Record | None, kind: FeedbackKind = RATING
     ) -> None:
-        names = task.class_names(n_classes)
-        super().__init__("human", names, rate_each, config.round_timeout_s)
+        classes = kind.classes(task, n_classes)
+        super().__init__("human", [c.name for c in classes], kind, config.round_timeout_s)
         self.task, self.config, self._record = task, config, record
-        self._descriptions = [c.description for c in task.classes[n_classes]]
+        self._descriptions = [c.description for c in classes]
         self._given: list[tuple[Round, int]] = []  # in the order given, newest last
         self._kept_open: dict[int, threading.Timer] = {}  # id of a complete round -> hands it over after undo_s
         self.page: HumanPage | None = None
@@ -61,9 +60,7 @@ class HumanTeacher(SegmentwiseTeacher):
 
     def serve(self) -> str:
         """Open the page; its address. ConfigError when the port cannot be had."""
-        from erl_vlm_ros.feedback.teachers.human_page import HumanPage
-
-        self.page = HumanPage(self)
+        self.page = HumanPage(self, self.config.host, self.config.port)
         return self.page.url
 
     # -- what the page shows
@@ -72,7 +69,7 @@ class HumanTeacher(SegmentwiseTeacher):
         """What is to be rated now, as JSON types; ``key`` is None when nothing waits."""
         with self._lock:
             waiting = self._waiting()
-            under_way = sum(o is not None and o[0] != NO_RATING for r in self._rounds for o in r.outcomes)
+            under_way = sum(o is not None and o[0] != NO_LABEL for r in self._rounds for o in r.outcomes)
             out: dict[str, Any] = {
                 "serial": self._serial,
                 "instruction": self.task.instruction,
@@ -87,33 +84,36 @@ class HumanTeacher(SegmentwiseTeacher):
             }
             if waiting:
                 here, index = waiting[0]
+                query = here.queries[index]
                 out |= {
                     "key": self._key(here, index),
                     "round": here.number,
                     "index": sum(o is not None for o in here.outcomes) + 1,
-                    "count": len(here.segments),
-                    "frames": len(here.segments[index].jpegs),
-                    "notes": _notes(here.segments[index]),
+                    "count": len(here.queries),
+                    "frames": len(query.jpegs),
+                    "segments": [len(segment.jpegs) for segment in query],
+                    "captions": list(self.kind.captions),
+                    "notes": self.kind.notes(query),
                 }
             return out
 
     def frame(self, key: str, index: int) -> bytes | None:
-        """A JPEG of a segment that waits or may be taken back; None when there is no such picture."""
+        """A JPEG of a query that waits or may be taken back; None when there is no such image."""
         with self._lock:
             for here, i in [*self._waiting()[: 1 + AHEAD], *self._given[-1:]]:
-                if self._key(here, i) == key and 0 <= index < len(here.segments[i].jpegs):
-                    return here.segments[i].jpegs[index]
+                if self._key(here, i) == key and 0 <= index < len(here.queries[i].jpegs):
+                    return here.queries[i].jpegs[index]
         return None
 
     # -- presses
 
-    def rate(self, rating: int, key: str | None = None) -> bool:
-        """Give the segment that is shown (or, if it is still shown, ``key``) a class, 0 the worst. False: not done."""
-        return 0 <= rating < self.n_classes and self._give(rating, "", key)
+    def rate(self, value: int, key: str | None = None) -> bool:
+        """Give the query that is shown (or, if it is still shown, ``key``) a class. False: not done."""
+        return 0 <= value < self.n_classes and self._give(value, "", key)
 
     def skip(self, key: str | None = None) -> bool:
-        """Abstain: this segment gets no rating."""
-        return self._give(NO_RATING, SKIPPED, key)
+        """Abstain: this query gets no label."""
+        return self._give(NO_LABEL, SKIPPED, key)
 
     def undo(self) -> bool:
         """Take the last rating or abstention back, unless its round has been handed over."""
@@ -129,18 +129,18 @@ class HumanTeacher(SegmentwiseTeacher):
             self._last = "taken back"
         return True
 
-    def _give(self, rating: int, reason: str, key: str | None) -> bool:
+    def _give(self, value: int, reason: str, key: str | None) -> bool:
         with self._lock:
             waiting = self._waiting()
             if not waiting or (key is not None and key != self._key(*waiting[0])):
                 return False
             here, index = waiting[0]
             if self._record is not None:
-                self._record.add(here.number, [Outcome(here.segments[index], rating, reason)])
-            self._answer(here, index, rating, reason)
+                self._record.add(here.number, [Outcome(here.queries[index], value, reason)])
+            self._answer(here, index, value, reason)
             self._given.append((here, index))
             self._serial += 1
-            self._last = self.class_names[rating] if rating >= 0 else reason
+            self._last = reason if value == NO_LABEL else self.kind.text(value, self.class_names)
             if here.complete and self.config.undo_s > 0:
                 timer = threading.Timer(self.config.undo_s, self._hand_over, [here])
                 timer.daemon = True
@@ -152,8 +152,8 @@ class HumanTeacher(SegmentwiseTeacher):
     # -- rounds
 
     def _begin(self, here: Round) -> None:
-        for index, segment in enumerate(here.segments):
-            known = None if self._record is None else self._record.known(segment, here.number)
+        for index, query in enumerate(here.queries):
+            known = None if self._record is None else self._record.known(query, here.number)
             if known is not None:
                 self._answer(here, index, *known)
         self._serial += 1
@@ -175,7 +175,7 @@ class HumanTeacher(SegmentwiseTeacher):
 
     @staticmethod
     def _key(here: Round, index: int) -> str:
-        return f"{here.number}.{index}.{here.segments[index].id}"
+        return f"{here.number}.{index}.{here.queries[index].id}"
 
     def stats(self) -> dict[str, float]:
         """As the others, with those who wait to be handed over counted as under way."""
@@ -194,8 +194,3 @@ class HumanTeacher(SegmentwiseTeacher):
         if self.page is not None:
             self.page.close()
             self.page = None
-
-
-def _notes(segment: Segment) -> list[str]:
-    """What was measured at the last frame, as short texts."""
-    return [f"{name.replace('_', ' ')} {value:.2f}" for name, value in zip(segment.extra_names, segment.extras[-1])]

@@ -13,24 +13,32 @@ import secrets
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.teachers.human import HumanTeacher
-from erl_vlm_ros.paths import resource
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.paths import resource
 
 _MAX_BODY = 4096  # bytes of a press
 
 
+class PageTeacher(Protocol):
+    """What the page asks of the teacher: HumanTeacher."""
+
+    def state(self) -> dict[str, Any]: ...
+    def frame(self, key: str, index: int) -> bytes | None: ...
+    def rate(self, rating: int, key: str | None = None) -> bool: ...
+    def skip(self, key: str | None = None) -> bool: ...
+    def undo(self) -> bool: ...
+
+
 class HumanPage:
-    """Serves a HumanTeacher's page until ``close``. ConfigError when the port cannot be had.
+    """Serves a teacher's page until ``close``. ConfigError when the port cannot be had.
 
     ``url`` holds the token: whoever has it may rate.
     """
 
-    def __init__(self, teacher: HumanTeacher) -> None:
-        host, port = teacher.config.host, teacher.config.port
+    def __init__(self, teacher: PageTeacher, host: str, port: int) -> None:
         self._token = secrets.token_urlsafe(16)
         handler = type("Handler", (_Handler,), {"teacher": teacher, "token": self._token, "page": _page()})
         try:
@@ -69,7 +77,7 @@ def _page() -> bytes:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    teacher: HumanTeacher
+    teacher: PageTeacher
     token: str
     page: bytes
     protocol_version = "HTTP/1.1"
@@ -93,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
             index = query.get("index", "")
             jpeg = self.teacher.frame(query.get("key", ""), int(index)) if index.isdecimal() else None
             if jpeg is None:
-                self._send(404, b"no such picture\n")
+                self._send(404, b"no such image\n")
             else:
                 self._send(200, jpeg, "image/jpeg", {"Cache-Control": "private, max-age=3600"})
         else:
@@ -128,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _allowed(self, query: dict[str, str]) -> bool:
         if hmac.compare_digest(query.get("token", "").encode(), self.token.encode()):
             return True
-        self._send(403, b"This page needs the whole address that vlm_rater printed at its start.\n")
+        self._send(403, b"This page needs the whole address, which is in human_page.url beside the ledger.\n")
         return False
 
     def _json(self, value: Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What teachers other than the VLM write into the ledger: who rated what, and how."""
+"""What teachers other than the VLM write into the ledger: who answered what, and how."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from erl_vlm_ros.data.segment import Segment
-from erl_vlm_ros.feedback.ledger import Answer, Ledger
+from erl_vlm_ros.data.query import Query
+from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.ledger.ledger import Answer, Ledger
 
 VOTES = "votes"  # stage of the answer that holds an outcome's detail
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A segment's class, or NO_RATING with the reason; ``detail``: JSON types, such as the votes behind it."""
+    """A query's class, or NO_LABEL with the reason; ``detail``: JSON types, such as the votes behind it."""
 
-    segment: Segment
-    rating: int
+    query: Query
+    value: int
     reason: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 
@@ -31,22 +32,26 @@ class Record:
 
     Args:
         source: ``human``, ``scripted`` or ``ensemble``; model: who exactly, for instance the models that voted.
+        kind: of feedback of the queries that outcomes belong to.
     """
 
-    def __init__(self, ledger: Ledger, task: str, class_names: Sequence[str], source: str, model: str = "") -> None:
+    def __init__(
+        self, ledger: Ledger, task: str, class_names: Sequence[str], source: str, model: str = "",
+        kind: FeedbackKind = RATING,
+    ) -> None:  # fmt: skip
         self._ledger, self._task, self._names = ledger, task, list(class_names)
-        self._source, self._model = source, model or source
+        self._source, self._model, self._kind = source, model or source, kind
 
     def add(self, round_: int, outcomes: Sequence[Outcome]) -> None:
         """Record outcomes; returns when all are on disk. LedgerError when they cannot be written.
 
-        A later outcome of the same segment and round takes the place of the one before.
+        A later outcome of the same query and round takes the place of the one before.
         """
-        digests = [self._digest(outcome.segment) for outcome in outcomes]
+        digests = [self._digest(outcome.query) for outcome in outcomes]
         queries = [
             self._ledger.add_query(
-                digest, outcome.segment, round_, self._source, self._task, len(self._names), self._model, {}, {},
-                self._names,
+                digest, outcome.query, round_, self._source, self._task, len(self._names), self._model, {}, {},
+                self._names, self._kind,
             )
             for digest, outcome in zip(digests, outcomes)
         ]  # fmt: skip
@@ -55,13 +60,13 @@ class Record:
             if outcome.detail:
                 answer = Answer(json.dumps(outcome.detail), model=self._model)
                 written.append(self._ledger.add_answer(digest, VOTES, answer))
-            written.append(self._ledger.add_rating(query.result(), outcome.rating, outcome.reason))
+            written.append(self._ledger.add_rating(query.result(), outcome.value, outcome.reason))
         for future in written:
             future.result()
 
-    def known(self, segment: Segment, round_: int) -> tuple[int, str] | None:
-        """(rating, reason) that this teacher gave the segment in this round; None: it gave none."""
-        row = (self._digest(segment), segment.id, round_)
+    def known(self, query: Query, round_: int) -> tuple[int, str] | None:
+        """(class, reason) that this teacher gave the query in this round; None: it gave none."""
+        row = (self._digest(query), query.id, round_)
 
         def read(db: sqlite3.Connection) -> tuple[int, str] | None:
             sql = (
@@ -72,10 +77,12 @@ class Record:
 
         return self._ledger.run(read)
 
-    def _digest(self, segment: Segment) -> str:
+    def _digest(self, query: Query) -> str:
         question = [self._source, self._model, self._task, self._names]
+        if self._kind is not RATING:
+            question.append(self._kind.name)
         digest = hashlib.sha256(json.dumps(question).encode())
-        for jpeg in segment.jpegs:
+        for jpeg in query.jpegs:
             digest.update(len(jpeg).to_bytes(8, "little"))
             digest.update(jpeg)
         return digest.hexdigest()

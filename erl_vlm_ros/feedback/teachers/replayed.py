@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ledger as the teacher: what was rated before, with the soft labels of an ensemble, and no network."""
+"""A ledger as the teacher: what was answered before, with the soft labels of an ensemble, and no network."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from erl_vlm_ros.data.segment import RatedSegment, RatingBatch, SegmentBatch, transitions
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.ledger import Ledger
-from erl_vlm_ros.feedback.ledger_file import content_hash, image_hash
-from erl_vlm_ros.feedback.replay import LedgerReplay
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
+from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.ledger.file import content_hash, image_hash
+from erl_vlm_ros.feedback.ledger.ledger import Ledger
+from erl_vlm_ros.feedback.ledger.replay import LedgerReplay
 from erl_vlm_ros.feedback.teachers.record import VOTES
-from erl_vlm_ros.tasks import Task
+from erl_vlm_ros.feedback.vlm.logprobs import STAGE as PROBABILITIES
+from erl_vlm_ros.feedback.waiting import Waiting
 
 
-class ReplayedTeacher:
+class ReplayedTeacher(Waiting):
     """Answers from a ledger by the content of the images; what it does not hold is no rating (``not_in_ledger``).
 
     Where an ensemble rated, its verdict counts and not its members'; where it was audited, the auditor's. A ledger with
@@ -32,52 +35,46 @@ class ReplayedTeacher:
     """
 
     def __init__(
-        self, path: str, own: Ledger, task: Task, n_classes: int, model: str = "", rate_each: str = "segment"
+        self, path: str, own: Ledger, task: Task, n_classes: int, model: str = "", kind: FeedbackKind = RATING
     ) -> None:
         if path and not Path(path).is_file():
             raise ConfigError(f"replay.ledger: there is no file {path}")
         other = bool(path) and Path(path).resolve() != own.path.resolve()
         self._opened = Ledger(path) if other else None
-        self._ledger, self._each = self._opened or own, rate_each == "transition"
+        self._ledger, self.kind = self._opened or own, kind
         try:
-            sources = self._ledger.run(lambda db: _sources(db, task.name, n_classes))
+            sources = self._ledger.run(lambda db: _sources(db, task.name, n_classes, kind.part.name))
             asked_for = model
             model = model or next((m for source, m in sources if source == "ensemble"), "")
-            self._replay = LedgerReplay(task, self._ledger, n_classes, model, audits=not asked_for)
+            self._replay = LedgerReplay(task, self._ledger, n_classes, model, not asked_for, kind)
         except BaseException:
             self.close()
             raise
         self.class_names, self._model = self._replay.class_names, model
         self._name = "scripted" if any(source == "scripted" for source, _ in sources) else "ledger"
 
-    def submit(self, batch: SegmentBatch) -> Future[RatingBatch]:
-        """Rate without waiting; done callbacks run on the ledger's thread."""
-        if self._each:
-            batch = SegmentBatch(batch.round, [part for segment in batch.segments for part in transitions(segment)])
-        done: Future[RatingBatch] = Future()
+    def submit(self, batch: QueryBatch) -> Future[LabelBatch]:
+        """Answer without waiting; done callbacks run on the ledger's thread."""
+        done: Future[LabelBatch] = Future()
         done.set_running_or_notify_cancel()
 
-        def on_rated(future: Future[RatingBatch]) -> None:
+        def on_rated(future: Future[LabelBatch]) -> None:
             if future.exception() is not None:
                 done.set_exception(future.exception())
                 return
             rated = future.result()
-            look = self._ledger.submit(lambda db: [self._soft(db, r) for r in rated.rated])
+            look = self._ledger.submit(lambda db: [self._soft(db, r) for r in rated.labels])
             look.add_done_callback(lambda soft: on_soft(rated, soft))
 
-        def on_soft(rated: RatingBatch, soft: Future) -> None:
+        def on_soft(rated: LabelBatch, soft: Future) -> None:
             if soft.exception() is not None:
                 done.set_exception(soft.exception())
             else:
-                with_soft = [replace(r, probabilities=p) for r, p in zip(rated.rated, soft.result())]
-                done.set_result(replace(rated, rated=with_soft, teacher=self._name))
+                with_soft = [replace(r, probabilities=p) for r, p in zip(rated.labels, soft.result())]
+                done.set_result(replace(rated, labels=with_soft, teacher=self._name))
 
         self._replay.submit(batch).add_done_callback(on_rated)
         return done
-
-    def rate_batch(self, batch: SegmentBatch) -> RatingBatch:
-        """Rate and wait."""
-        return self.submit(batch).result()
 
     @property
     def budget_left(self) -> int:
@@ -97,26 +94,26 @@ class ReplayedTeacher:
         if self._opened is not None:
             self._opened.close()
 
-    def _soft(self, db: sqlite3.Connection, rated: RatedSegment) -> np.ndarray | None:
-        """The shares of an ensemble's votes for a segment; None where no ensemble rated it."""
-        if rated.rating < 0 or rated.audited:
+    def _soft(self, db: sqlite3.Connection, rated: Label) -> np.ndarray | None:
+        """The soft label of a segment: shares of an ensemble's votes, or tokens' probabilities; None: there is none."""
+        if rated.value < 0 or rated.audited:
             return None
-        content = content_hash([image_hash(jpeg) for jpeg in rated.segment.jpegs])
+        content = content_hash([image_hash(jpeg) for jpeg in rated.query.jpegs])
         sql = (
             "SELECT text FROM queries JOIN answers ON answers.hash = queries.hash"
-            " WHERE content = ? AND queries.model = ? AND stage = ? ORDER BY id DESC LIMIT 1"
+            " WHERE content = ? AND (? = '' OR queries.model = ?) AND stage IN (?, ?) ORDER BY id DESC LIMIT 1"
         )
-        row = db.execute(sql, (content, self._model, VOTES)).fetchone()
+        row = db.execute(sql, (content, self._model, self._model, VOTES, PROBABILITIES)).fetchone()
         shares = json.loads(row[0]).get("probabilities") if row else None
         if shares is None or len(shares) != len(self.class_names):
             return None
         return np.array(shares, np.float32)
 
 
-def _sources(db: sqlite3.Connection, task: str, n_classes: int) -> list[tuple[str, str]]:
+def _sources(db: sqlite3.Connection, task: str, n_classes: int, kind: str) -> list[tuple[str, str]]:
     """(source, model) of the ratings for a task, the newest first."""
     sql = (
-        "SELECT source, model FROM queries WHERE task = ? AND n_classes = ?"
+        "SELECT source, model FROM queries WHERE task = ? AND n_classes = ? AND kind = ?"
         " GROUP BY source, model ORDER BY MAX(id) DESC"
     )
-    return db.execute(sql, (task, n_classes)).fetchall()
+    return db.execute(sql, (task, n_classes, kind)).fetchall()

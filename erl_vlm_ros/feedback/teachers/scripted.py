@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.data.segment import RatingBatch, Segment
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.feedback.noise_model import NoiseModel, chance, kind_of_view, load_noise_model
-from erl_vlm_ros.feedback.teachers.base import Round, SegmentwiseTeacher
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.query import LabelBatch, Query
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.data.spaces import EE_POSITION
+from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.kinds.base import mean_truth
+from erl_vlm_ros.feedback.noise_model import NoiseModel, chance, load_noise_model, view_cluster
+from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 
 MAX_TRUTH = 200_000  # frames whose truth is kept
-_TOOL = slice(-4, -1)  # proprioception ends with the tool's position and the gripper's width
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,10 @@ class ScriptedConfig:
     """How it errs. Raises ConfigError for values that make no sense.
 
     error_rate: share of ratings that are another class, drawn anew for every question.
-    systematic_rate: share of kinds of view (hand's cell and true state) that are always misjudged in the same way.
+    systematic_rate: share of view clusters (end effector's cell and true state) that are always misjudged alike.
     confusion: n * n shares, row by row (true class, answered class), in place of ``error_rate``; empty: none.
     noise_model: file of `erl-vlm check-rater`, in place of all three; empty: none.
-    timeout_s: how long a segment may wait for its truth.
+    timeout_s: how long a query may wait for the truth about its frames.
     """
 
     error_rate: float = 0.0
@@ -39,12 +42,13 @@ class ScriptedConfig:
     timeout_s: float = 10.0
     seed: int = 0
 
-    def model(self, n_classes: int, task: str) -> NoiseModel:
-        """The noise model that this describes."""
+    def model(self, n_classes: int, task: str, kind: FeedbackKind = RATING) -> NoiseModel:
+        """The noise model that this describes; ``kind``: how its labels go wrong."""
         if self.noise_model:
             return load_noise_model(self.noise_model, n_classes, task)
         if not len(self.confusion):
-            return NoiseModel.uniform(n_classes, self.error_rate, self.systematic_rate)
+            wrong = kind.part.mistakes(n_classes)
+            return NoiseModel.of(wrong, self.error_rate, self.systematic_rate)
         if len(self.confusion) != n_classes**2:
             raise ConfigError(
                 f"scripted.confusion has {len(self.confusion)} numbers; "
@@ -56,10 +60,10 @@ class ScriptedConfig:
             raise ConfigError(f"scripted.confusion: {error}") from None
 
 
-class ScriptedTeacher(SegmentwiseTeacher):
-    """Give it the truth about frames with ``add_truth``; segments wait for theirs.
+class ScriptedTeacher(QuerywiseTeacher):
+    """Give it the truth about frames with ``add_truth``; queries wait for theirs.
 
-    The same frame always gets the same rating; ``sample`` asks for another draw of what is not systematic.
+    The same frames always get the same label; ``sample`` asks for another draw of what is not systematic.
     """
 
     late_reason = "no_truth"
@@ -70,55 +74,65 @@ class ScriptedTeacher(SegmentwiseTeacher):
         task: str,
         class_names: list[str],
         record: Record | None = None,
-        rate_each: str = "segment",
+        kind: FeedbackKind = RATING,
     ) -> None:
-        super().__init__("scripted", class_names, rate_each, config.timeout_s)
-        self._model, self._seed, self._record = config.model(self.n_classes, task), config.seed, record
-        self._truth: OrderedDict[int, tuple[int, int]] = OrderedDict()  # stamp -> class among n, class among 5
+        super().__init__("scripted", class_names, kind, config.timeout_s)
+        self._model, self._seed, self._record = config.model(self.n_classes, task, kind), config.seed, record
+        self._truth: OrderedDict[int, dict[str, float]] = OrderedDict()  # stamp -> what is true of its frame
         self._waiting: dict[int, list[tuple[Round, int]]] = {}
 
     def add_truth(self, stamp: int, values: Mapping[str, float]) -> None:
-        """Truth about the frame of that stamp (ns): ``class_2`` .. ``class_5``."""
-        here = (int(values[f"class_{self.n_classes}"]), int(values["class_5"]))
+        """Truth about the frame of that stamp (ns): ``class_2`` .. ``class_5``, ``progress``, ``success``."""
         with self._lock:
-            self._truth[stamp] = here
+            self._truth[stamp] = dict(values)
             if len(self._truth) > MAX_TRUTH:
                 self._truth.popitem(last=False)
             due = self._waiting.pop(stamp, [])
             for waiting, index in due:
-                self._rate(waiting, index, here)
+                self._try(waiting, index)
         for waiting, _ in due:
             self._finish(waiting)
 
     def stats(self) -> dict[str, float]:
-        """As the others, and ``scripted``: 1, so that nobody takes these figures for a real teacher's."""
+        """As the others, and ``scripted``: 1, so that these figures are not taken for a real teacher's."""
         return super().stats() | {"scripted": 1.0}
 
     def _begin(self, here: Round) -> None:
-        for index, segment in enumerate(here.segments):
-            stamp = int(segment.stamps[-1])
-            if stamp in self._truth:
-                self._rate(here, index, self._truth[stamp])
-            else:
-                self._waiting.setdefault(stamp, []).append((here, index))
+        for index in range(len(here.queries)):
+            self._try(here, index)
 
-    def _rate(self, here: Round, index: int, truth: tuple[int, int]) -> None:
+    def _try(self, here: Round, index: int) -> None:
+        """Answer a query, or let it wait for the first truth that it lacks."""
         if here.outcomes[index] is not None:
             return
-        segment = here.segments[index]
-        self._answer(here, index, self.judge(segment, *truth))
+        query = here.queries[index]
+        wanted = [[int(stamp) for stamp in self._judged_stamps(segment)] for segment in query]
+        missing = next((stamp for stamps in wanted for stamp in stamps if stamp not in self._truth), None)
+        if missing is not None:
+            self._waiting.setdefault(missing, []).append((here, index))
+            return
+        truths = [mean_truth([self._truth[stamp] for stamp in stamps]) for stamps in wanted]
+        right = self.kind.truth(truths, self.n_classes)
+        self._answer(here, index, self.judge(query, right, int(truths[-1]["class_5"])))
 
-    def _store(self, batch: RatingBatch) -> None:
+    def _judged_stamps(self, segment: Segment) -> np.ndarray:
+        """Of the frames that a judgement looks at: a comparison at all of them, a rating at the last."""
+        return segment.stamps if self.kind.part.size > 1 else segment.stamps[-1:]
+
+    def _store(self, batch: LabelBatch) -> None:
         if self._record is not None:
-            self._record.add(batch.round, [Outcome(r.segment, r.rating, r.reason) for r in batch.rated])
+            self._record.add(batch.round, [Outcome(label.query, label.value, label.reason) for label in batch.labels])
 
-    def judge(self, segment: Segment, truth: int, rung: int, sample: int = 0) -> int:
-        """The rating of a segment of class ``truth``; ``rung``: its class among five, by which kinds of view differ."""
-        kind = kind_of_view(segment.proprio[-1][_TOOL], rung, cell_m=self._model.kind_m)
-        judged = self._model.judged(truth, kind, self._seed)
-        view = hashlib.sha256(segment.jpegs[-1]).hexdigest()
-        luck, which = (chance(self._seed, name, view, sample) for name in ("error", "which"))
-        return self._model.answered(judged, luck, which)
+    def judge(self, query: Query, truth: int, level: int, sample: int = 0) -> int:
+        """The answer to a query whose right class is ``truth``; ``level``: the class of its last frame among five, by
+        which view clusters differ."""
+        place = query[-1].proprio_part(EE_POSITION)
+        cluster = view_cluster(np.zeros(3) if place is None else place[-1], level, cell_m=self._model.cell_m)
+        judged = self._model.judged(truth, cluster, self._seed)
+        # images alone would not do: a world that hides the arm shows one and the same while nothing is moved
+        view = hashlib.sha256(query.id.encode() + b"".join(segment.jpegs[-1] for segment in query)).hexdigest()
+        u, which = (chance(self._seed, name, view, sample) for name in ("error", "which"))
+        return self._model.answered(judged, u, which)
 
     def _on_expired(self, here: Round) -> None:
         self._waiting = {

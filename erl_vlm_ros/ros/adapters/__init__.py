@@ -10,30 +10,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from erl_vlm_ros.robot.drivers import ADAPTERS, GRIPPERS
+
 if TYPE_CHECKING:
     from erl_vlm_ros.ros.adapters.base import ArmAdapter
     from erl_vlm_ros.ros.node_base import BaseNode
-
-#: parameter value -> (module, class)
-ADAPTERS = {
-    "servo_twist": ("servo_twist", "ServoTwist"),
-    "joint_velocity": ("joint_velocity", "JointVelocity"),
-    "joint_position": ("joint_position", "JointPosition"),
-    "joint_trajectory": ("joint_trajectory", "JointTrajectoryStream"),
-}
-GRIPPERS = {
-    "position": ("gripper_position", "PositionGripper"),
-    "gripper_command": ("gripper_action", "GripperCommandAction"),
-    "parallel_gripper_command": ("gripper_action", "ParallelGripperCommandAction"),
-    "none": ("gripper_none", "NoGripper"),
-}
 
 
 def make_adapter(node: BaseNode, p: Any) -> ArmAdapter:
     """The adapter ``p.adapter`` with the gripper ``p.gripper``; publishers are made, nothing is sent.
 
     Call ``prepare()`` on it before the node spins. ``p`` holds the parameters of
-    ``erl_vlm_ros.ros.adapters.parameters`` and base_frame, rate_hz and lock_step.
+    ``erl_vlm_ros.params.tables._adapters`` and base_frame, rate_hz and lock_step.
 
     Raises:
         ConfigError: an unknown name, or a message package that the choice needs is not installed.
@@ -44,7 +32,7 @@ def make_adapter(node: BaseNode, p: Any) -> ArmAdapter:
 
 def _load(parameter: str, table: dict[str, tuple[str, str]], name: str) -> Any:
     if name not in table:
-        from erl_vlm_ros.errors import ConfigError
+        from erl_vlm_ros.common.errors import ConfigError
 
         raise ConfigError(f"parameter '{parameter}' is '{name}'; it must be one of {', '.join(table)}")
     module, kind = table[name]

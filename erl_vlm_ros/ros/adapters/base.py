@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from erl_vlm_ros.ros.node_base import BaseNode
 
 Vector = tuple[float, float, float]
+
+
+class NotSent(RuntimeError):
+    """A command that must not leave: a number in it is not finite, or beyond what the arm may do."""
 
 
 class Gripper(Protocol):
@@ -35,14 +41,33 @@ class ArmAdapter(ABC):
         self.kinematics: Kinematics | None = None
         self._gripper = gripper
         self._positions: dict[str, float] = {}
+        #: a robot_description that is not the one in use; empty: none came
+        self.other_description = ""
 
     def prepare(self) -> None:
         """Checks at start, before the node spins. ConfigError names the parameter, or the package to install."""
         self._gripper.prepare()
 
-    def joint_state(self, positions: Mapping[str, float], velocities: Mapping[str, float]) -> None:
-        """The newest joint state by name, rad and rad/s; may hold joints that are not ours."""
+    def joint_state(self, positions: Mapping[str, float]) -> None:
+        """Joint positions by name, rad, that the guard has accepted; may hold joints that are not ours."""
         self._positions.update(positions)
+
+    def described(self, kinematics: Kinematics) -> None:
+        """A robot_description came. The first is taken; a different one while running never is."""
+        if self.kinematics is None:
+            self.use(kinematics)
+            self.other_description = ""
+        elif self.kinematics.same_as(kinematics):
+            self.other_description = ""
+        else:
+            self.other_description = (
+                f"robot_description describes another arm now ({', '.join(kinematics.joint_names)}; limits, axes or "
+                "lengths differ): restart the guard to take it"
+            )
+
+    def use(self, kinematics: Kinematics) -> None:
+        """Take these kinematics, once. ConfigError when they do not fit the parameters."""
+        self.kinematics = kinematics
 
     @abstractmethod
     def send(self, linear: Vector, angular: Vector, stamp_ns: int) -> str:
@@ -59,6 +84,26 @@ class ArmAdapter(ABC):
     def stop(self, stamp_ns: int) -> None:
         """Make the arm stand still, whatever its driver does with the last command. May be called at any rate."""
 
+    @abstractmethod
+    def last_resort(self) -> None:
+        """Stop the arm from values that need no state: zeros for velocities, the last reference that was sent for
+        positions. For when anything else has failed; may be called at any time and rate."""
+
     def gripper(self, width_m: float, stamp_ns: int) -> None:
         """Ask for a gripper opening in metres."""
+        finite((width_m,), "gripper opening")
         self._gripper.send(width_m, stamp_ns)
+
+    def stamp(self) -> int:
+        """Now, ns, for a message that must be sent even if the node's clock cannot be read."""
+        try:
+            return self.node.get_clock().now().nanoseconds
+        except Exception:
+            return time.time_ns()
+
+
+def finite(values: Iterable[float], what: str) -> None:
+    """The last look before a command leaves. NotSent when a number is not finite."""
+    wrong = [value for value in values if not math.isfinite(value)]
+    if wrong:
+        raise NotSent(f"{what} holds {wrong[0]}")

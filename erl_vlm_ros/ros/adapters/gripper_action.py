@@ -8,8 +8,8 @@ from typing import Any
 
 from rclpy.action import ActionClient
 
-from erl_vlm_ros.errors import ConfigError
-from erl_vlm_ros.ros import names
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.ros.adapters.gripper_goals import GripperGoals
 from erl_vlm_ros.ros.adapters.packages import message
 
@@ -38,7 +38,7 @@ class GripperCommandAction:
             )
         elif self._goals.due(width_m, time.monotonic()):
             goal = self._goal(self._p.gripper_offset + self._p.gripper_scale * width_m)
-            self._client.send_goal_async(goal).add_done_callback(self._accepted)
+            self._node.when_done(self._client.send_goal_async(goal), self._accepted)
 
     def _goal(self, position: float) -> Any:
         goal = self._action.Goal()

@@ -19,7 +19,7 @@ class GripperGoals:
         if self._width is not None and abs(width - self._width) < _SAME_M:
             return False
         if now - self._at < _PERIOD_S:
-            return False  # the policy repeats its wish at the next tick
+            return False  # the policy repeats its command at the next tick
         self._width, self._at = width, now
         return True
 

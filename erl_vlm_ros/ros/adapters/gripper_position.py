@@ -7,7 +7,8 @@ from typing import Any
 
 from std_msgs.msg import Float64MultiArray
 
-from erl_vlm_ros.ros import convert, names, qos
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
 
 
 class PositionGripper:

@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import Any
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError
 
 
 def message(module: str, name: str, parameter: str, value: Any) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 from rclpy.wait_for_message import wait_for_message
 from std_msgs.msg import String
 
-from erl_vlm_ros.errors import ConfigError
+from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
-from erl_vlm_ros.ros import names, qos
+from erl_vlm_ros.ros import qos
 
 
 def wait_for_kinematics(node: Any, p: Any, who: str) -> Kinematics:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import TwistStamped
 
-from erl_vlm_ros.robot.kinematics import Kinematics
-from erl_vlm_ros.ros import convert, names, qos
-from erl_vlm_ros.ros.adapters.base import ArmAdapter, Gripper, Vector
+from erl_vlm_ros.common import names
+from erl_vlm_ros.ros import convert, qos
+from erl_vlm_ros.ros.adapters.base import ArmAdapter, Gripper, Vector, finite
 from erl_vlm_ros.ros.adapters.packages import message
 from erl_vlm_ros.ros.adapters.robot_model import watch_for_kinematics
 from erl_vlm_ros.ros.adapters.servo_mode import ServoMode
@@ -34,15 +34,13 @@ class ServoTwist(ArmAdapter):
         """Reads urdf_file; without one, listens for robot_description, which may come at any time."""
         super().prepare()
         if not self.p.lock_step or self.p.urdf_file:
-            watch_for_kinematics(self.node, self.p, self._know)
-
-    def _know(self, kinematics: Kinematics) -> None:
-        self.kinematics = kinematics
+            watch_for_kinematics(self.node, self.p, self.described)
 
     def send(self, linear: Vector, angular: Vector, stamp_ns: int) -> str:
         """Publish the twist."""
         if self._mode is not None and not self._mode.ready:
             return self._mode.problem
+        finite((*linear, *angular), "the twist")
         self._publisher.publish(convert.twist_message(linear, stamp_ns, self.p.base_frame, angular))
         return ""
 
@@ -61,3 +59,7 @@ class ServoTwist(ArmAdapter):
     def stop(self, stamp_ns: int) -> None:
         """Zero velocity, whether Servo has agreed to take twists or not."""
         self._publisher.publish(convert.twist_message(_STILL, stamp_ns, self.p.base_frame))
+
+    def last_resort(self) -> None:
+        """Zero velocity, stamped now."""
+        self.stop(self.stamp())

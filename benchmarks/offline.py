@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success after learning from 50 recorded episodes of mixed skill, without a step of the policy's own.
+
+    python benchmarks/offline.py --seeds 201 --algorithms bc bc_success iql_sparse iql
+
+bc_success: behaviour cloning of the successful episodes only. iql_sparse: the true reward, 1 on each frame of success.
+iql: 300 frames rated by the simulation's truth with 20% errors, learned through images. iql_pairs: 300 pairs compared.
+cpl: 1,000 pairs of whole episodes compared, cloning first; no reward model.
+Prints one JSON line a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ALGORITHMS = ("bc", "bc_success", "iql_sparse", "iql", "iql_pairs", "cpl")
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="drawer_open")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[201, 202, 203])
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--labels", type=int, default=300)
+    parser.add_argument("--pairs", type=int, default=1000, help="of cpl")
+    parser.add_argument("--updates", type=int, default=4000)
+    parser.add_argument("--error-rate", type=float, default=0.2)
+    args = parser.parse_args()
+    for seed in args.seeds:
+        from erl_vlm_ros.common.tasks import load_task
+        from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+
+        shown = demonstrations(load_task(args.task), mixed_skill(args.episodes), seed)
+        for name in args.algorithms:
+            print(json.dumps(run(args, name, seed, shown)), flush=True)
+
+
+def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
+    """One run on the episodes ``shown``."""
+    import numpy as np
+    import torch
+
+    from erl_vlm_ros.common.tasks import load_task
+    from erl_vlm_ros.data.sources import ListSource, SourcedEpisode
+    from erl_vlm_ros.feedback.kinds import kind_named
+    from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
+    from erl_vlm_ros.training.local import LocalConfig, LocalLoop, TruthTeacher
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    started, task = time.monotonic(), load_task(args.task)
+    feedback = "preference" if name in ("iql_pairs", "cpl") else "rating"
+    if name == "cpl":  # whole episodes; each may be compared with many others
+        learner_more = {"segment_length": task.episode_steps, "selection.pairs": "uniform"}
+        learner_more |= {
+            "offline_updates": min(args.updates, 1400),
+            "max_ratings": args.pairs,
+            "first_ratings": args.pairs,
+        }
+    else:
+        learner_more = {}
+    learner = {
+        "algorithm": name.partition("_")[0], "offline_updates": args.updates, "catch_up": 0.0, "feedback": feedback,
+        "first_ratings": args.labels // 2, "round_steps": 1, "max_ratings": args.labels, "updates_per_step": 0.0,
+        "rewards_given": name == "iql_sparse", "warmup_steps": 1,
+    }  # fmt: skip
+    values = node_values("reward_trainer", task, {"feedback": feedback})
+    config = LocalConfig(
+        learner=learner_config(node_values("learner", task, learner | learner_more), task),
+        reward=reward_config(values, task),
+        exploration=exploration_config(node_values("policy_controller", task)),
+    )  # fmt: skip
+    chosen = [d for d in shown if d.succeeded or name != "bc_success"]
+    rewards = [d.success[1:].astype(np.float32) if name == "iql_sparse" else None for d in chosen]
+    source = ListSource([SourcedEpisode(d.episode, r) for d, r in zip(chosen, rewards)])
+
+    def teacher(truth):
+        for index, d in enumerate(chosen):
+            truth.progress[index], truth.success[index], truth.classes[index] = d.progress, d.success, d.classes
+        return TruthTeacher(truth, config.reward.n_classes, args.error_rate, seed, kind_named(feedback))
+
+    loop = LocalLoop(task, config, seed, teacher, source=source)
+    out = loop.run()
+    return {
+        "algorithm": name, "task": args.task, "seed": seed, "success_rate": out["success_rate"],
+        "episodes": len(chosen), "succeeded": sum(d.succeeded for d in chosen), "labels": out["ratings_requested"],
+        "updates": loop.learner.updates, "wall_s": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

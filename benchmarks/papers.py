@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The papers' benchmarks on MetaWorld beside what the papers print: success, steps, queries, minutes.
+
+Every run is the one-process loop (`training/local.py`): the same parts as the graph, without DDS. The teacher is the
+simulator's TRUTH with a share of independent errors; no vision-language model is asked.
+
+    python benchmarks/papers.py metaworld --jobs 2 --out papers.jsonl
+    python benchmarks/papers.py metaworld --rows drawer-open/ours sweep-into/ours --seeds 1 2 3
+    python benchmarks/papers.py metaworld --quick
+    python benchmarks/papers.py metaworld --report --out papers.jsonl     # what is there, nothing is run
+
+Runs that are in --out already are not run again, so a table can be completed later. Prints the table, then one JSON
+line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LP_NUM_THREADS", "1")  # of the software renderer
+
+from papers_tables import LEARNER, TABLES, Row
+from standin_process import overrides
+
+LEVEL = 0.8  # success rate that counts as learned
+QUICK = {"steps": 1200, "queries": 30, "eval_every": 600, "eval_episodes": 1}
+QUICK_LEARNER = {"warmup_steps": 130, "max_warmup_steps": 200, "first_ratings": 20, "round_steps": 125}
+
+
+def main() -> None:
+    """Run what is asked for, print the table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("--rows", nargs="+", help="only these rows of the table")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="not 100 to 199: those were tuned on")
+    parser.add_argument("--jobs", type=int, default=1, choices=(1, 2), help="runs at a time")
+    parser.add_argument("--error-rate", type=float, default=0.2)
+    parser.add_argument("--action-repeat", type=int, default=4, help="the papers: 1")
+    parser.add_argument("--episode", type=int, default=500, help="MetaWorld's control steps in an episode")
+    parser.add_argument("--steps", type=int, help="MetaWorld's control steps in place of the table's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="overrides for every run")
+    parser.add_argument("--out", type=Path, help="JSON lines, one a run; kept and continued")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: few steps, the first seed alone")
+    parser.add_argument("--report", action="store_true", help="run nothing; print what --out holds")
+    parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    rows = [shaped(row, args) for row in chosen(args)]
+    if args.single:
+        print(json.dumps(single(rows[0], args.seeds[0], args)))
+        return
+    seeds = args.seeds[:1] if args.quick else args.seeds
+    wanted = [(row, seed) for seed in seeds for row in rows]
+    results = {key(row, seed, args): None for row, seed in wanted}
+    for line in args.out.read_text().splitlines() if args.out and args.out.exists() else ():
+        found = json.loads(line)
+        if found["key"] in results:
+            results[found["key"]] = found
+    missing = [(row, seed) for row, seed in wanted if results[key(row, seed, args)] is None]
+    todo = [] if args.report else missing
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for future in as_completed([pool.submit(child, row, seed, args) for row, seed in todo]):
+            result = future.result()
+            results[result["key"]] = result
+            said = {name: result[name] for name in ("any_step", "last_step", "steps", "queries")}
+            print(f"  {result['row']} seed {result['seed']}: {said}", file=sys.stderr, flush=True)
+            if args.out:
+                with args.out.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+    there = [(row, [r for seed in seeds if (r := results[key(row, seed, args)])]) for row in rows]
+    by_row = [(row, found) for row, found in there if found]
+    print(table(by_row))
+    print(json.dumps({
+        "benchmark": "papers", "table": args.table, "error_rate": args.error_rate, "seeds": seeds,
+        "rows": [summary(row, found) for row, found in by_row],
+    }))  # fmt: skip
+
+
+def chosen(args: argparse.Namespace) -> list[Row]:
+    """The rows that were asked for."""
+    rows = {row.name: row for row in TABLES[args.table]}
+    unknown = [name for name in args.rows or () if name not in rows]
+    if unknown:
+        raise SystemExit(f"--rows {unknown[0]}: table {args.table} has {', '.join(rows)}")
+    return [rows[name] for name in args.rows or rows]
+
+
+def shaped(row: Row, args: argparse.Namespace) -> Row:
+    """The row at the size that was asked for."""
+    if args.quick:
+        return replace(row, **QUICK)
+    return row if args.steps is None else replace(row, steps=args.steps)
+
+
+def key(row: Row, seed: int, args: argparse.Namespace) -> str:
+    """What a run is told by: all that makes its numbers."""
+    parts = [
+        row.name,
+        seed,
+        row.steps,
+        row.queries,
+        args.error_rate,
+        args.action_repeat,
+        args.episode,
+        *sorted(args.set),
+    ]
+    return " ".join(map(str, parts))
+
+
+def single(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """One run in this process."""
+    import torch
+
+    from erl_vlm_ros.common.tasks import load_task
+    from erl_vlm_ros.sim.backend import backend_spaces, make_backend
+    from erl_vlm_ros.sim.metaworld import RATE_HZ
+    from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
+    from erl_vlm_ros.training.local import LocalConfig, LocalLoop, TruthTeacher
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    repeat, extra = args.action_repeat, overrides(args.set)
+    task = replace(load_task(row.task), control_hz=RATE_HZ / repeat, episode_steps=args.episode // repeat)
+    learner = {**LEARNER, "max_ratings": row.queries, **row.learner, **(QUICK_LEARNER if args.quick else {})}
+    given = {"learner": learner, "policy_controller": row.controller, "reward_trainer": row.reward}
+    values = {node: node_values(node, task, own | extra.get(node, {})) for node, own in given.items()}
+    arm = make_backend("", task, (32, 32))
+    spaces = backend_spaces(arm, task)
+    arm.close()
+    config = LocalConfig(
+        learner=learner_config(values["learner"], task, spaces),
+        reward=reward_config(values["reward_trainer"], task, spaces),
+        exploration=exploration_config(values["policy_controller"]), max_steps=row.steps // repeat,
+        reward_source=row.source, eval_every=row.eval_every // repeat, eval_episodes=row.eval_episodes, demos=row.demos,
+    )  # fmt: skip
+
+    def teacher(truth: Any) -> TruthTeacher:
+        return TruthTeacher(truth, config.reward.n_classes, args.error_rate, seed + 5)
+
+    def log(found: dict[str, Any]) -> None:
+        print(row.name, seed, json.dumps(found), file=sys.stderr, flush=True)
+
+    out = LocalLoop(task, config, seed, teacher, log).run()
+    history = [h | {"steps": h["env_steps"] * repeat} for h in out["history"]]
+    first = next((h for h in history if h["success_in_any_step"] >= LEVEL), None)
+    return {
+        "key": key(row, seed, args), "row": row.name, "seed": seed, "teacher": "truth with errors",
+        "steps": out["env_steps"] * repeat, "queries": out["ratings_requested"],
+        "rating_accuracy": out["rating_accuracy"] if row.source == "model" else None,
+        "any_step": history[-1]["success_in_any_step"],
+        "last_step": history[-1]["success_rate"],
+        "first": first and {k: first[k] for k in ("steps", "ratings", "wall_s")},
+        "minutes": round(out["wall_s"] / 60, 2), "seconds": out["seconds"], "history": history,
+    }  # fmt: skip
+
+
+def child(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """One run in a process of its own; SystemExit with its error text."""
+    command = [sys.executable, __file__, args.table, "--single", "--rows", row.name, "--seeds", str(seed)]
+    command += ["--error-rate", str(args.error_rate), "--action-repeat", str(args.action_repeat)]
+    command += ["--episode", str(args.episode), "--steps", str(row.steps), "--set", *args.set]
+    command += ["--quick"] if args.quick else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=None if args.out else subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{row.name} seed {seed} failed:\n{(done.stderr or '')[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def summary(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Per seed: success at the end, the mean of the last three evaluations, and when it first was at 80%."""
+    last3 = [[h["success_in_any_step"] for h in result["history"][-3:]] for result in found]
+    firsts = [result["first"] for result in found]
+    return {
+        "row": row.name, "task": row.task, "seeds": [r["seed"] for r in found],
+        "steps": [r["steps"] for r in found], "queries": [r["queries"] for r in found],
+        "any_step": [r["any_step"] for r in found], "last_step": [r["last_step"] for r in found],
+        "any_step_last3": [round(sum(values) / len(values), 3) for values in last3],
+        "steps_to_80": [f and f["steps"] for f in firsts], "queries_to_80": [f and f["ratings"] for f in firsts],
+        "minutes_to_80": [f and round(f["wall_s"] / 60, 2) for f in firsts], "minutes": [r["minutes"] for r in found],
+        "paper": dict(row.paper),
+    }  # fmt: skip
+
+
+def table(by_row: list[tuple[Row, list[dict[str, Any]]]]) -> str:
+    """Markdown, one value a seed; `-` is 'not within the steps'."""
+    head = ["row", "reward", "seeds", "steps", "success in any step", "mean of the last 3", "at the last step"]
+    head += ["steps to 80%", "queries to 80%", "minutes"]
+    lines = ["| " + " | ".join([*head, "the papers print"]) + " |", "|" + "---|" * (len(head) + 1)]
+    for row, found in by_row:
+        s = summary(row, found)
+        printed = "; ".join(
+            f"{whose} " + ", ".join(f"{percent:g}% at {steps:,}" for steps, percent in curve.items() if steps in (
+                min(curve), max(curve)
+            )) for whose, curve in row.paper
+        )  # fmt: skip
+        cells = [row.name, row.text, " / ".join(map(str, s["seeds"])), f"{max(s['steps']):,}"]
+        cells += [_cell(s[name], 100, "%") for name in ("any_step", "any_step_last3", "last_step")]
+        cells += [_cell(s["steps_to_80"]), _cell(s["queries_to_80"]), _cell(s["minutes"]), printed or "-"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float | None], scale: float = 1, unit: str = "") -> str:
+    return " / ".join("-" if value is None else f"{round(value * scale, 2):g}{unit}" for value in values)
+
+
+if __name__ == "__main__":
+    main()

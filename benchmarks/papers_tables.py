@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks/papers.py can run: rows of named tables, with the numbers that the papers print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# success % against steps, ERL-VLM's own and its re-run of RL-VLM-F, read off its figures (about 3 points)
+ERL_VLM = {
+    "drawer-open": {100_000: 58, 250_000: 67, 500_000: 84, 750_000: 97, 1_000_000: 96},
+    "sweep-into": {100_000: 11, 250_000: 21, 500_000: 34, 750_000: 47, 1_000_000: 77},
+    "soccer": {100_000: 45, 250_000: 75, 500_000: 90, 750_000: 85, 1_000_000: 99},
+}
+RL_VLM_F = {
+    "drawer-open": {100_000: 84, 250_000: 93, 500_000: 96, 750_000: 92, 1_000_000: 91},
+    "sweep-into": {100_000: 12, 250_000: 20, 500_000: 23, 750_000: 10, 1_000_000: 5},
+    "soccer": {100_000: 62, 250_000: 70, 500_000: 46, 750_000: 52, 1_000_000: 52},
+}
+DENSE = {"drawer-open": {1_000_000: 100}, "sweep-into": {1_000_000: 100}, "soccer": {1_000_000: 100}}
+# final % at a million steps of the paper's ablations
+ABLATIONS = {
+    "erl_vlm": {"drawer-open": 96, "sweep-into": 77},
+    "no_mae": {"drawer-open": 84, "sweep-into": 2},
+    "no_stratified_no_weights": {"drawer-open": 76, "sweep-into": 52},
+    "vanilla_rbrl": {"drawer-open": 12, "sweep-into": 4},
+}
+# SAC on the true dense reward, stock v3 with random placements: public curves
+STOCK_DENSE = {
+    "drawer-open": {100_000: 0, 1_000_000: 50},
+    "sweep-into": {100_000: 50, 1_000_000: 100},
+    "soccer": {100_000: 7, 1_000_000: 10},
+}
+
+_ERL = {"reward_model": "erl_vlm"}
+REWARD_MODELS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "erl_vlm": _ERL,
+    "no_mae": _ERL | {"erl.loss": "ce"},
+    "no_stratified": _ERL | {"erl.stratified": False},
+    "no_weights": _ERL | {"erl.class_weights": False},
+    "no_stratified_no_weights": _ERL | {"erl.stratified": False, "erl.class_weights": False},
+    "vanilla_rbrl": _ERL | {"erl.loss": "ce", "erl.stratified": False, "erl.class_weights": False},
+}
+#: one step of ours is four of MetaWorld's; queries: 150, then 50 every 500 steps
+LEARNER = {"warmup_steps": 1000, "max_warmup_steps": 2500, "first_ratings": 150, "round_ratings": 50}
+#: no choice of frames but chance, and no waypoints once the policy acts: what of the papers' recipe can be had here
+PAPERS_CHOICE = {
+    "learner": {"selection.bins_share": 0.0, "selection.novelty_share": 0.0, "selection.top_share": 0.0},
+    "policy_controller": {
+        "exploration.object_share": 0.0, "exploration.prefix_share": 0.0, "exploration.burst_share": 0.0,
+        "exploration.drift_share": 0.0,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a task, what rewards, what is set, and what the papers print for it.
+
+    steps: MetaWorld's own control steps. source: model (ratings), sparse or dense (the simulator's truth).
+    demos: episodes of MetaWorld's own expert, disturbed, before all else. paper: (whose, steps -> success %).
+    """
+
+    name: str
+    task: str
+    text: str
+    steps: int
+    queries: int = 500
+    source: str = "model"
+    reward: dict[str, Any] = field(default_factory=dict)
+    learner: dict[str, Any] = field(default_factory=dict)
+    controller: dict[str, Any] = field(default_factory=dict)
+    demos: int = 0
+    eval_every: int = 2000
+    eval_episodes: int = 1
+    paper: tuple[tuple[str, dict[int, float]], ...] = ()
+
+
+def _paper_rows(scene: str, steps: int) -> list[Row]:
+    """The papers' set-up of a scene, in which start and policy are deterministic: an evaluation is one episode."""
+    task = f"metaworld/{scene}-v3-paper"
+    printed = (("ERL-VLM", ERL_VLM[scene]), ("RL-VLM-F", RL_VLM_F[scene]))
+    return [
+        Row(f"{scene}/ours", task, "ratings of images, trunk and heads", steps, paper=printed),
+        Row(f"{scene}/ours-100k", task, "the same, a tenth of the paper's steps and queries", 100_000, 1000,
+            eval_every=5000, paper=printed),
+        Row(f"{scene}/erl_vlm", task, "ratings of images, the paper's reward model", steps,
+            reward=REWARD_MODELS["erl_vlm"], paper=printed),
+        Row(f"{scene}/sparse", task, "true sparse reward", steps, 0, "sparse"),
+        Row(f"{scene}/dense", task, "true dense reward", steps, 0, "dense", paper=(("dense", DENSE[scene]),)),
+    ]  # fmt: skip
+
+
+def _stock_rows(scene: str, steps: int) -> list[Row]:
+    """Random placements: an evaluation is 20 of them."""
+    task, common = f"metaworld/{scene}-v3", {"eval_every": 10_000, "eval_episodes": 20}
+    return [
+        Row(f"{scene}/stock-ours", task, "ratings of images, random placements", steps, **common),
+        Row(f"{scene}/stock-demos", task, "ratings of images, 20 rough demonstrations", steps, demos=20, **common),
+        Row(f"{scene}/stock-dense", task, "true dense reward, random placements", steps, 0, "dense",
+            paper=(("SAC", STOCK_DENSE[scene]),), **common),
+    ]  # fmt: skip
+
+
+def _ablation_rows(scene: str, steps: int) -> list[Row]:
+    return [
+        Row(f"{scene}/{name}", f"metaworld/{scene}-v3-paper", f"reward model {name}, frames chosen by chance", steps,
+            reward=REWARD_MODELS[name], learner=PAPERS_CHOICE["learner"],
+            paper=(("ERL-VLM", {1_000_000: ABLATIONS[name][scene]}),) if name in ABLATIONS else ())
+        for name in REWARD_MODELS if name != "ours"
+    ]  # fmt: skip
+
+
+def _parity_rows(scene: str, steps: int) -> list[Row]:
+    """What of the paper's recipe can be had here: its reward model and SAC, frames by chance, waypoints at first."""
+    text = "the paper's reward model, SAC and choice of frames"
+    return [
+        Row(f"{scene}/parity", f"metaworld/{scene}-v3-paper", text, steps,
+            reward=REWARD_MODELS["erl_vlm"], learner=PAPERS_CHOICE["learner"] | {"profile": "erl_vlm_parity"},
+            controller=PAPERS_CHOICE["policy_controller"], paper=(("ERL-VLM", ERL_VLM[scene]),))
+    ]  # fmt: skip
+
+
+TABLES: dict[str, list[Row]] = {
+    "metaworld": [row for scene in ERL_VLM for row in _paper_rows(scene, 20_000)],
+    "stock": [row for scene in ERL_VLM for row in _stock_rows(scene, 100_000)],
+    "parity": [row for scene in ERL_VLM for row in _parity_rows(scene, 20_000)],
+    "ablations": [row for scene in ("drawer-open", "sweep-into") for row in _ablation_rows(scene, 20_000)],
+}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an algorithm is to the rest of the package: it draws batches, updates itself, and exports its policy.
+
+To add one, write a class with the methods of ``Agent`` and the class methods of ``AgentType``, and enter it in
+``AGENTS`` under the name that the parameter ``algorithm`` of the node ``learner`` then takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.registry import Registry
+from erl_vlm_ros.common.yaml_file import parse_yaml
+from erl_vlm_ros.data.query import Label
+
+if TYPE_CHECKING:  # torch: the graph is described without it
+    from erl_vlm_ros.data.replay import TransitionBatch, WindowBatch
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an algorithm learns from beside observations and actions.
+
+    ``rewards``: of every transition; they come from a reward model, or with the episodes. ``labels``: the answers
+    of the teacher themselves. With neither, nothing is asked and no reward model is waited for. ``segment``: the
+    shortest stretch of steps that it draws at once; 1: single transitions. ``feedback``: the one kind of feedback that
+    it can learn from; empty: any.
+    """
+
+    rewards: bool = True
+    labels: bool = False
+    segment: int = 1
+    feedback: str = ""
+
+
+#: of our own algorithms: a graph is described without loading them
+NEEDS = {
+    "sac": Needs(),
+    "iql": Needs(),
+    "bc": Needs(rewards=False),
+    "cpl": Needs(rewards=False, labels=True, feedback="preference"),
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy as it travels to the robot: ``kind`` names the reader in ``erl_vlm_ros.control.policies``."""
+
+    kind: str
+    arrays: Mapping[str, np.ndarray]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Batches(Protocol):
+    """Where an agent draws from; each call draws anew, with the learner's own generator."""
+
+    def transitions(self, count: int) -> TransitionBatch:
+        """``count`` transitions, with replacement."""
+
+    def windows(self, count: int, length: int) -> WindowBatch:
+        """``count`` stretches of ``length`` steps, each within an episode, with replacement."""
+
+    def stretch(self, segment: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """(observations [H, O], actions [H, A]) of the steps that led to the frames of a segment, by its id; None when
+        the buffer does not hold them any more."""
+
+    def labels(self) -> Sequence[Label]:
+        """All valid labels so far, oldest first; only for an agent that needs them."""
+
+
+class Agent(Protocol):
+    """An algorithm with its networks. Seeded: equal seeds and batches give equal numbers."""
+
+    needs: ClassVar[Needs]
+
+    def update(self, batches: Batches) -> Mapping[str, float]:
+        """One update; figures for the charts, which may be computed when they are read."""
+
+    def policy(self) -> Policy:
+        """The policy as it is now, in copies."""
+
+    def finite(self) -> bool:
+        """Whether every weight is a finite number: else learning has diverged and nothing is worth keeping."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a later run needs to go on, as ``data.checkpoint`` can save it."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what state_dict gave. ConfigError when it does not fit this agent."""
+
+
+class AgentType(Protocol):
+    """The class of an agent."""
+
+    needs: ClassVar[Needs]
+
+    def configure(self, values: Mapping[str, Any], obs_dim: int, act_dim: int) -> Any:
+        """The configuration, from the parameters of the node ``learner``. ConfigError names the parameter."""
+
+    def __call__(self, config: Any, seed: int) -> Agent:
+        """An untrained agent."""
+
+
+AGENTS: Registry[AgentType] = Registry(
+    "algorithm",
+    {
+        "sac": "erl_vlm_ros.agents.sac_agent:SacAgent",
+        "iql": "erl_vlm_ros.agents.iql:IqlAgent",
+        "bc": "erl_vlm_ros.agents.bc:BcAgent",
+        "cpl": "erl_vlm_ros.agents.cpl:CplAgent",
+    },
+)
+
+
+def needs_of(algorithm: str) -> Needs:
+    """What an algorithm learns from. ConfigError: it is unknown, or cannot be loaded."""
+    AGENTS.check(algorithm, "learner.algorithm")
+    return NEEDS[algorithm] if algorithm in NEEDS else AGENTS.load(algorithm).needs
+
+
+def options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameter ``algorithm_options`` as a mapping: settings of an algorithm that has no parameters of its own.
+
+    Raises:
+        ConfigError: it is no YAML mapping from names.
+    """
+    where = "learner.algorithm_options"
+    found = parse_yaml(values["algorithm_options"] or "{}", where)[0]
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ConfigError(f"{where} must be a YAML mapping, for instance {{rate: 0.1}}", parameter=where)
+    return found
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """An algorithm by name with its configuration."""
+
+    algorithm: str
+    config: Any
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], obs_dim: int, act_dim: int) -> AgentSpec:
+        """From the parameters of the node ``learner``. ConfigError: an unknown algorithm or a bad value."""
+        name = values["algorithm"]
+        kind = AGENTS.load(name)
+        try:
+            return cls(name, kind.configure(values, obs_dim, act_dim))
+        except TypeError as error:  # a setting that its configuration does not have
+            raise ConfigError(f"algorithm '{name}': {error}", parameter="learner.algorithm_options") from error
+
+    def make(self, seed: int) -> Agent:
+        """The agent, untrained."""
+        return AGENTS.load(self.algorithm)(self.config, seed)

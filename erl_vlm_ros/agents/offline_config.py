@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the algorithms that learn from recordings. Without torch: parameter tables read them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from erl_vlm_ros.common.config import config, setting
+
+_LEAST = 1e-12
+BALANCE = "Errors of a gripper that is only ever open or shut count by the inverse frequency of the two."
+#: given by the spaces, not by a person
+SIZES = ("obs_dim", "act_dim")
+
+
+@config("iql")
+class IqlConfig:
+    """Implicit Q-learning (Kostrikov et al., arXiv 2110.06169). Expectile, beta and clip are the papers'; gamma,
+    learning rate and Polyak share suit episodes of 50 steps."""
+
+    obs_dim: int
+    act_dim: int
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = setting((128, 128), "Hidden layer sizes of all networks.")
+    batch_size: int = setting(256, "Transitions per update.", low=1, high=65_536)
+    lr: float = setting(1e-3, "Learning rate.", low=_LEAST, high=1.0)
+    gamma: float = setting(0.97, "Discount (ERL-VLM's robot runs: 0.99).", low=0.0, high=0.9999)
+    tau: float = setting(0.01, "Share of the critics that moves into their targets.", low=_LEAST, high=1.0)
+    expectile: float = setting(0.7, "Expectile of the value.", low=0.01, high=0.99)
+    beta: float = setting(3.0, "Sharpness of the advantages' weights: exp(beta A).", low=0.0, high=1000.0)
+    max_weight: float = setting(100.0, "Largest weight of a transition.", low=1.0, high=1e6)
+    normalise_advantages: bool = setting(False, "Divide advantages by their deviation in the batch.")
+    balance: bool = setting(True, BALANCE)
+    average_rate: float = setting(
+        0.005, "Rate of the running mean of the actor that evaluation uses.", low=0.0, high=1.0
+    )
+
+
+@config("bc")
+class BcConfig:
+    """Behaviour cloning: the mean squared error of the actions."""
+
+    obs_dim: int
+    act_dim: int
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = setting((128, 128), "Hidden layer sizes.")
+    batch_size: int = setting(256, "Transitions per update.", low=1, high=65_536)
+    lr: float = setting(1e-3, "Learning rate.", low=_LEAST, high=1.0)
+    balance: bool = setting(True, BALANCE)
+    average_rate: float = setting(
+        0.005, "Rate of the running mean of the actor that evaluation uses.", low=0.0, high=1.0
+    )
+
+
+@config("cpl")
+class CplConfig:
+    """Contrastive preference learning (Hejna et al., arXiv 2310.13639) as PLARE uses it (arXiv 2507.23391)."""
+
+    obs_dim: int
+    act_dim: int
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = setting((128, 128), "Hidden layer sizes.")
+    batch_size: int = setting(256, "Transitions per update of the warm start.", low=1, high=65_536)
+    warm_lr: float = setting(1e-3, "Learning rate of the warm start.", low=_LEAST, high=1.0)
+    warm_updates: int = setting(1000, "Updates of behaviour cloning before those of comparisons.", low=0, high=10**7)
+    lr: float = setting(3e-4, "Learning rate of the comparisons.", low=_LEAST, high=1.0)
+    pairs: int = setting(96, "Pairs per update.", low=1, high=100_000)
+    alpha: float = setting(0.1, "Weight of log pi in the advantage.", low=_LEAST, high=100.0)
+    contrast: float = setting(0.5, "Lambda: share of the other segment's advantage that counts.", low=0.0, high=1.0)
+    dropout: float = setting(0.25, "Share of units that are left out in training.", low=0.0, high=0.9)

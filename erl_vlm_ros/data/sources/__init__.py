@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a learner's episodes come from, by name: the running graph, an earlier run, or a class of another package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.registry import Registry
+from erl_vlm_ros.data.sources.base import EpisodeSource, SourcedEpisode, SourceType
+from erl_vlm_ros.data.sources.memory import ListSource, LiveSource
+from erl_vlm_ros.data.spaces import Spaces, SpecError
+
+LIVE = "live"
+#: name -> class that is made of (path, rewards)
+SOURCES: Registry[SourceType] = Registry(
+    "source", {"run": "erl_vlm_ros.data.sources.run:RunSource", "dataset": "erl_vlm_ros.data.dataset:DatasetSource"}
+)
+
+
+def make_source(name: str, path: str, rewards: bool) -> EpisodeSource | None:
+    """The source ``name`` over what is at ``path``; None for ``live``, which has nothing to read.
+
+    Args:
+        rewards: give the rewards that are stored with the episodes.
+
+    Raises:
+        ConfigError: an unknown source, or nothing that it can read at ``path``.
+    """
+    return None if name == LIVE else SOURCES.load(name)(path, rewards)
+
+
+def unseen(source: EpisodeSource, known: Callable[[], int], spaces: Spaces | None = None) -> Iterator[SourcedEpisode]:
+    """What is there now, without the episodes that a reader has: ``known`` says how many those are.
+
+    Args:
+        spaces: what the reader's episodes hold; parts beside them are left out. None: as the source has it.
+
+    Raises:
+        ConfigError: an episode of other spaces; names both.
+    """
+    while (item := source.poll()) is not None:
+        if item.episode.index < known():
+            continue
+        if spaces is not None:
+            try:
+                item = SourcedEpisode(item.episode.seen_as(spaces), item.rewards)
+            except SpecError as error:
+                raise ConfigError(
+                    f"the episodes of learner.episode_source_path do not fit this run: {error}",
+                    parameter="learner.episode_source_path",
+                ) from error
+        yield item
+
+
+__all__ = ["LIVE", "SOURCES", "EpisodeSource", "ListSource", "LiveSource", "SourcedEpisode", "make_source", "unseen"]

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether frames can be rated at all: found out from their headers, before anything is asked or paid."""
+
+from __future__ import annotations
+
+from erl_vlm_ros.data.images import jpeg_size
+from erl_vlm_ros.data.query import QueryBatch
+
+MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
+
+
+def check_frames(batch: QueryBatch) -> None:
+    """ValueError that names segment, frame and size: not a JPEG, too small or large to be rated, or another size than
+    the batch's first frame (a camera that was exchanged or set up anew in the middle of a run)."""
+    first: tuple[int, int] | None = None
+    for segment in batch.segments:
+        for i, jpeg in enumerate(segment.jpegs):
+            where = f"segment {segment.id}, frame {i + 1}"
+            try:
+                height, width = jpeg_size(jpeg)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            size = f"{width}x{height} pixels"
+            if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
+                raise ValueError(f"{where}: {size}; sides must be from {MIN_SIDE} to {MAX_SIDE} pixels")
+            if first is not None and first != (height, width):
+                raise ValueError(f"{where}: {size}, the others have {first[1]}x{first[0]}; one run takes one size")
+            first = (height, width)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter tables: one module per node, named like the node, with a tuple ``PARAMETERS`` of Param. No rclpy.
+
+To add a node: add ``erl_vlm_ros/params/tables/NODE.py``; nothing has to be registered.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from erl_vlm_ros.params.param import Param
+
+#: node name -> its table
+PARAMETERS: dict[str, tuple[Param, ...]] = {
+    module.name: tuple(importlib.import_module(f"{__name__}.{module.name}").PARAMETERS)
+    for module in pkgutil.iter_modules(__path__)
+    if not module.name.startswith("_")
+}

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``erl-vlm dataset``: make datasets from runs and from the scripted expert, and show what one holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.dataset import DatasetSource, contact_sheet, figures, read_info, write_dataset
+from erl_vlm_ros.data.episode import Episode
+from erl_vlm_ros.data.sources.base import EpisodeSource
+from erl_vlm_ros.graphs.robot import ROBOT_COPY, SIMULATED
+from erl_vlm_ros.robot.spec import robot_path
+
+SHEET = "contact_sheet.png"
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``dataset`` with its own commands to a parser's commands."""
+    actions = commands.add_parser("dataset", help="make or show a dataset of episodes").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    made = actions.add_parser("from-run", help="the episodes in the buffer of a run")
+    made.add_argument("run", metavar="RUN", help="run directory")
+    made.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
+    show = actions.add_parser("show", help="counts, rates and a contact sheet")
+    show.add_argument("dataset", metavar="DATASET")
+    collect = actions.add_parser("collect", help="episodes of the scripted expert, in simulation")
+    collect.add_argument("--task", default="drawer_open")
+    collect.add_argument("--episodes", type=int, default=50, metavar="N")
+    collect.add_argument(
+        "--noise", type=float, default=-1.0, metavar="LEVEL",
+        help="disturbance of every episode, 0 (the expert) to 1; not given: from none to 0.7, about half succeed",
+    )  # fmt: skip
+    collect.add_argument("--seed", type=int, default=0)
+    collect.add_argument("--out", required=True, metavar="DATASET")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one of them; exit status 0. ConfigError: what was named is of no use."""
+    if arguments.action == "show":
+        info, episodes = read_info(arguments.dataset), list(_all(DatasetSource(arguments.dataset, False)))
+        import cv2
+
+        sheet = Path(arguments.dataset) / SHEET
+        cv2.imwrite(str(sheet), contact_sheet(episodes))
+        print(json.dumps({"task": info["task"], **figures(episodes), "contact_sheet": str(sheet)}))
+        return 0
+    if arguments.action == "from-run":
+        from erl_vlm_ros.common.rundir import load_run
+        from erl_vlm_ros.data.sources.run import RunSource
+
+        run = load_run(arguments.run)
+        task, robot = str(run.get("task", "")), _robot_of_run(arguments.run, run)
+        episodes, made_by = _all(RunSource(arguments.run, False)), f"from-run {arguments.run}"
+    else:
+        task, robot = arguments.task, robot_path(SIMULATED)
+        made_by = f"collect noise {arguments.noise} seed {arguments.seed}"
+        episodes = iter(_collected(arguments))
+    count = write_dataset(arguments.out, task, episodes, made_by, robot)
+    print(f"{arguments.out}: {count} episodes")
+    return 0
+
+
+def _robot_of_run(path: str, run: dict[str, Any]) -> Path | None:
+    """The file of a run's robot; None on a real arm without one."""
+    kept = Path(path) / ROBOT_COPY
+    simulated = run.get("graph") == "train_sim" or run.get("real", {}).get("use_sim_arm", False)
+    return kept if kept.is_file() else robot_path(SIMULATED) if simulated else None
+
+
+def _collected(arguments: argparse.Namespace) -> list[Episode]:
+    from dataclasses import replace
+
+    from erl_vlm_ros.common.tasks import load_task
+    from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+
+    if arguments.episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, got {arguments.episodes}")
+    if arguments.noise > 1:
+        raise ConfigError(f"--noise must be from 0 to 1, got {arguments.noise}")
+    count = arguments.episodes
+    levels = mixed_skill(count) if arguments.noise < 0 else [arguments.noise] * count
+    shown = demonstrations(load_task(arguments.task), levels, arguments.seed)
+    return [replace(d.episode, success=d.succeeded) for d in shown]
+
+
+def _all(source: EpisodeSource) -> Iterator[Episode]:
+    while (item := source.poll()) is not None:
+        yield item.episode

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SimBackend: the world behind the topics. sim_bridge, the environments and the local loop know nothing else of it.
+
+To add one: write a class with these members whose ``__init__`` takes a Task and an image size, and name it in
+``BACKENDS``, or give it as ``package.module:Class`` in the parameter ``sim_bridge.backend``. No ROS in here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.registry import Registry
+from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.control.command import STILL
+from erl_vlm_ros.data.spaces import COMMANDED, MEASURED, Spaces, spaces_of
+from erl_vlm_ros.robot.spec import load_robot
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What the arm's driver and a tracker report at one instant; J joints, F finger joints; base frame, SI units.
+
+    Quaternions are x y z w. ``object_*`` is None in a world without a tracked object.
+    """
+
+    joints: np.ndarray  # [J] rad
+    joint_velocities: np.ndarray  # [J] rad/s
+    joint_efforts: np.ndarray  # [J] N m
+    fingers: np.ndarray  # [F] m
+    finger_velocities: np.ndarray  # [F] m/s
+    ee_position: np.ndarray  # [3] m
+    ee_quaternion: np.ndarray  # [4]
+    gripper_width: float  # m
+    object_position: np.ndarray | None  # [3] m
+    object_quaternion: np.ndarray | None  # [4]
+
+
+class SimBackend(Protocol):
+    """A simulated arm, its scene and its camera. The same seed and commands give the same states and images."""
+
+    joint_names: Sequence[str]
+    finger_names: Sequence[str]  # on joint_states as well; none where the gripper is not there or not seen
+    use_gripper: bool  # whether a command needs a gripper opening
+    control_period: float  # s that ``apply`` simulates
+
+    def reset(self, seed: int) -> None:
+        """Start an episode, drawn from ``seed`` alone."""
+
+    def apply(
+        self, linear_velocity: np.ndarray, gripper_width: float, angular_velocity: Sequence[float] = STILL
+    ) -> None:
+        """Obey one command for one control period: [3] m/s of the tool point and [3] rad/s of the tool in the base
+        frame, opening in m.
+
+        Raises:
+            ValueError: a wrong length or a non-finite number; nothing moves then.
+        """
+
+    def track(self, joints: np.ndarray, gripper_width: float, seconds: float) -> None:
+        """Move the joint reference to ``joints`` [J] rad within ``seconds``: what a joint controller does."""
+
+    def observe(self) -> ArmState:
+        """The arm and the object now."""
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """[J] rad; what ``observe`` gives, without the rest: asked for at every tick of a driver."""
+
+    @property
+    def gripper_width(self) -> float:
+        """Opening, m."""
+
+    @property
+    def goal(self) -> np.ndarray:
+        """The task's goal [3] m."""
+
+    def truth(self) -> dict[str, float]:
+        """Ground truth for evaluation only: progress in [0, 1], success 0 or 1, and class_n for n in 2..5."""
+
+    def wrench(self) -> np.ndarray:
+        """[6] force N and torque N m on the gripper about the tool point, in the tool's axes."""
+
+    def render(self) -> np.ndarray:
+        """The camera's image, uint8 [height, width, 3] RGB."""
+
+    def camera_matrix(self) -> np.ndarray:
+        """Intrinsics K [3, 3] in pixels."""
+
+    def urdf(self, base_frame: str, tool_frame: str) -> str:
+        """The arm's URDF with frames of these names; its joints are ``joint_names`` and ``finger_names``.
+
+        An empty text where there is none: then only lock-step works.
+        """
+
+    def link_poses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Frame -> position [3] m and quaternion [4] in the base frame, for /tf."""
+
+    def close(self) -> None:
+        """Free what rendering needs."""
+
+
+class BackendType(Protocol):
+    """The class of a backend. One whose arm is another's to choose takes ``robot`` as well, a RobotSpec or None."""
+
+    def __call__(self, task: Task, image_size: tuple[int, int]) -> SimBackend:
+        """The world with a task's scene; ``image_size`` is (width, height) in pixels. ConfigError: refused."""
+
+
+_OURS = "mujoco_arm"
+BACKENDS: Registry[BackendType] = Registry(
+    "simulation backend",
+    {_OURS: "erl_vlm_ros.sim.arm:SimArm", "metaworld": "erl_vlm_ros.sim.metaworld:MetaWorld"},
+)
+
+
+def checked_command(
+    linear_velocity: np.ndarray, gripper_width: float, angular_velocity: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Linear and angular velocity [3] of a command. ValueError: a wrong length or a number that is not finite."""
+    velocity = np.asarray(linear_velocity, dtype=np.float64).reshape(-1)
+    turn = np.asarray(angular_velocity, dtype=np.float64).reshape(-1)
+    if velocity.size != 3 or turn.size != 3 or not np.isfinite([*velocity, *turn, gripper_width]).all():
+        raise ValueError(
+            "command must be 3 finite velocities, 3 angular ones and a width, got "
+            f"{linear_velocity!r}, {angular_velocity!r}, {gripper_width!r}"
+        )
+    return velocity, turn
+
+
+def backend_spaces(backend: SimBackend, task: Task) -> Spaces:
+    """What a policy sees and does in this world."""
+    measured = len(backend.finger_names) > 0
+    return spaces_of(task, backend.joint_names, MEASURED if measured else COMMANDED if task.use_gripper else "")
+
+
+def check_control_rate(backend: SimBackend, task: Task) -> None:
+    """Refuse a task whose control rate is not the backend's own: without a wall clock, a step is a control period."""
+    if abs(task.control_hz * backend.control_period - 1.0) > 1e-9:
+        raise ConfigError(
+            f"{task.path}: control_hz is {task.control_hz:g}; in lock-step the simulated arm makes "
+            f"{1.0 / backend.control_period:g} steps a second (other rates: parameter 'lock_step' false)"
+        )
+
+
+def make_backend(name: str, task: Task, image_size: tuple[int, int], robot: str = "") -> SimBackend:
+    """The world ``name`` with a task's scene, by default the task's own; ``image_size`` is (width, height) in pixels.
+
+    ``robot``: name or path of the robot file whose model is simulated; empty: the world's own arm. A world that brings
+    its own arm is not told.
+
+    Raises:
+        ConfigError: an unknown backend, or a task, a size or a robot that it refuses.
+    """
+    kind = BACKENDS.load(name or task.world or _OURS)
+    if robot and "robot" in inspect.signature(kind).parameters:
+        return kind(task, image_size, robot=load_robot(robot))
+    return kind(task, image_size)

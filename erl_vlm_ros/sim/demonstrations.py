@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes of the scripted expert, of any skill: what a person's recordings are to a real arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.sim.arm import SimArm
+from erl_vlm_ros.sim.backend import SimBackend, backend_spaces
+from erl_vlm_ros.sim.demonstrator import Demonstrator, rough_demonstrator
+from erl_vlm_ros.sim.rollout import Rollout, roll_out
+
+
+class Demonstration(Rollout):
+    """A rollout of a demonstrator."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the task was done at the end."""
+        return bool(self.success[-1])
+
+
+def mixed_skill(count: int) -> np.ndarray:
+    """Disturbance of each of ``count`` episodes, from none to much: about half of them succeed at the drawer."""
+    return 0.7 * ((np.arange(count) + 0.5) / count) ** 2
+
+
+def demonstrations(task: Task, noise: Sequence[float], seed: int, image_size: int = 128) -> list[Demonstration]:
+    """One episode for each level of ``noise`` (see Demonstrator).
+
+    Raises:
+        ConfigError: no expert knows the task, or it has no scene.
+    """
+    rng, arm = np.random.default_rng(seed), SimArm(task, (image_size, image_size))
+
+    def one(level: float, index: int) -> Demonstration:
+        start = int(rng.integers(2**31))
+        return demonstration(arm, task, Demonstrator(task, level, rng), start, index)
+
+    try:
+        return [one(float(level), index) for index, level in enumerate(noise)]
+    finally:
+        arm.close()
+
+
+def rough_demonstrations(
+    arm: SimArm, task: Task, count: int, seed: int, noise: float | None = None
+) -> list[Demonstration]:
+    """``count`` episodes of people who are no experts, for the run of ``seed``; ``noise``: of all, None: three skills.
+
+    Raises:
+        ConfigError: no expert knows the task.
+    """
+    starts = np.random.SeedSequence([seed, 11]).generate_state(count)
+    drivers = [rough_demonstrator(task, seed, index, noise) for index in range(count)]
+    return [demonstration(arm, task, drivers[i], int(starts[i]), i) for i in range(count)]
+
+
+def demonstration(arm: SimBackend, task: Task, driver: Demonstrator, seed: int, index: int) -> Demonstration:
+    """One episode from the reset of ``seed``."""
+    spaces = backend_spaces(arm, task)
+
+    def drive(*_: object) -> np.ndarray:
+        return driver.act(arm.state(), spaces.action.size)
+
+    about = {"evaluation": False, "index": index, "actor_version": 0}
+    return Demonstration(*roll_out(arm, spaces, task.episode_steps, task.control_hz, drive, seed=seed, **about))

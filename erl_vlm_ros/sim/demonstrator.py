@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A demonstrator of any skill in simulation: the scripted expert with disturbances, in place of a person."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.sim.metaworld_expert import MetaWorldExpert, MetaWorldState
+from erl_vlm_ros.sim.oracle import Oracle
+from erl_vlm_ros.sim.state import SimState
+
+_KEPT = 0.8  # of the disturbance, from step to step
+_BURST = 0.1  # largest share of steps on which a way elsewhere begins
+_BURST_STEPS = 8
+_ROUGH = (0.05, 0.2, 0.4)  # noise of people who are no experts
+
+
+class Demonstrator:
+    """Drives one episode. ``noise``: 0 (the expert) to 1 (hardly anything of it): correlated disturbance of the
+    commands, and now and then a way to somewhere else."""
+
+    def __init__(self, task: Task, noise: float, rng: np.random.Generator):
+        """ConfigError: no expert knows the task."""
+        self._task, self._noise, self._rng = task, noise, rng
+        of_metaworld = task.world == "metaworld"
+        self._expert = MetaWorldExpert(task) if of_metaworld else Oracle(task.name, task.linear_speed, persistent=True)
+        self._drift: np.ndarray | None = None
+        self._elsewhere, self._left = np.zeros(3), 0
+
+    def act(self, state: SimState | MetaWorldState, action_size: int) -> np.ndarray:
+        """Action float32 [A] in [-1, 1]."""
+        action = self._expert.action(state, action_size)
+        if self._left == 0 and self._rng.random() < _BURST * self._noise:
+            low, high = np.array(self._task.workspace_min), np.array(self._task.workspace_max)
+            self._elsewhere, self._left = self._rng.uniform(low, high), _BURST_STEPS
+        if self._left:
+            self._left -= 1
+            action[:3] = np.clip(6.0 * (self._elsewhere - state.ee_position) / self._task.linear_speed, -1, 1)
+        drift = np.zeros(action_size) if self._drift is None else self._drift
+        self._drift = _KEPT * drift + np.sqrt(1 - _KEPT**2) * self._rng.normal(0.0, self._noise, len(drift))
+        return np.clip(action + self._drift, -1.0, 1.0).astype(np.float32)
+
+
+def rough_demonstrator(task: Task, seed: int, index: int, noise: float | None = None) -> Demonstrator:
+    """The demonstrator of episode ``index`` of the run of ``seed``; the same drive alike. ``noise``: None: one of three
+    skills."""
+    rng = np.random.default_rng([seed, index, 7])
+    skill = float(rng.choice(_ROUGH))
+    return Demonstrator(task, skill if noise is None else noise, rng)

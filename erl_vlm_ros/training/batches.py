@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent draws its batches from: the replay buffer and the labels so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from erl_vlm_ros.data.query import Label
+from erl_vlm_ros.data.replay import ReplayBuffer, TransitionBatch, WindowBatch
+from erl_vlm_ros.data.segment import place_of
+
+
+class ReplayBatches:
+    """``agents.base.Batches`` over a buffer that grows. ``demo_share``: of transitions, from what a person drove."""
+
+    def __init__(self, replay: ReplayBuffer, labels: Sequence[Label], rng: np.random.Generator, demo_share: float):
+        self._replay, self._labels, self._rng, self._demo_share = replay, labels, rng, demo_share
+
+    def transitions(self, count: int) -> TransitionBatch:
+        """``count`` transitions, with replacement."""
+        return self._replay.sample(count, self._rng, self._demo_share)
+
+    def windows(self, count: int, length: int) -> WindowBatch:
+        """``count`` stretches of ``length`` steps, each within an episode, with replacement."""
+        return self._replay.sample_windows(count, length, self._rng)
+
+    def stretch(self, segment: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """(observations [H, O], actions [H, A]) of the steps that led to a segment's frames; None: not held."""
+        place = place_of(segment)
+        if place is None:
+            return None
+        episode, step, length = place
+        first, end = np.searchsorted(self._replay.frame_episode, [episode, episode + 1])
+        if step < length or first + step >= end:
+            return None
+        begin = int(first) + step - length  # the frame before the segment's first: its action led there
+        transition = int(np.searchsorted(self._replay.transition_frame, begin + 1))
+        actions = self._replay.actions[transition : transition + length]
+        return self._replay.frame_observations[begin : begin + length].copy(), actions.copy()
+
+    def labels(self) -> Sequence[Label]:
+        """All valid labels so far, oldest first."""
+        return self._labels

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SROS2 policy against the endpoints that running graphs have: none is missing, none is permitted for nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import pytest
+
+from erl_vlm_ros.common import names
+from erl_vlm_ros.graphs.build import train_real, train_sim
+from erl_vlm_ros.graphs.real import URDF_FILE
+from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
+from erl_vlm_ros.graphs.sros2 import COMMON, full_name, permitted, policy
+from erl_vlm_ros.params.layers import parse_overrides
+from erl_vlm_ros.runs.supervisor import Supervisor
+from erl_vlm_ros.sim.urdf import arm_urdf
+
+MOST_S = 90.0  # s for a graph to start
+RULES = ("publish", "subscribe", "reply", "request")
+# What only hardware, other packages, a screen or ROS 2 of another version brings.
+ELSEWHERE = {
+    ("/safety_guard", "publish", "/" + names.ARM_TRAJECTORY),
+    ("/safety_guard", "subscribe", "/" + names.ROBOT_DESCRIPTION),  # here it has a file
+    ("/safety_guard", "request", "/" + names.SERVO_COMMAND_TYPE),
+    ("/sim_bridge", "subscribe", "/" + names.ARM_TRAJECTORY),
+    ("/sim_bridge", "publish", names.TF),
+    ("/learner", "publish", "/" + names.RUN_STATE),  # of an offline run
+}
+COMMON_NAMES = {rule: {full_name(n, "NODE", "", {}) for n in getattr(COMMON, rule)} for rule in RULES}
+
+
+def spread(found, node, rule, entries):
+    found[(node, rule)] |= {name for name, _ in entries}
+
+
+def endpoints(ros, graph, folder, seconds=6.0):
+    """(node, rule) -> names, of everything that the graph's nodes have, until nothing new came for ``seconds``."""
+    graph = graph.write_parameters(folder / "config")
+    supervisor = Supervisor(graph, folder / "logs", ros.environment())
+    wanted = {f"/{spec.name}" for spec in graph.nodes if spec.ros}
+    found, node = defaultdict(set), ros.node
+    supervisor.start()
+    try:
+        began = changed = time.monotonic()
+        while time.monotonic() - changed < seconds and time.monotonic() - began < MOST_S:
+            before = sum(map(len, found.values()))
+            ros.serve(1.0)
+            for name, ns in node.get_node_names_and_namespaces():
+                who = f"{ns.rstrip('/')}/{name}"
+                if who in wanted:
+                    spread(found, who, "publish", node.get_publisher_names_and_types_by_node(name, ns))
+                    spread(found, who, "subscribe", node.get_subscriber_names_and_types_by_node(name, ns))
+                    spread(found, who, "reply", node.get_service_names_and_types_by_node(name, ns))
+                    spread(found, who, "request", node.get_client_names_and_types_by_node(name, ns))
+            served = all(any(name.endswith("get_parameters") for name in found[who, "reply"]) for who in wanted)
+            if sum(map(len, found.values())) > before or not served:
+                changed = time.monotonic()
+        assert supervisor.ended() is None, supervisor.ended()
+    finally:
+        supervisor.stop()
+    return found
+
+
+def arguments(folder, overrides=(), **real):
+    (folder / URDF_FILE).parent.mkdir(parents=True, exist_ok=True)
+    (folder / URDF_FILE).write_text(arm_urdf())
+    return RunArguments(
+        "drawer_open", folder, headless=True, overrides=parse_overrides(overrides), real=RealOptions(**real)
+    )
+
+
+@pytest.mark.timeout(450)
+def test_every_endpoint_is_permitted_and_every_permission_is_used_by_some_graph(ros, tmp_path):
+    person = [
+        "safety_guard.max_force=500.0", "safety_guard.heartbeat_timeout_s=5.0", "safety_guard.deadman_button=4",
+        "safety_guard.camera_timeout_s=5.0", "policy_controller.human.input=joy", "vlm_rater.teacher=scripted",
+        "policy_controller.success_source=topic", "policy_controller.reset=home",
+        "policy_controller.extras.wrench=true", "sim_bridge.publish_wrench=true",
+    ]  # fmt: skip
+    graphs = [
+        train_real(arguments(tmp_path / "a", person, use_sim_arm=True, auto_arm=True, adapter="joint_velocity")),
+        train_sim(arguments(tmp_path / "b", ["vlm_rater.teacher=human", "vlm_rater.human.joy_skip=6"])),
+        train_real(
+            arguments(
+                tmp_path / "c",
+                [
+                    "safety_guard.watchdog.use=required",
+                    "policy_controller.human.input=twist",
+                    "vlm_rater.teacher=scripted",
+                ],
+                use_sim_arm=True,
+            )
+        ),
+    ]
+    seen = defaultdict(set)
+    for number, graph in enumerate(graphs):
+        allowed = permitted(policy((spec for spec in graph.nodes if spec.ros), ()))
+        for (node, rule), names_ in endpoints(ros, graph, tmp_path / "abc"[number]).items():
+            lacking = names_ - allowed[node].get(rule, set())
+            assert not lacking, f"{graph.name}: {node} may not {rule} {sorted(lacking)}"
+            seen[node, rule] |= names_
+    unused = set()
+    for node, rules in permitted(policy((spec for graph in graphs for spec in graph.nodes if spec.ros), ())).items():
+        own = {name.replace("NODE", node.strip("/")) for rule in RULES for name in COMMON_NAMES[rule]}
+        for rule in RULES:
+            unused |= {(node, rule, name) for name in rules.get(rule, set()) - seen[node, rule] - own}
+    assert unused <= ELSEWHERE, sorted(unused - ELSEWHERE)

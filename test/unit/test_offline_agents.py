@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IQL and behaviour cloning: formulas by numpy, a problem with a known answer, the policy that the robot runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from factories import make_episode, make_segment
+
+from erl_vlm_ros.agents.balance import Balance
+from erl_vlm_ros.agents.base import AGENTS, AgentSpec
+from erl_vlm_ros.agents.bc import BcAgent
+from erl_vlm_ros.agents.cpl import CplAgent, contrastive_loss
+from erl_vlm_ros.agents.iql import IqlAgent, advantage_weight, effective_share, expectile_weight
+from erl_vlm_ros.agents.offline_config import BcConfig, CplConfig, IqlConfig
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.control.policies import make_policy
+from erl_vlm_ros.data.checkpoint import load_state, save_state
+from erl_vlm_ros.data.query import Label, Query
+from erl_vlm_ros.data.replay import ReplayBuffer, TransitionBatch
+from erl_vlm_ros.training.batches import ReplayBatches
+from erl_vlm_ros.training.configs import node_values
+
+
+class Bandit:
+    """One step: the reward is 1 for an action near the first number of the observation's sign, actions are random."""
+
+    def __init__(self, seed=0, offset=5.0):
+        self.rng, self.offset = np.random.default_rng(seed), offset
+
+    def transitions(self, count):
+        obs = self.rng.choice([-1.0, 1.0], (count, 2))
+        action = self.rng.uniform(-0.9, 0.9, (count, 1))
+        reward = (np.abs(action[:, 0] - 0.6 * obs[:, 0]) < 0.3).astype(float)
+        arrays = (obs + self.offset, action, reward, obs + self.offset, np.ones(count))
+        return TransitionBatch(*(torch.from_numpy(a.astype(np.float32)) for a in arrays))
+
+
+def test_formulas_by_numpy():
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=50).astype(np.float32)
+    np.testing.assert_allclose(expectile_weight(torch.from_numpy(u), 0.7), np.abs(0.7 - (u < 0)), rtol=1e-6)
+    expected = np.minimum(np.exp(3 * u), 100)
+    np.testing.assert_allclose(advantage_weight(torch.from_numpy(u), 3.0, 100.0), expected, rtol=1e-5)
+    w = torch.from_numpy(expected.astype(np.float32))
+    assert effective_share(w).item() == pytest.approx(expected.sum() ** 2 / (50 * (expected**2).sum()), rel=1e-4)
+    assert effective_share(torch.ones(9)).item() == pytest.approx(1.0)
+
+
+def test_a_gripper_that_is_open_or_shut_counts_by_inverse_frequency():
+    """3 in 4 are shut: weights 1 / (2 * 0.75) and 1 / (2 * 0.25); the continuous number keeps 1."""
+    actions = torch.tensor([[0.2, -1.0], [1.0, -1.0], [-0.5, -1.0], [-1.0, 1.0]])
+    balance = Balance(2)
+    assert (balance(actions) == 1).all()
+    balance.fit(actions)
+    np.testing.assert_allclose(balance(actions)[:, 0], 1.0)
+    np.testing.assert_allclose(balance(actions)[:, 1], [2 / 3, 2 / 3, 2 / 3, 2.0], rtol=1e-6)
+    assert balance(actions).mean(0).tolist() == pytest.approx([1.0, 1.0])
+    again = Balance(2)
+    again.load_state_dict(balance.state_dict())
+    assert torch.equal(again(actions), balance(actions))
+    balance.fit(actions[:3])  # always shut: nothing to balance
+    assert (balance(actions) == 1).all()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_rare_opening_is_not_drowned_when_the_two_look_alike(on):
+    """1 in 10 opens, and nothing in the observation says when: balanced, the clone is undecided, else it is at -0.8."""
+    rng = np.random.default_rng(0)
+
+    class Grip:
+        def transitions(self, count):
+            action = np.where(rng.random((count, 1)) < 0.1, 1.0, -1.0).astype(np.float32)
+            obs = torch.zeros(count, 2)
+            return TransitionBatch(obs, torch.from_numpy(action), torch.zeros(count), obs, torch.zeros(count))
+
+    agent = BcAgent(BcConfig(2, 1, hidden=(8,), balance=on, average_rate=0.0), 0)
+    for _ in range(300):
+        agent.update(Grip())
+    exported = agent.policy()
+    said = make_policy(exported.kind, exported.arrays, exported.meta).act(np.zeros(2, np.float32), True)
+    assert said[0] == pytest.approx(0.0 if on else -0.8, abs=0.15)
+
+
+def test_an_update_descends_the_papers_losses():
+    """Gradients of value, critics and actor against autograd on the losses written down independently."""
+    agent = IqlAgent(IqlConfig(2, 1, hidden=(8,), lr=1e-3, batch_size=64), 0)
+    batch, nets, cfg = Bandit(3).transitions(64), agent.networks, agent.config
+
+    class Once:
+        def transitions(self, count):
+            return batch
+
+    before = {name: {k: v.clone() for k, v in net.named.items()} for name, net in nets.items()}
+    agent.normaliser.fit(Once())
+
+    def run(name, x, member=0):
+        p = {k: v[member].clone().requires_grad_() for k, v in before[name].items()}
+        h = x @ p["w0"] + p["b0"]
+        if "g0" in p:
+            h = torch.nn.functional.layer_norm(h, h.shape[1:], p["g0"], p["s0"])
+        return torch.relu(h) @ p["w1"] + p["b1"], p
+
+    obs, then = agent.normaliser(batch.obs), agent.normaliser(batch.next_obs)
+    both = torch.cat((obs, batch.action), 1)
+    q = torch.minimum(run("target", both)[0], run("target", both, 1)[0]).detach()
+    value, p_value = run("value", obs)
+    (torch.abs(cfg.expectile - ((q - value) < 0).float()) * (q - value) ** 2).mean().backward()
+    goal = (batch.reward + cfg.gamma * (1 - batch.terminated) * run("value", then)[0][:, 0]).detach()
+    q0, p_q = run("critic", both)
+    ((q0[:, 0] - goal) ** 2).mean().backward()
+    weight = torch.exp(cfg.beta * (q - value)).clamp(max=100).detach()
+    mean, p_actor = run("actor", obs)
+    (weight[:, 0] * ((torch.tanh(mean) - batch.action) ** 2).sum(1)).mean().backward()
+    agent.update(Once())
+    for name, expected in (("value", p_value), ("critic", p_q), ("actor", p_actor)):
+        for key, tensor in expected.items():
+            np.testing.assert_allclose(nets[name].named_grad[key][0], tensor.grad, atol=2e-6, rtol=2e-4, err_msg=key)
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "bc"])
+def test_a_bandit_and_the_robots_reader(algorithm):
+    config = {"iql": IqlConfig(2, 1, hidden=(32,), beta=10.0), "bc": BcConfig(2, 1, hidden=(32,))}[algorithm]
+    agent, data = AGENTS.load(algorithm)(config, 0), Bandit()
+    for _ in range(1200):
+        metrics = agent.update(data)
+    exported = agent.policy()
+    policy = make_policy(exported.kind, exported.arrays, exported.meta)
+    said = [float(policy.act(np.array([s + 5.0, 5.0], np.float32), True)[0]) for s in (-1.0, 1.0)]
+    if algorithm == "iql":
+        np.testing.assert_allclose(said, [-0.6, 0.6], atol=0.15)
+        assert 0.1 < metrics["effective_share"] < 0.9
+    else:  # the mean of what was done
+        np.testing.assert_allclose(said, [0, 0], atol=0.1)
+    assert agent.finite()
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "bc", "cpl"])
+def test_a_checkpoint_goes_on_alike(algorithm, tmp_path):
+    task = load_task("drawer_open")
+    spec = AgentSpec.from_values(node_values("learner", task, {"algorithm": algorithm}), 2, 1)
+    one, data = spec.make(1), Bandit(1)
+    for _ in range(3):
+        one.update(data)
+    save_state(tmp_path / "agent.safetensors", one.state_dict(), "test")
+    other = spec.make(2)
+    other.load_state_dict(load_state(tmp_path / "agent.safetensors", "test"))
+    one.update(Bandit(7)), other.update(Bandit(7))
+    for key, array in one.policy().arrays.items():
+        np.testing.assert_array_equal(array, other.policy().arrays[key])
+    small = AgentSpec.from_values(node_values("learner", task, {"algorithm": algorithm}), 3, 1).make(0)
+    with pytest.raises(ConfigError):
+        small.load_state_dict(one.state_dict())
+
+
+def test_demonstrations_of_any_skill():
+    from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+
+    task = load_task("drawer_open")
+    good = demonstrations(task, [0.0, 0.05], 101, image_size=48)
+    bad = demonstrations(task, [0.9], 101, image_size=48)
+    assert good[0].succeeded and not bad[0].succeeded
+    episode = good[0].episode
+    assert episode.steps == task.episode_steps and len(episode.jpegs) == len(good[0].progress) == episode.steps + 1
+    assert [d.episode.index for d in good] == [0, 1] and np.abs(episode.actions).max() <= 1
+    again = demonstrations(task, [0.0], 101, image_size=48)[0].episode
+    np.testing.assert_array_equal(again.observations, episode.observations)
+    assert (np.diff(mixed_skill(50)) > 0).all()
+
+
+def test_contrastive_loss_by_numpy_and_by_order():
+    rng = np.random.default_rng(0)
+    a, y = rng.normal(size=(40, 2)), rng.integers(0, 2, 40)
+    chosen, other = a[np.arange(40), y], a[np.arange(40), 1 - y]
+    expected = -np.log(1 / (1 + np.exp(-(chosen - 0.5 * other))))
+    found = contrastive_loss(torch.from_numpy(a), torch.from_numpy(y), 0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    turned = contrastive_loss(torch.from_numpy(a).flip(1), torch.from_numpy(1 - y), 0.5)
+    np.testing.assert_array_equal(found, turned)
+
+
+def test_segments_are_found_in_the_buffer_by_their_ids():
+    replay = ReplayBuffer(60, 19, 3, 10)
+    episodes = [make_episode(i, steps=20, side=16) for i in range(4)]
+    for episode in episodes:
+        replay.add_episode(episode)
+    batches = ReplayBatches(replay, [], np.random.default_rng(0), 0.0)
+    obs, actions = batches.stretch("e2_t12_h5")
+    np.testing.assert_array_equal(obs, episodes[2].observations[7:12])
+    np.testing.assert_array_equal(actions, episodes[2].actions[7:12])
+    whole = batches.stretch("e3_t20_h20")
+    np.testing.assert_array_equal(whole[0], episodes[3].observations[:20])
+    gone = ("e0_t12_h5", "e2_t21_h5", "e2_t4_h5", "e4_t9_h2", "check_1")
+    assert [batches.stretch(name) for name in gone] == [None] * 5
+
+
+def test_comparisons_move_the_policy_to_what_is_preferred():
+    """Random actions; the segment whose actions lie nearer to 0.5 is preferred."""
+    rng, replay = np.random.default_rng(0), ReplayBuffer(10_000, 19, 3, 10)
+    labels, means = [], []
+    for i in range(60):
+        actions = np.full((20, 3), rng.uniform(-0.8, 0.8), np.float32) + rng.normal(0, 0.1, (20, 3)).astype(np.float32)
+        replay.add_episode(make_episode(i, steps=20, side=16, actions=actions))
+        means.append(actions.mean())
+    for _ in range(300):
+        a, b = rng.choice(60, 2, replace=False)
+        pair = Query(*(make_segment(f"e{i}_t20_h20", 1) for i in (a, b)))
+        labels.append(Label(pair, int(abs(means[b] - 0.5) < abs(means[a] - 0.5))))
+    agent = CplAgent(CplConfig(19, 3, hidden=(32,), warm_updates=100, lr=1e-3), 0)
+    batches = ReplayBatches(replay, labels, rng, 0.0)
+
+    def said():
+        policy = agent.policy()
+        actor = make_policy(policy.kind, policy.arrays, policy.meta)
+        return np.mean([actor.act(o, True) for o in replay.frame_observations[::50]])
+
+    for _ in range(100):
+        agent.update(batches)
+    cloned = said()
+    for _ in range(300):
+        figures = agent.update(batches)
+    assert abs(cloned) < 0.2 and said() > cloned + 0.2 and figures["pair_accuracy"] > 0.7 and agent.finite()

@@ -11,6 +11,8 @@ from typing import Any
 ABOUT = ("benchmark", "run")  # what a record says of itself
 NOT_COMPARED = "not_compared"  # a key of an item: what depends on timing
 NOT_SEEN = "not seen"  # a value that the recorder missed: equal to any
+# What comes over topics that keep the newest message only: a busy recorder may miss some, in one run and not the other.
+MAY_BE_MISSED = ("reward_models", "buffer", "actors", "learned_reward")
 LAST = 10**9  # where in a run stands what only its end shows
 
 
@@ -23,6 +25,11 @@ class Entry:
     item: str
     key: str
     value: str
+
+    @property
+    def may_be_missed(self) -> bool:
+        """Whether standing in one record only says nothing of the runs."""
+        return self.section in MAY_BE_MISSED or self.key in MAY_BE_MISSED
 
     @property
     def where(self) -> str:
@@ -79,7 +86,8 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any], common: bool, shown: int
             rows = [e for e in alone if e.section == section]
             if rows:
                 lines.append(f"  {len(rows)} in {record} only{_names(': ', rows, shown)}")
-    return not differing and (common or not any(lonely)), lines
+    complete = all(entry.may_be_missed for rows in lonely for entry in rows)
+    return not differing and (common or complete), lines
 
 
 def _names(before: str, rows: list[Entry], shown: int) -> str:

@@ -147,9 +147,9 @@ class Recorder:
             "episodes": {str(item["meta"].get("index")): item for item in self.found["episodes"]},
             "queries": {str(item["meta"].get("round")): item for item in self.found["queries"]},
             "labels": {str(item["meta"].get("round")): item for item in self.found["labels"]},
-            "reward_models": {str(i): item for i, item in enumerate(self.found["reward_models"])},
+            "reward_models": {str(item["meta"].get("version")): item for item in self.found["reward_models"]},
             "buffer": self.buffer,
-            "actors": {str(i): item for i, item in enumerate(used.values())},
+            "actors": {str(item["at"]): item for item in used.values()},  # by the episode that used it first
             "evaluations": {str(i): item for i, item in enumerate(self.found["evaluations"])},
         }
 

@@ -93,6 +93,16 @@ def test_timing_and_missed_messages_are_no_difference():
     assert compare(a, b, common=False)[0]
 
 
+def test_what_only_the_newest_message_tells_may_be_missed_but_not_differ():
+    a, b = a_record(), a_record()
+    a["reward_models"] = {"1": {"at": 2, "arrays": {"w": "x"}}, "2": {"at": 3, "arrays": {"w": "y"}}}
+    b["reward_models"] = {"2": {"at": 3, "arrays": {"w": "y"}}}
+    a["episodes"]["3"]["learned_reward"] = "z"
+    assert compare(a, b, common=False)[0] and compare(b, a, common=False)[0]
+    b["reward_models"]["2"]["arrays"]["w"] = "other"
+    assert not compare(a, b, common=False)[0]
+
+
 @pytest.mark.parametrize(("same", "status"), [(True, 0), (False, 1)])
 def test_the_command_exits_1_for_a_difference(tmp_path, same, status):
     a = a_record()

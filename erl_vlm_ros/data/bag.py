@@ -82,7 +82,8 @@ def _choose(kinds: dict[str, str], topic: str, path: str | Path) -> str:
     return f"{camera}/compressed" if f"{camera}/compressed" in kinds else camera
 
 
-def _raw(message: Any) -> bytes:
+def raw_rgb(message: Any) -> np.ndarray:
+    """uint8 [h, w, 3], RGB, of a sensor_msgs Image. ValueError: an encoding that is not known, or too few bytes."""
     if message.encoding not in _ENCODINGS:
         raise ValueError(f"encoding '{message.encoding}' is not one of {', '.join(_ENCODINGS)}")
     channels, conversion = _ENCODINGS[message.encoding]
@@ -91,7 +92,11 @@ def _raw(message: Any) -> bytes:
         raise ValueError(f"an image of {message.width}x{message.height} px has only {len(rows)} bytes")
     rows = rows[: message.height * message.step].reshape(message.height, message.step)
     image = np.ascontiguousarray(rows[:, : message.width * channels]).reshape(message.height, message.width, channels)
-    return encode_jpeg(image if conversion is None else cv2.cvtColor(image, conversion), 95)
+    return image if conversion is None else cv2.cvtColor(image, conversion)
+
+
+def _raw(message: Any) -> bytes:
+    return encode_jpeg(raw_rgb(message), 95)
 
 
 def _compressed(message: Any) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``erl-vlm dataset``: make datasets from runs and from the scripted expert, and show what one holds."""
+"""``erl-vlm dataset``: make datasets from recordings, runs and the scripted expert, and show what one holds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.sources.base import EpisodeSource
 from erl_vlm_ros.graphs.robot import ROBOT_COPY, SIMULATED
 from erl_vlm_ros.robot.spec import robot_path
+from erl_vlm_ros.runs import dataset_build
 
 SHEET = "contact_sheet.png"
 
@@ -24,6 +25,7 @@ def add_commands(commands: Any) -> None:
     actions = commands.add_parser("dataset", help="make or show a dataset of episodes").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
+    dataset_build.add_command(actions)
     made = actions.add_parser("from-run", help="the episodes in the buffer of a run")
     made.add_argument("run", metavar="RUN", help="run directory")
     made.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
@@ -42,6 +44,8 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one of them; exit status 0. ConfigError: what was named is of no use."""
+    if arguments.action == "build":
+        return dataset_build.build(arguments)
     if arguments.action == "show":
         info, episodes = read_info(arguments.dataset), list(_all(DatasetSource(arguments.dataset, False)))
         import cv2

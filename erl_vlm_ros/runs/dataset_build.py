@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``erl-vlm dataset build``: recordings of a robot become a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.rundir import atomic_write
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.common.yaml_file import dump_yaml
+from erl_vlm_ros.data.dataset import ROBOT, write_dataset
+from erl_vlm_ros.recordings import options as o
+from erl_vlm_ros.recordings.bag import find_bags
+from erl_vlm_ros.recordings.build import Builder
+from erl_vlm_ros.recordings.problems import RecordingError
+from erl_vlm_ros.robot.spec import load_robot
+
+REPORT = "build.json"  # in the dataset: what became of each episode
+_DEST = {"action": "action_from", "command": "command_topic"}  # these words are the command line's own
+
+
+def add_command(actions: Any) -> None:
+    """Add ``build`` to the actions of ``dataset``."""
+    build = actions.add_parser("build", help="episodes out of rosbag2 recordings (MCAP, SQLite)")
+    build.add_argument("bags", nargs="+", metavar="BAG_OR_DIR", help="a bag, or a folder of bags at any depth")
+    build.add_argument("--robot", required=True, metavar="NAME|FILE", help="robot file, as of a run")
+    build.add_argument("--task", required=True, metavar="NAME|FILE", help="task file, as of a run")
+    build.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
+    default = o.BuildOptions.__dataclass_fields__
+    for flag, allowed, text in (
+        ("episodes", o.EPISODES,
+         "where they begin and end: our controller's own episodes (recorded), run/state, a topic, pauses (idle), one a "
+         "bag; auto: the first of recorded, state, bag that is there"),
+        ("action", o.ACTIONS, "what was commanded, or the motion to the next pose"),
+        ("clock", o.CLOCKS, "the messages' stamps, or when the recorder received them"),
+        ("observe", o.OBSERVED, "with the task's tracked object (state), or without; auto: where object_pose is there"),
+        ("driven-by", o.DRIVERS, "who drove; auto: by run/state, without it a person"),
+    ):  # fmt: skip
+        value = default[flag.replace("-", "_")].default
+        dest = _DEST.get(flag)
+        build.add_argument(f"--{flag}", dest=dest, choices=allowed, default=value, help=f"{text} ({value})")
+    for flag, text in (
+        ("camera", "images, where there are several cameras"),
+        ("command", "TwistStamped, Twist, or Float64MultiArray of joint velocities"),
+        ("gripper-command", "Float64MultiArray"),
+        ("episode-topic", "Bool (true within an episode), Int (another number, another episode), Empty (between two)"),
+        ("success-topic", "Bool; without it task/success where that is there"),
+    ):
+        build.add_argument(f"--{flag}", dest=_DEST.get(flag), default="", metavar="TOPIC", help=text)
+    build.add_argument(
+        "--success", default="", metavar="yes|no|NUMBERS",
+        help="by hand: of all episodes, or the numbers of those that succeeded, such as 0,2,5-9; no other did",
+    )  # fmt: skip
+    build.add_argument("--urdf", default="", metavar="FILE", help="to compute the tool's pose from the joints")
+    for flag, name, kind, text in (
+        ("image-size", "image_size", int, "side of the squares that are kept, px"),
+        ("min-steps", "min_steps", int, "shorter episodes are left out"),
+        ("idle", "idle_s", float, "s of a pause that ends an episode, with --episodes idle"),
+        ("late", "late_s", float, "s by which a topic may begin later or end earlier than its episode"),
+        ("tolerance", "tolerance_s", float, "s between a frame and its state, or a step and the control period"),
+        ("command-hold", "command_hold_s", float, "s for which a command counts without a next one"),
+    ):
+        value = default[name].default
+        said = "half a control period" if value is None else f"{value:g}"
+        build.add_argument(
+            f"--{flag}",
+            dest=name,
+            type=kind,
+            default=value,
+            metavar="N" if kind is int else "S",
+            help=f"{text} ({said})",
+        )
+    build.add_argument(
+        "--command-scale", nargs=2, type=float, default=[1.0, 1.0], metavar=("M_S", "RAD_S"),
+        help="what a 1 in the command stands for, where it is without unit",
+    )  # fmt: skip
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Build, tell what was skipped, and print one JSON line. ConfigError: nothing could be built."""
+    robot, task = load_robot(arguments.robot), load_task(arguments.task)
+    given = {name: getattr(arguments, name) for name in o.BuildOptions.__dataclass_fields__ if name in arguments}
+    given |= {"robot": robot, "task": task, "command": arguments.command_topic}
+    given |= {"action": arguments.action_from, "command_scale": tuple(arguments.command_scale)}
+    if not 16 <= arguments.image_size <= 1024:
+        raise ConfigError(f"--image-size must be from 16 to 1024, got {arguments.image_size}", parameter="image_size")
+    if arguments.urdf and not Path(arguments.urdf).is_file():
+        raise ConfigError(f"--urdf {arguments.urdf}: no such file", file=arguments.urdf)
+    builder = Builder(o.BuildOptions(**given), by_hand(arguments.success))
+    out, report = Path(arguments.out), builder.report
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already and not empty: name a new folder", file=str(out))
+    episodes = builder.episodes(find_bags(arguments.bags))
+    first = next(episodes, None)
+    for line in report.skipped if first is None else ():
+        print(line, file=sys.stderr)
+    if first is None:
+        worst = report.skipped[0]
+        raise RecordingError(worst.reason, f"nothing was built: {worst}", topic=worst.topic, file=worst.recording)
+    name = task.name if arguments.task == task.name else str(Path(arguments.task).resolve())
+    write_dataset(out, name, itertools.chain([first], episodes), f"build {' '.join(arguments.bags)}", None)
+    atomic_write(out / ROBOT, dump_yaml(robot.model_dump(mode="json"), sort_keys=False))
+    atomic_write(out / REPORT, json.dumps(report.to_json(), indent=1))
+    for line in report.skipped:
+        print(line, file=sys.stderr)
+    print(json.dumps(_summary(builder, out)))
+    return 0
+
+
+def _summary(builder: Builder, out: Path) -> dict[str, Any]:
+    report = builder.report
+    steps = sum(one["steps"] for one in report.episodes)
+    fast = sum(one.get("faster_than_task", 0.0) * one["steps"] for one in report.episodes)
+    lost = {topic: n for told in report.recordings for topic, n in told.get("left_out_messages", {}).items()}
+    return {
+        "dataset": str(out), "episodes": len(report.episodes), "steps": steps, "skipped": len(report.skipped),
+        "reasons": sorted({one.reason.name for one in report.skipped}), "alignment_ms": report.alignment_ms(),
+        "faster_than_task": round(fast / steps, 4), "left_out_messages": lost, "report": str(out / REPORT),
+    }  # fmt: skip
+
+
+def by_hand(text: str) -> dict[int, bool] | bool | None:
+    """``--success``: of all, by number, or (empty) not by hand. ConfigError: not of that form."""
+    if text in ("", o.YES, o.NO):
+        return None if not text else text == o.YES
+    found: dict[int, bool] = {}
+    for piece in text.split(","):
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", piece.strip(), re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise ConfigError(f"--success {text}: expected yes, no, or numbers such as 0,2,5-9", parameter="success")
+        found |= dict.fromkeys(range(first, last + 1), True)
+    return found

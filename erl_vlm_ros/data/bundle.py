@@ -46,6 +46,7 @@ SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
     "queries": _SEGMENTS,  # N segments, of all queries one after the other
     "labels": {**_SEGMENTS, "labels": ("I64", ("M",))},  # M queries
     "segments": _SEGMENTS,  # what version 0.1 called queries: in its checkpoints
+    "notes": {},
     "actor": None,
     "reward_model": None,
 }
@@ -54,6 +55,7 @@ OPTIONAL: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "queries": _EXTRAS,
     "labels": {**_EXTRAS, "probabilities": ("F32", ("M", "C")), "audited": ("U8", ("M",))},
     "segments": _EXTRAS,
+    "notes": {"rewards": ("F32", ("T",)), "ratings": ("I64", ("F",))},
 }
 
 

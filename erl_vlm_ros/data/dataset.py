@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.data.bundle import BundleError, decode, encode
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_image
+from erl_vlm_ros.data.notes import Notes
 from erl_vlm_ros.data.sources.base import SourcedEpisode
 from erl_vlm_ros.data.spaces import Spaces, require_spaces
 
@@ -25,29 +23,44 @@ ROBOT = "robot.yaml"
 
 
 def write_dataset(
-    folder: str | Path, task: str, episodes: Iterable[Episode], made_by: str, robot: str | Path | None = None
+    folder: str | Path,
+    task: str,
+    episodes: Iterable[Episode | tuple[Episode, Notes | None]],
+    made_by: str,
+    robot: str | Path | None = None,
 ) -> int:
-    """Write episodes, numbered anew, into a new or empty folder; returns how many. ``robot``: its file, to be copied.
+    """Write episodes, with what was said of them, numbered anew, into a new or empty folder; returns how many.
+    ``robot``: its file, to be copied.
 
     Raises:
-        ConfigError: the folder holds something, there is no episode, or they differ in spaces.
+        ConfigError: the folder holds something, there is no episode, they differ in spaces, or notes are of another
+            episode.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path} is there already and not empty: name a new folder")
     path.mkdir(parents=True, exist_ok=True)
-    count, first = 0, None
-    for count, episode in enumerate(episodes, start=1):
+    count, first, rewarded = 0, None, True
+    for count, item in enumerate(episodes, start=1):
+        episode, notes = item if isinstance(item, tuple) else (item, None)
         first = first or episode
         if episode.spaces != first.spaces or episode.observations.shape[1] != first.observations.shape[1]:
             raise ConfigError(f"{path}: episode {count - 1} has other spaces than the first: {episode.spaces}")
         bundle = replace(episode, index=count - 1).to_bundle()
         (path / _name(count - 1)).write_bytes(encode(bundle))
+        rewarded = rewarded and notes is not None and notes.rewards is not None
+        if notes is not None and not notes.empty:
+            try:
+                notes.require(episode.steps)
+            except ValueError as error:
+                raise ConfigError(f"{path}: episode {count - 1}: {error}", file=str(path)) from error
+            (path / _notes_name(count - 1)).write_bytes(encode(notes.to_bundle()))
     if not count:
         raise ConfigError(f"{path}: there is no episode to write")
     if robot is not None:
         shutil.copyfile(robot, path / ROBOT)
     info = {"format": FORMAT, "version": VERSION, "task": task, "episodes": count, "made_by": made_by}
+    info["rewards"] = rewarded
     atomic_write(path / INFO, json.dumps(info, indent=1))  # last: a folder that was cut off is no dataset
     return count
 
@@ -105,16 +118,16 @@ def robot_file(path: str | Path) -> str:
 
 
 class DatasetSource:
-    """``data.sources``: the episodes of a dataset, in order. It brings no rewards."""
+    """``data.sources``: the episodes of a dataset, in order, with rewards where all of them have some."""
 
     def __init__(self, path: str, rewards: bool):
-        self._path, self._next = Path(path), 0
-        if rewards:
+        self._path, self._next, self._rewards = Path(path), 0, rewards
+        self.info = read_info(path)
+        if rewards and self.info.get("rewards") is not True:
             raise ConfigError(
-                f"{path}: a dataset brings no rewards; set learner.rewards_given to false",
+                f"{path}: this dataset brings no rewards; set learner.rewards_given to false",
                 parameter="learner.rewards_given",
             )
-        self.info = read_info(path)
 
     @property
     def exhausted(self) -> bool:
@@ -125,11 +138,32 @@ class DatasetSource:
         """The next one, or None at the end. ConfigError: its file cannot be read."""
         if self.exhausted:
             return None
-        file, self._next = self._path / _name(self._next), self._next + 1
+        index, self._next = self._next, self._next + 1
+        file = self._path / _name(index)
         try:
-            return SourcedEpisode(Episode.from_bundle(decode(file.read_bytes(), "episode")))
+            episode = Episode.from_bundle(decode(file.read_bytes(), "episode"))
         except (OSError, BundleError, ValueError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}", parameter="learner.episode_source_path") from error
+            raise ConfigError(
+                f"{file} cannot be read: {error}", parameter="learner.episode_source_path", file=str(file)
+            ) from error
+        notes = self._notes(index, episode.steps) if self._rewards else None
+        return SourcedEpisode(episode, None if notes is None else notes.rewards)
+
+    def annotated(self) -> Iterator[tuple[Episode, Notes | None]]:
+        """Those that are left, each with what was said of it. ConfigError: a file cannot be read."""
+        while (item := self.poll()) is not None:
+            yield item.episode, self._notes(self._next - 1, item.episode.steps)
+
+    def _notes(self, index: int, steps: int) -> Notes | None:
+        file = self._path / _notes_name(index)
+        if not file.is_file():
+            return None
+        try:
+            notes = Notes.from_bundle(decode(file.read_bytes(), "notes"))
+            notes.require(steps)
+        except (OSError, BundleError, ValueError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}", file=str(file)) from error
+        return notes
 
 
 def read_info(path: str | Path) -> dict[str, Any]:
@@ -146,34 +180,9 @@ def read_info(path: str | Path) -> dict[str, Any]:
     return info
 
 
-def figures(episodes: Iterable[Episode]) -> dict[str, Any]:
-    """Counts and rates: episodes, steps, steps driven by a person, verdicts, control rate (Hz), episode lengths."""
-    found = list(episodes)
-    steps = [episode.steps for episode in found]
-    gaps = np.concatenate([np.diff(episode.stamps) for episode in found]) / 1e9
-    verdicts = [episode.success for episode in found if episode.success is not None]
-    return {
-        "episodes": len(found), "steps": sum(steps), "shortest": min(steps), "longest": max(steps),
-        "driven_by_a_person": int(sum(np.sum(episode.intervention) for episode in found)),
-        "judged": len(verdicts), "succeeded": int(sum(verdicts)),
-        "control_hz": round(float(1 / np.median(gaps)), 3) if len(gaps) and np.median(gaps) > 0 else None,
-        "observation_size": int(found[0].observations.shape[1]), "action_size": int(found[0].actions.shape[1]),
-    }  # fmt: skip
-
-
-def contact_sheet(episodes: Iterable[Episode], columns: int = 6, rows: int = 12, side: int = 96) -> np.ndarray:
-    """uint8 [h, w, 3], BGR: a row of evenly spread frames for each of some evenly spread episodes."""
-    import cv2
-
-    found = list(episodes)
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(rows, len(found))).round().astype(int))
-    lines = []
-    for i in chosen:
-        jpegs = found[i].jpegs
-        at = np.linspace(0, len(jpegs) - 1, columns).round().astype(int)
-        lines.append(np.concatenate([cv2.resize(decode_image(jpegs[k]), (side, side)) for k in at], axis=1))
-    return np.concatenate(lines)
-
-
 def _name(index: int) -> str:
     return f"episode_{index:05d}.bundle"
+
+
+def _notes_name(index: int) -> str:
+    return f"episode_{index:05d}.notes.bundle"

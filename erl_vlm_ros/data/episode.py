@@ -73,8 +73,10 @@ class Episode:
             )
         if not 0 < self.prop_dim <= self.observations.shape[1]:
             raise ValueError(f"episode: prop_dim {self.prop_dim} is outside 1..{self.observations.shape[1]}")
-        if not (np.isfinite(self.observations).all() and np.isfinite(self.actions).all()):
-            raise ValueError("episode: a number in observations or actions is not finite")
+        for name, rows in (("observations", self.observations), ("actions", self.actions)):
+            bad = np.flatnonzero(~np.isfinite(rows).all(1))
+            if len(bad):
+                raise ValueError(f"episode: {name}: a number in row {bad[0]} of {len(rows)} is not finite")
         if self.spaces is not None:
             self._check_spaces(self.spaces)
 

@@ -7,17 +7,24 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from erl_vlm_ros.common.errors import ConfigError
-from erl_vlm_ros.data.dataset import DatasetSource, contact_sheet, figures, read_info, write_dataset
+from erl_vlm_ros.data.dataset import write_dataset
+from erl_vlm_ros.data.dataset_view import contact_sheet, show
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.sources.base import EpisodeSource
+from erl_vlm_ros.data.notes import UNRATED, Notes
 from erl_vlm_ros.graphs.robot import ROBOT_COPY, SIMULATED
 from erl_vlm_ros.robot.spec import robot_path
 from erl_vlm_ros.runs import dataset_build
 
+if TYPE_CHECKING:
+    from erl_vlm_ros.data.sources.run import RunSource  # loads torch
+
 SHEET = "contact_sheet.png"
+LEDGER = "ledger.sqlite"  # in the run directory
 
 
 def add_commands(commands: Any) -> None:
@@ -29,8 +36,8 @@ def add_commands(commands: Any) -> None:
     made = actions.add_parser("from-run", help="the episodes in the buffer of a run")
     made.add_argument("run", metavar="RUN", help="run directory")
     made.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
-    show = actions.add_parser("show", help="counts, rates and a contact sheet")
-    show.add_argument("dataset", metavar="DATASET")
+    shown = actions.add_parser("show", help="counts, rates, labels and a contact sheet")
+    shown.add_argument("dataset", metavar="DATASET")
     collect = actions.add_parser("collect", help="episodes of the scripted expert, in simulation")
     collect.add_argument("--task", default="drawer_open")
     collect.add_argument("--episodes", type=int, default=50, metavar="N")
@@ -47,12 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "build":
         return dataset_build.build(arguments)
     if arguments.action == "show":
-        info, episodes = read_info(arguments.dataset), list(_all(DatasetSource(arguments.dataset, False)))
         import cv2
 
         sheet = Path(arguments.dataset) / SHEET
-        cv2.imwrite(str(sheet), contact_sheet(episodes))
-        print(json.dumps({"task": info["task"], **figures(episodes), "contact_sheet": str(sheet)}))
+        told = show(arguments.dataset)
+        cv2.imwrite(str(sheet), contact_sheet(arguments.dataset))
+        print(json.dumps({**told, "contact_sheet": str(sheet)}))
         return 0
     if arguments.action == "from-run":
         from erl_vlm_ros.common.rundir import load_run
@@ -60,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         run = load_run(arguments.run)
         task, robot = str(run.get("task", "")), _robot_of_run(arguments.run, run)
-        episodes, made_by = _all(RunSource(arguments.run, False)), f"from-run {arguments.run}"
+        episodes, made_by = _of_run(RunSource(arguments.run, True), arguments.run), f"from-run {arguments.run}"
     else:
         task, robot = arguments.task, robot_path(SIMULATED)
         made_by = f"collect noise {arguments.noise} seed {arguments.seed}"
@@ -93,6 +100,16 @@ def _collected(arguments: argparse.Namespace) -> list[Episode]:
     return [replace(d.episode, success=d.succeeded) for d in shown]
 
 
-def _all(source: EpisodeSource) -> Iterator[Episode]:
+def _of_run(source: RunSource, path: str) -> Iterator[tuple[Episode, Notes]]:
+    """Episodes with the rewards that the run's learner had last, and its ratings."""
+    from erl_vlm_ros.feedback.ledger.by_frame import FrameRatings, ratings_by_frame
+
+    ledger = Path(path) / LEDGER
+    found = ratings_by_frame(ledger) if ledger.is_file() else FrameRatings({}, 0, "")
     while (item := source.poll()) is not None:
-        yield item.episode
+        ratings = np.full(item.episode.steps + 1, UNRATED, np.int64)
+        number = source.first_number + item.episode.index
+        for frame in range(len(ratings)):
+            ratings[frame] = found.by_frame.get((number, frame), UNRATED)
+        rated = ratings if (ratings != UNRATED).any() else None
+        yield item.episode, Notes(item.rewards, rated, found.n_classes, found.rater, f"run {Path(path).name}")

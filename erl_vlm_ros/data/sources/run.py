@@ -42,6 +42,8 @@ class RunSource:
         self._first = np.cumsum([0, *self._lengths])  # transitions
         self._steps, self._frames = state["steps"], state["frames"]
         self._jpegs = unpack_jpegs(state["jpeg"], state["jpeg_offsets"])
+        added = state.get("counters", {}).get("episodes_added", len(self._lengths))
+        self.first_number = int(added) - len(self._lengths)  # that the run gave to its oldest episode in the buffer
         self._prop_dim = int(state["sizes"]["prop_dim"])
         self._extra_names, self._spaces = list(state.get("extra_names", ())), spaces_in(state)
         if len(self._jpegs) != self._first[-1] + len(self._lengths):

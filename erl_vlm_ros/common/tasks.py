@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from erl_vlm_ros.common.cameras import CameraSpec, read_task_cameras
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.scene_rules import SceneRules, read_rules
@@ -50,6 +51,7 @@ class Task:
     rotation, gripper: what the policy commands beside the linear velocity, of ROTATIONS and GRIPPERS.
     observed_rotation, observed_object: what it sees beside joints, tool position and opening, of ROTATIONS and OBJECTS.
     scene, rules: MJCF file of a simulated scene that comes with the task, and what is true in it.
+    cameras: by name; none: the robot's, or one without a name.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Task:
     path: str = ""
     scene: str = ""
     rules: SceneRules | None = None
+    cameras: tuple[CameraSpec, ...] = ()
 
     @property
     def world(self) -> str:
@@ -98,7 +101,7 @@ class Task:
 
 _REQUIRED = {"name", "instruction", "focus", "classes", "n_classes", "goal", "workspace"}
 _OPTIONAL = {"action", "observation", "linear_speed", "control_hz", "episode_steps", "parameters", "use_gripper"}
-_OPTIONAL |= {"scene", "simulation"}
+_OPTIONAL |= {"scene", "simulation", "cameras"}
 _ACTION = {"rotation": ROTATIONS, "gripper": GRIPPERS}  # and angular_speed
 _OBSERVATION = {"rotation": ROTATIONS, "object": OBJECTS}
 
@@ -266,6 +269,7 @@ def parse_task(raw: Any, path: str, root: yaml.Node | None = None) -> Task:
         path=path,
         scene=scene,
         rules=read_rules(raw["simulation"], place, _vector) if scene else None,
+        cameras=read_task_cameras(raw["cameras"], place) if "cameras" in raw else (),
     )
 
 

@@ -19,12 +19,13 @@ from erl_vlm_ros.common import names
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.control.episode_machine import RESETTING, EpisodeMachine, LearnerStatus, Plan
 from erl_vlm_ros.control.pacing import Pacing
-from erl_vlm_ros.control.ports import Clock, Log, Observations, Outputs, Resets
+from erl_vlm_ros.control.ports import Clock, Log, Observations, Observed, Outputs, Resets
 from erl_vlm_ros.control.recorder import EpisodeRecorder, square
 from erl_vlm_ros.control.success_label import PERSON, SuccessLabel
 from erl_vlm_ros.control.teleoperation import Teleoperation
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.views import Frame
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class ControllerCore:
             self._had_intervention = self._had_intervention or plan.evaluation
         last = self._steps >= self.task.episode_steps or (self.label.over and self.recorder.acting)
         action = None
-        jpeg = cache(lambda: encode_jpeg(square(seen.rgb, self.settings.image_size), self.settings.jpeg_quality))
+        jpeg = cache(lambda: self._stored(seen))
         if not last:
             if teleoperation.active(now):
                 teleoperation.intervened = True
@@ -238,6 +239,13 @@ class ControllerCore:
         else:
             self.recorder.action(action)
             self._steps += 1
+
+    def _stored(self, seen: Observed) -> bytes:
+        """The frame as it is kept."""
+        size, quality = self.settings.image_size, self.settings.jpeg_quality
+        if not seen.views:
+            return encode_jpeg(square(seen.rgb, size), quality)
+        return Frame.of({name: encode_jpeg(square(rgb, size), quality) for name, rgb in seen.views.items()})
 
     # -- a person
 

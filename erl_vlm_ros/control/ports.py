@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,11 +17,13 @@ Command = tuple[Any, ...]  # the messages of one command; the core hands them on
 
 @dataclass(frozen=True)
 class Observed:
-    """One observation: policy vector [O], image [h, w, 3], what was measured beside them [K]."""
+    """One observation: policy vector [O], image [h, w, 3], what was measured beside them [K]; ``views``: the images of
+    named cameras, that of the first included."""
 
     observation: np.ndarray
     rgb: np.ndarray
     extras: np.ndarray
+    views: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Clock(Protocol):

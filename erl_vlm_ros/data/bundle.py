@@ -31,6 +31,7 @@ _SEGMENTS = {
     "stamps": ("I64", ("N", "H")),
 }
 _EXTRAS = {"extras": ("F32", ("N", "H", "K"))}
+_VIEWS = {"views": ("U8", ("V",)), "views_offsets": ("I64", ("W",))}  # of further cameras: data.views
 # kind -> array name -> (dtype, dimensions); a dimension is a name, or products and sums of names and numbers.
 # None: names are free and every array is float32 or int64 (network weights).
 SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
@@ -52,8 +53,9 @@ SPECS: dict[str, dict[str, tuple[str, tuple[str, ...]]] | None] = {
 }
 # kind -> arrays that may be left out
 OPTIONAL: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
-    "queries": _EXTRAS,
-    "labels": {**_EXTRAS, "probabilities": ("F32", ("M", "C")), "audited": ("U8", ("M",))},
+    "episode": _VIEWS,
+    "queries": {**_EXTRAS, **_VIEWS},
+    "labels": {**_EXTRAS, **_VIEWS, "probabilities": ("F32", ("M", "C")), "audited": ("U8", ("M",))},
     "segments": _EXTRAS,
     "notes": {"rewards": ("F32", ("T",)), "ratings": ("I64", ("F",))},
 }

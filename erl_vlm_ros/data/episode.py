@@ -10,6 +10,7 @@ import numpy as np
 from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.images import pack_jpegs, unpack_frames
 from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION, Spaces, spaces_in
+from erl_vlm_ros.data.views import cameras_of, pack_views, views, with_views
 
 _META = {
     "terminated": bool,
@@ -38,7 +39,7 @@ class Episode:
 
     observations: np.ndarray  # float32 [T+1, O]; the first prop_dim columns are proprioception
     actions: np.ndarray  # float32 [T, A] in [-1, 1]: the policy's, or what was executed while a person drove
-    jpegs: list[bytes]  # T+1 camera frames
+    jpegs: list[bytes]  # T+1 camera frames; of several cameras each a data.views.Frame
     stamps: np.ndarray  # int64 [T+1], ns, of the observation
     terminated: bool  # the task ended by itself (never by time)
     truncated: bool  # the time limit or a person ended it: the last value is still bootstrapped
@@ -88,6 +89,10 @@ class Episode:
                 f"episode: observations, actions and proprioception have the sizes {held}, its spaces say {said}: "
                 f"{spaces.observation}; {spaces.action}"
             )
+        seen, told = cameras_of(self.jpegs), spaces.observation.cameras
+        if seen != told and any(self.jpegs):
+            shown = [", ".join(names) or "one camera without a name" for names in (seen, told)]
+            raise ValueError(f"episode: its frames are of {shown[0]}, its spaces say {shown[1]}")
 
     def _check_additions(self, steps: int) -> None:
         none = np.zeros(steps, bool)
@@ -127,8 +132,9 @@ class Episode:
             return self
         spaces.require_in(mine, f"episode {self.index}")
         columns = [self.observations[:, mine.observation.slice(part.name)] for part in spaces.observation.vector]
-        proprio_size = spaces.observation.proprio_size
-        return replace(self, observations=np.hstack(columns), prop_dim=proprio_size, spaces=spaces)
+        proprio_size, cameras = spaces.observation.proprio_size, spaces.observation.cameras
+        jpegs = [views(frame, cameras) for frame in self.jpegs] if cameras else list(map(bytes, self.jpegs))
+        return replace(self, observations=np.hstack(columns), prop_dim=proprio_size, spaces=spaces, jpegs=jpegs)
 
     def to_bundle(self) -> Bundle:
         """The episode as a bundle of kind ``episode``."""
@@ -142,7 +148,9 @@ class Episode:
             "intervention": self.intervention.astype(np.uint8),
             "extras": self.extras,
         }
-        meta = {key: kind(getattr(self, key)) for key, kind in _META.items()}
+        more, names = pack_views(self.jpegs)
+        arrays |= more
+        meta = {key: kind(getattr(self, key)) for key, kind in _META.items()} | names
         meta["success"] = None if self.success is None else bool(self.success)
         if self.spaces is not None:
             meta["spaces"] = self.spaces.to_json()
@@ -169,7 +177,7 @@ class Episode:
             return Episode(
                 observations=arrays["observations"],
                 actions=arrays["actions"],
-                jpegs=unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"]),
+                jpegs=with_views(unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"]), arrays, bundle.meta),
                 stamps=arrays["stamps"],
                 intervention=arrays["intervention"] != 0,
                 extras=arrays["extras"],

@@ -15,6 +15,7 @@ import numpy as np
 
 from erl_vlm_ros.data.bundle import Bundle, BundleError, decode
 from erl_vlm_ros.data.segment import Segment, pack_segments, unpack_segments
+from erl_vlm_ros.data.views import all_jpegs
 
 NO_LABEL = -1
 MAX_CLASSES, MAX_COUNT = 100, 2**31 - 1  # what a message may say
@@ -49,6 +50,11 @@ class Query(tuple[Segment, ...]):
     def jpegs(self) -> list[bytes]:
         """The frames of all its segments, in order."""
         return [jpeg for segment in self for jpeg in segment.jpegs]
+
+    @property
+    def images(self) -> list[bytes]:
+        """The images of all its frames: of several cameras each."""
+        return all_jpegs(self.jpegs)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from erl_vlm_ros.data.columns import Column, rows
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
 from erl_vlm_ros.data.spaces import Spaces, require_spaces, spaces_in
+from erl_vlm_ros.data.views import pack_views, with_views
 
 
 class TransitionBatch(NamedTuple):
@@ -198,7 +199,7 @@ class ReplayBuffer:
 
     @property
     def frame_jpegs(self) -> list[bytes]:
-        """JPEG of each frame; do not modify."""
+        """JPEG of each frame, of several cameras a data.views.Frame; do not modify."""
         return self._jpegs
 
     @property
@@ -284,6 +285,7 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Everything held, as arrays and numbers (for data.checkpoint)."""
         jpeg, offsets = pack_jpegs(self._jpegs)
+        more, names = pack_views(self._jpegs)
         sizes = {key: getattr(self, key) for key in ("capacity", "obs_dim", "act_dim", "prop_dim")}
         return {
             "sizes": sizes,
@@ -295,6 +297,8 @@ class ReplayBuffer:
             "steps": {name: column.view for name, column in self._steps.items()},
             "jpeg": jpeg,
             "jpeg_offsets": offsets,
+            **more,
+            **names,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -312,7 +316,7 @@ class ReplayBuffer:
                     f"checkpoint buffer has {key} {state['sizes'][key]}, this run has {getattr(self, key)}"
                 )
         lengths = [int(n) for n in state["lengths"]]
-        jpegs = unpack_jpegs(state["jpeg"], state["jpeg_offsets"])
+        jpegs = with_views(unpack_jpegs(state["jpeg"], state["jpeg_offsets"]), state, state, trusted=True)
         n_steps, n_frames = sum(lengths), sum(lengths) + len(lengths)
         extra_names = list(state.get("extra_names", ()))
         steps = {"intervention": np.zeros(n_steps, bool), **state["steps"]}

@@ -13,6 +13,7 @@ import numpy as np
 from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.images import pack_jpegs, unpack_frames
 from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION, Spaces, spaces_in
+from erl_vlm_ros.data.views import pack_views, with_views
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Segment:
     """H consecutive frames of one episode. ValueError when lengths differ or a number is not finite."""
 
     id: str  # for instance "e12_t33_h1": episode, step of the last frame, H
-    jpegs: list[bytes]  # H camera frames
+    jpegs: list[bytes]  # H camera frames; of several cameras each a data.views.Frame
     proprio: np.ndarray  # float32 [H, P]
     actions: np.ndarray  # float32 [H, A], the action that led to each frame
     stamps: np.ndarray  # int64 [H], ns
@@ -93,7 +94,9 @@ def pack_segments(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], d
     shapes = {(s.proprio.shape, s.actions.shape, s.extra_names) for s in segments}
     if len(shapes) > 1 or any(s.spaces != segments[0].spaces for s in segments):
         raise ValueError(f"segments of one batch must have equal H, P, A, extras and spaces, got {sorted(shapes)}")
-    data, offsets = pack_jpegs([jpeg for s in segments for jpeg in s.jpegs])
+    frames = [jpeg for s in segments for jpeg in s.jpegs]
+    data, offsets = pack_jpegs(frames)
+    more, names = pack_views(frames)
     empty = np.zeros((0, 0, 0), np.float32)
     arrays = {
         "jpeg": data,
@@ -102,7 +105,8 @@ def pack_segments(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], d
         "actions": np.stack([s.actions for s in segments]) if segments else empty,
         "stamps": np.stack([s.stamps for s in segments]) if segments else np.zeros((0, 0), np.int64),
     }
-    meta: dict[str, Any] = {"ids": [s.id for s in segments]}
+    arrays |= more
+    meta: dict[str, Any] = {"ids": [s.id for s in segments], **names}
     if segments and segments[0].spaces is not None:
         meta["spaces"] = segments[0].spaces.to_json()
     if segments and segments[0].extra_names:
@@ -122,7 +126,7 @@ def unpack_segments(bundle: Bundle) -> list[Segment]:
         raise BundleError(f"{bundle.kind}: meta.extra_names must name the columns of extras")
     try:
         spaces = spaces_in(bundle.meta)
-        jpegs = unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"])
+        jpegs = with_views(unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"]), arrays, bundle.meta)
         return [
             Segment(
                 ids[i],

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.common import names
 from erl_vlm_ros.common.tasks import BINARY, FULL, NONE, TRACKED, YAW, Task
 
 JOINTS, EE_POSITION, EE_ROTATION, GRIPPER = "joints", "ee_position", "ee_rotation", "gripper"
 OBJECT, OBJECT_FROM_EE, GOAL_FROM_OBJECT = "object", "object_from_ee", "goal_from_object"
 FEATURES = "image_features"
+CAMERA = "camera/"  # before a camera's name: an image's part
 STATE, IMAGES = "state", "images"  # what a policy sees beside proprioception: the task's object, or the camera
 LINEAR, ANGULAR = "linear", "angular"
 MEASURED, COMMANDED = "joint_states", "command"  # where the gripper's opening comes from
@@ -195,6 +197,11 @@ class ObservationSpec(Spec):
         return sum(part.size for part in self.vector if part.proprioception)
 
     @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras, in order; empty: one without a name."""
+        return tuple(part.name.removeprefix(CAMERA) for part in self.images)
+
+    @property
     def joint_names(self) -> tuple[str, ...]:
         """The arm's joints, in order; empty when the spec does not name them."""
         return self.part(JOINTS).labels if JOINTS in self else ()
@@ -222,9 +229,10 @@ class Spaces:
     def require_in(self, held: Spaces, where: str) -> None:
         """Refuse spaces that lack a part of these, or have another action; other parts of the observation do not
         matter. SpecError names both. ``where``: whose the others are."""
-        given = {part.name: part for part in held.observation.vector}
-        kept = tuple(given[part.name] for part in self.observation.vector if part.name in given)
-        self.require(Spaces(ObservationSpec(kept), held.action) if kept else held, where)
+        given = {part.name: part for part in held.observation.parts}
+        kept = tuple(given[part.name] for part in self.observation.parts if part.name in given)
+        numbers = any(part.size for part in kept)
+        self.require(Spaces(ObservationSpec(kept), held.action) if numbers else held, where)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able."""
@@ -276,10 +284,18 @@ def spaces_of(task: Task, joints: Sequence[str] | int, gripper: str = MEASURED, 
     return Spaces(observation_spec(task, joints, gripper), action_spec(task, max_width))
 
 
+def with_cameras(spaces: Spaces, cameras: Sequence[str], image_size: int) -> Spaces:
+    """The same with an image of each of these cameras, squares of ``image_size`` px; none: as they are."""
+    shape = (image_size, image_size)
+    images = [Part(CAMERA + name, 0, "", names.NAMED_IMAGE.format(name), shape=shape) for name in cameras]
+    return Spaces(ObservationSpec((*spaces.observation.parts, *images)), spaces.action) if images else spaces
+
+
 def image_spaces(spaces: Spaces, features: int) -> Spaces:
     """The same for a policy that sees proprioception and ``features`` numbers out of the image, no tracked object."""
     own = tuple(part for part in spaces.observation.parts if part.proprioception)
-    return Spaces(ObservationSpec((*own, Part(FEATURES, features, "", "image"))), spaces.action)
+    features_part = Part(FEATURES, features, "", "image")
+    return Spaces(ObservationSpec((*own, features_part, *spaces.observation.images)), spaces.action)
 
 
 def episode_spaces(spaces: Spaces) -> Spaces:
@@ -289,12 +305,13 @@ def episode_spaces(spaces: Spaces) -> Spaces:
 
 
 def run_spaces(values: Mapping[str, Any], task: Task) -> Spaces:
-    """The spaces of a run's episodes, from the parameters joint_names, gripper_joints, gripper_max and observe, shared
-    by all nodes."""
+    """The spaces of a run's episodes, from the parameters joint_names, gripper_joints, gripper_max, observe, cameras
+    and image_size, shared by all nodes."""
     if values.get("observe") == IMAGES:
         task = replace(task, observed_object=NONE)
     gripper = MEASURED if values["gripper_joints"] else COMMANDED if task.use_gripper else ""
-    return spaces_of(task, values["joint_names"], gripper, values["gripper_max"])
+    spaces = spaces_of(task, values["joint_names"], gripper, values["gripper_max"])
+    return with_cameras(spaces, values.get("cameras") or (), values.get("image_size", 0))
 
 
 #: the observation of the released version 0.1, which wrote no spec: six joints of any name, gripper, tracked object

@@ -23,6 +23,14 @@ from erl_vlm_ros.common.tasks import Task, load_task, require_scene
 from erl_vlm_ros.data.dataset import survey
 from erl_vlm_ros.data.sources import LIVE, SOURCES
 from erl_vlm_ros.data.spaces import IMAGES
+from erl_vlm_ros.graphs.cameras import (
+    ORIGIN,
+    camera_layer,
+    camera_remappings,
+    cameras_of,
+    check_choices,
+    with_camera_nodes,
+)
 from erl_vlm_ros.graphs.offline import (
     check_feedback,
     check_recordings,
@@ -42,7 +50,7 @@ from erl_vlm_ros.params.by_task import check_task
 from erl_vlm_ros.params.layers import EVERY_NODE, Overrides, check, flatten, read_parameter_file
 from erl_vlm_ros.params.param import resolve
 from erl_vlm_ros.params.shared import shared_values
-from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.params.tables import PARAMETERS, kind_of
 
 ROBOT, WORKSTATION, SIM = "robot", "workstation", "sim"
 STANDIN = "standin_vlm"  # a plain process: its parameters become command-line options
@@ -194,6 +202,16 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         data = arguments.data
         shown = data.demos or data.before or data.dataset
         stored.insert(1, _file(f"config/params/{'images' if shown else 'images_alone'}.yaml"))  # after the graph's own
+    simulated = any(role == SIM and node != STANDIN for node, role in nodes) or not any(r == ROBOT for _, r in nodes)
+    asked = shared_values([*stored, ("--set", arguments.overrides)]).get("cameras")
+    cameras = cameras_of(robot_of(arguments), task, asked, simulated)
+    if cameras and arguments.real.camera:
+        raise ConfigError(
+            "--camera names the device of the one camera without a name, but the robot or task file lists "
+            f"{', '.join(camera.name for camera in cameras)}: give each its source there, and leave --camera out",
+            parameter="camera",
+        )
+    nodes = with_camera_nodes(nodes, cameras)
     names = [node for node, _ in nodes]
     if GUARD in names and wants_watchdog([*stored, ("this graph", fixed), ("--set", arguments.overrides)]):
         nodes, names = ((WATCHDOG, ROBOT), *nodes), [WATCHDOG, *names]
@@ -217,20 +235,23 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
     if task.world and "sim_bridge" in names:
         fixed = {**fixed, "sim_bridge": {"backend": task.world, **fixed.get("sim_bridge", {})}}
     ours = "sim_bridge" in names and not task.world
-    simulated = simulation_of(arguments, task, lock_step=arguments.simulated) if ours else {}
+    attached = simulation_of(arguments, task, lock_step=arguments.simulated) if ours else {}
     layers = [
-        *stored, ("this run", {EVERY_NODE: run}), ("this graph", fixed), ("the simulated robot", simulated),
+        *stored, ("this run", {EVERY_NODE: run}), ("this graph", fixed), ("the simulated robot", attached),
+        (ORIGIN, camera_layer(cameras, simulated)),
         ("--set", arguments.overrides),
     ]  # fmt: skip
     shared = describe(shared_values(layers))
+    if cameras:
+        shared["cameras"] = [camera.name for camera in cameras]
     specs: list[NodeSpec] = []
     for node, role in nodes:
-        table = PARAMETERS[node]
+        table = PARAMETERS[kind_of(node)]
         known = {param.name for param in table}
         values: dict[str, Any] = {}
         for _, layer in layers:
             values |= {k: v for k, v in layer.get(EVERY_NODE, {}).items() if k in known}
-            values |= layer.get(node, {})
+            values |= layer.get(kind_of(node), {}) | layer.get(node, {})
         values |= {key: value for key, value in shared.items() if key in known}
         if node == "monitor":
             values["nodes"] = [other for other in names if other not in ("monitor", STANDIN, *_OPTIONAL)]
@@ -241,7 +262,7 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
             values["live"] = CONTROLLER in names
         plain = node == STANDIN
         built_in = {k: v for k, v in values.items() if k not in known}
-        module = STANDIN_MODULE if plain else f"erl_vlm_ros.nodes.{node}"
+        module = STANDIN_MODULE if plain else f"erl_vlm_ros.nodes.{kind_of(node)}"
         resolved = {**built_in, **resolve(node, table, values)}
         after = STANDIN if node == "vlm_rater" and STANDIN in names else ""
         specs.append(
@@ -250,7 +271,9 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
                 ready_text="base_url" if plain else "", after=after, respawn=name in _KEPT_ALIVE and not plain,
             )
         )  # fmt: skip
+    specs = [replace(spec, remappings=tuple(camera_remappings(spec, cameras))) for spec in specs]
     nodes_values = {spec.name: spec.parameters for spec in specs}
+    check_choices(nodes_values, cameras, STANDIN in names)
     check_teacher(name, nodes_values)
     check_feedback(nodes_values)
     if LEARNER in nodes_values:
@@ -293,7 +316,7 @@ def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, O
         files = {file.stem: file for file in sorted((arguments.source / "config").glob("*.yaml"))}
         # A run of an older version was continued: the file under the node's old name is what it was begun with.
         old = [name for name, new in renamed.NODES.items() if new in files]
-        known = [name for name in files if renamed.NODES.get(name, name) in PARAMETERS and name not in old]
+        known = [name for name in files if kind_of(renamed.NODES.get(name, name)) in PARAMETERS and name not in old]
         return [*by_robot, *((str(files[name]), read_parameter_file(files[name])) for name in known)]
     origin = [(f"{arguments.data.before}: config", arguments.inherited)] if arguments.inherited else []
     by_task = renamed.layer({node: flatten(values) for node, values in task.parameters.items()})

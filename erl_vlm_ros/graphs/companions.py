@@ -21,6 +21,8 @@ RECORDED = (
     names.DIAGNOSTICS, names.MONITOR_MARKERS, "/tf", "/tf_static",
 )  # fmt: skip
 
+_ONE_CAMERA = (names.IMAGE_COMPRESSED, names.CAMERA_INFO)
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -55,7 +57,9 @@ def companions(graph: Graph, run_dir: Path, rviz: bool, record: bool) -> list[Co
     if rviz:
         layout = "train_sim" if graph.name.endswith("_sim") else "train_real"
         arguments = ("-d", str(resource(f"config/{layout}.rviz")))
-        out.append(Companion("rviz2", "rviz2", "rviz2", arguments, {}, remappings, namespace))
+        cameras = monitor.parameters.get("cameras") or ()
+        first = [(names.IMAGE, names.NAMED_IMAGE.format(cameras[0]))] if cameras else []
+        out.append(Companion("rviz2", "rviz2", "rviz2", arguments, {}, (*remappings, *first), namespace))
     if record:
         out.append(Companion("recorder", command=recorder(graph, run_dir)))
     return out
@@ -72,7 +76,9 @@ def recorder(graph: Graph, run_dir: Path) -> tuple[str, ...]:
     monitor = graph.node("monitor")
     moved = dict(monitor.remappings)
     prefix = f"/{monitor.namespace}/" if monitor.namespace else "/"
-    topics = [moved.get(topic, topic) for topic in RECORDED]
+    cameras = monitor.parameters.get("cameras") or ()
+    topics = [moved.get(topic, topic) for topic in RECORDED if not (cameras and topic in _ONE_CAMERA)]
+    topics += [topic.format(c) for c in cameras for topic in (names.NAMED_IMAGE_COMPRESSED, names.NAMED_CAMERA_INFO)]
     topics = [topic if topic.startswith("/") else prefix + topic for topic in topics]
     taken = {path.name for path in run_dir.glob("bag*")}
     name = next(n for n in ("bag", *(f"bag-{i}" for i in range(2, len(taken) + 3))) if n not in taken)

@@ -11,7 +11,7 @@ from typing import Any
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.graphs.spec import Graph, NodeSpec, RealOptions
-from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.params.tables import PARAMETERS, kind_of
 from erl_vlm_ros.robot.spec import RobotSpec, remap_pairs
 
 URDF_FILE = "config/arm.urdf"  # of the simulated arm, within the run directory
@@ -100,10 +100,11 @@ def connect(graph: Graph, options: RealOptions, robot: RobotSpec | None = None) 
     specs = []
     for spec in graph.nodes:
         moved = _remappings(graph, spec, options, robot)
-        if spec.name not in _NEAR_THE_ARM:
+        if kind_of(spec.name) not in _NEAR_THE_ARM:
             asks_arm = "joint_names" in spec.parameters and spec.parameters["joint_names"] is None
             moved = [pair for pair in moved if pair[0] == names.ROBOT_DESCRIPTION and asks_arm]
-        specs.append(replace(spec, namespace=options.namespace if spec.ros else "", remappings=tuple(moved)))
+        namespace = options.namespace if spec.ros else ""
+        specs.append(replace(spec, namespace=namespace, remappings=(*moved, *spec.remappings)))
     return replace(graph, nodes=tuple(specs))
 
 
@@ -123,7 +124,10 @@ def _remappings(graph: Graph, spec: NodeSpec, options: RealOptions, robot: Robot
         out += [(topic, f"/{options.robot_namespace}/{topic}") for topic in _DRIVER_TOPICS if topic not in chosen]
     if options.reset_service:
         out.append((names.RESET, options.reset_service))
-    relayed = not options.use_sim_arm and graph.node("camera").parameters["source"] == "topic"
+    if any(kind_of(other.name) != other.name for other in graph.nodes):
+        return out  # named cameras: each node's own
+    one = None if options.use_sim_arm else graph.find("camera")
+    relayed = one is not None and one.parameters["source"] == "topic"
     if relayed and spec.name != "camera":
         out += zip(_CAMERA_TOPICS, _POLICY_TOPICS)
     elif options.camera_namespace:

@@ -19,6 +19,7 @@ from xml.etree import ElementTree as Xml
 
 from erl_vlm_ros.common import names as n
 from erl_vlm_ros.graphs.spec import NodeSpec
+from erl_vlm_ros.params.tables import kind_of
 
 POLICY_FILE = Path(__file__).resolve().parents[2] / "config" / "sros2" / "policy.xml"
 _FORMAT = "0.2.0"  # of SROS2's policy files
@@ -119,11 +120,25 @@ def policy(specs: Iterable[NodeSpec], others: Iterable[str] = OTHERS) -> Xml.Ele
     root = Xml.Element("policy", version=_FORMAT)
     enclaves = Xml.SubElement(root, "enclaves")
     for spec in specs:
-        _enclave(enclaves, spec.name, spec.namespace, dict(spec.remappings), [ACCESS[spec.name], COMMON])
+        access = [ACCESS[kind_of(spec.name)], COMMON, _of_cameras(spec)]
+        _enclave(enclaves, spec.name, spec.namespace, dict(spec.remappings), access)
     for name in others:
         _enclave(enclaves, name, "", {}, [OTHERS[name]])
     Xml.indent(root)
     return root
+
+
+def _of_cameras(spec: NodeSpec) -> Access:
+    """Topics of the named cameras, for who sends or reads them."""
+    topics = {"safety_guard": (n.NAMED_CAMERA_INFO,)} | dict.fromkeys(
+        ("policy_controller", "monitor"), (n.NAMED_IMAGE,)
+    )
+    sent = (n.NAMED_IMAGE, n.NAMED_IMAGE_COMPRESSED, n.NAMED_CAMERA_INFO) if spec.name == "sim_bridge" else ()
+    cameras = spec.parameters.get("cameras") or ()
+    return Access(
+        publish=tuple(topic.format(camera) for camera in cameras for topic in sent),
+        subscribe=tuple(topic.format(camera) for camera in cameras for topic in topics.get(spec.name, ())),
+    )
 
 
 def everything() -> list[NodeSpec]:

@@ -192,9 +192,8 @@ class CameraNode(BaseNode):
 
     def _diagnose(self) -> None:
         stamp = self.get_clock().now().nanoseconds
-        self._pub_diagnostics.publish(
-            camera_messages.state_message(self.NAME, self._hardware, self.health.verdict(), self.health.values(), stamp)
-        )
+        said = self.health.verdict(), self.health.values()
+        self._pub_diagnostics.publish(camera_messages.state_message(self.get_name(), self._hardware, *said, stamp))
 
     def on_stop(self) -> None:
         """Let the camera go before the process ends: librealsense's threads must not outlive it."""

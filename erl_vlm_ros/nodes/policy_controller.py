@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy_controller: turns observations into commands, runs the episodes, and publishes each one.
 
-Subscribes to the camera image, joint_states, ee_pose, object_pose, learning/actor and safety_guard/armed.
+Subscribes to the camera image (of each named camera), joint_states, ee_pose, object_pose, learning/actor and
+safety_guard/armed.
 Publishes policy/twist and policy/gripper, learning/transitions and evaluation/episodes (Episode bundles),
 run/state (latched JSON) and learning/metrics. All decisions are ControllerCore's. A person may drive, pause, say how
 an episode went, and that the scene is ready (docs/episodes.md).
@@ -93,6 +94,7 @@ class PolicyController(BaseNode):
             lambda: self.out.width,
             real_time=pacing.real_time,
         )
+        self.out.figures = source.figures
         device = HumanInput(self, lambda: self.core).intervention
         self.teleoperation = Teleoperation(
             spaces.action, self.out, device, lambda: source.rotation, clock, log, real_time=pacing.real_time

@@ -102,8 +102,11 @@ class SafetyGuard(BaseNode):
         self.create_subscription(PoseStamped, names.EE_POSE, self._on_ee, sensor)
         self._listen_to_joints(sensor)
         if CAMERA in heard:
-            camera = lambda _: self.core.inputs.update_camera(time.monotonic())  # noqa: E731
-            self.create_subscription(CameraInfo, names.CAMERA_INFO, camera, qos.sensor())
+            topics = [names.NAMED_CAMERA_INFO.format(name) for name in self.p.cameras or ()] or [names.CAMERA_INFO]
+            self._cameras: dict[str, float | None] = dict.fromkeys(topics)
+            for topic in topics:
+                camera = lambda _, topic=topic: self._on_camera(topic)  # noqa: E731
+                self.create_subscription(CameraInfo, topic, camera, qos.sensor())
         if HEARTBEAT in heard:
             self.create_subscription(Bool, names.HEARTBEAT, self._on_heartbeat, qos.sensor())
         if DEADMAN in heard:
@@ -114,6 +117,13 @@ class SafetyGuard(BaseNode):
         self.get_logger().info(realtime.prefer(self.p.realtime_priority))
         self._tick_callback = self._guarded(self._tick, "a tick")
         self.create_timer(self.limits.linear.dt, self._tick_callback, clock=self.steady_clock)
+
+    def _on_camera(self, topic: str) -> None:
+        """Of several cameras the one that has been silent longest counts."""
+        self._cameras[topic] = time.monotonic()
+        heard = list(self._cameras.values())
+        if None not in heard:
+            self.core.inputs.update_camera(min(heard))
 
     def _listen_to_joints(self, sensor: Any) -> None:
         for topic in self.p.joint_state_topics:

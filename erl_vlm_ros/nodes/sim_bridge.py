@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_bridge: the simulated arm and camera behind the topics of a real arm.
 
-Publishes camera image (+ compressed, camera_info), joint_states, ee_pose, object_pose, robot_description, and the
-ground truth for evaluation. Services ~/reset, ~/pause, ~/step.
+Publishes camera image (+ compressed, camera_info; those of each named camera), joint_states, ee_pose, object_pose,
+robot_description, and the ground truth for evaluation. Services ~/reset, ~/pause, ~/step.
 
 Lock-step: one observation set, every part with one stamp, and /clock; the next period is simulated when a command of
 that stamp arrives on servo_node/delta_twist_cmds and gripper_controller/commands. Without one the same set is
@@ -23,7 +23,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float32, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -31,14 +31,15 @@ from erl_vlm_ros.common import names
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.control.command import STILL, ArmCommand
-from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.ros import convert, qos, realtime
 from erl_vlm_ros.ros.frames import FramePublisher
 from erl_vlm_ros.ros.node_base import BaseNode, run
 from erl_vlm_ros.ros.sim_driver import DriverTopics
+from erl_vlm_ros.ros.sim_images import SimImages
 from erl_vlm_ros.sim.backend import ArmState, check_control_rate, make_backend
 from erl_vlm_ros.sim.bridge import BridgeCore, LockStep
+from erl_vlm_ros.sim.cameras import sim_cameras
 from erl_vlm_ros.sim.drivers import make_driver
 from erl_vlm_ros.sim.realtime import TICK_S, RealTime
 
@@ -52,7 +53,9 @@ class SimBridge(BaseNode):
         super().__init__(self.NAME)
         p = self.p
         task = load_task(p.task)
-        self.arm = make_backend(p.backend, task, (p.image_width, p.image_height), p.robot_file)
+        size = (p.image_width, p.image_height)
+        cameras = sim_cameras(p.cameras or (), p.camera_views, p.camera_sizes, size)
+        self.arm = make_backend(p.backend, task, size, p.robot_file, cameras)
         if p.joint_names is not None and sorted(p.joint_names) != sorted(self.arm.joint_names):
             raise ConfigError(
                 f"parameter 'joint_names' is {', '.join(p.joint_names)}, but the backend '{p.backend}' of sim_bridge "
@@ -64,9 +67,7 @@ class SimBridge(BaseNode):
         self.core = BridgeCore(self.arm, p.seed)
         self.live: RealTime | None = None
         self._lock = LockStep(self.arm.use_gripper)
-        self._matrix = self.arm.camera_matrix()
         self._state: ArmState = self.arm.observe()
-        self._image: np.ndarray = self.arm.render()
         self._published_at = 0.0
         self._paused = False
         self._width = self.arm.gripper_width
@@ -89,10 +90,7 @@ class SimBridge(BaseNode):
 
     def _make_topics(self) -> None:
         sensor = qos.sensor(self.p.reliable_sensors)
-        image_qos = qos.sensor(self.p.reliable_images)  # as the camera node: the policy meets the same offer
-        self._pub_image = self.create_publisher(Image, names.IMAGE, image_qos)
-        self._pub_jpeg = self.create_publisher(CompressedImage, names.IMAGE_COMPRESSED, image_qos)
-        self._pub_info = self.create_publisher(CameraInfo, names.CAMERA_INFO, image_qos)
+        self._images = SimImages(self, self.arm)
         self._pub_joints = self.create_publisher(JointState, names.JOINT_STATES, sensor)
         self._pub_ee = self.create_publisher(PoseStamped, names.EE_POSE, sensor)
         self._pub_object = self.create_publisher(PoseStamped, names.OBJECT_POSE, sensor)
@@ -168,7 +166,7 @@ class SimBridge(BaseNode):
             self.live.observe(self._now())
             self._state = self.arm.observe()
             self._publish_object()
-            self._image = self.arm.render()
+            self._images.render()
             self._publish_rest()
 
     def _tell_lost_time(self) -> None:
@@ -220,7 +218,7 @@ class SimBridge(BaseNode):
         """Publish the state, then render: consumers unpack the small messages meanwhile."""
         self._state = self.arm.observe()
         self._publish_state()
-        self._image = self.arm.render()
+        self._images.render()
         self._publish_rest()
 
     def _publish_state(self) -> None:
@@ -264,14 +262,8 @@ class SimBridge(BaseNode):
         return joints
 
     def _publish_rest(self) -> None:
-        stamp, frame, image = self.core.stamp, self.p.camera_frame, self._image
-        self._pub_image.publish(convert.image_message(image, stamp, frame))
-        if self._pub_info.get_subscription_count():
-            height, width = image.shape[:2]
-            self._pub_info.publish(convert.camera_info_message(self._matrix, width, height, stamp, frame))
-        if self._pub_jpeg.get_subscription_count():
-            jpeg = encode_jpeg(image, self.p.jpeg_quality)
-            self._pub_jpeg.publish(convert.compressed_message(jpeg, stamp, frame))
+        stamp = self.core.stamp
+        self._images.publish(stamp)
         truth = self.arm.truth()
         self._pub_truth.publish(convert.metrics_message("ground_truth", truth, stamp))
         self._pub_success.publish(Bool(data=truth["success"] > 0))

@@ -20,13 +20,14 @@ BY_TASK: dict[str, tuple[str, ...]] = {
     ),
     "learner": (
         "profile", "warmup_steps", "max_warmup_steps", "first_ratings", "round_steps", "round_ratings", "max_ratings",
-        "segment_length", "updates_per_step", "min_skill", "std_bonus", "demo_share", "success_reward", "sac.*",
+        "segment_length", "updates_per_step", "min_skill", "std_bonus", "demo_share", "success_reward",
+        "policy_cameras", "sac.*",
         "iql.*", "bc.*", "cpl.*",
         "selection.*",
     ),
-    "reward_trainer": ("reward_model", "objective", "soft_labels", "trunk.*", "heads.*", "erl.*"),
+    "reward_trainer": ("reward_model", "reward_cameras", "objective", "soft_labels", "trunk.*", "heads.*", "erl.*"),
     "vlm_rater": (
-        "two_stage", "frames", "feedback", "both_orders", "shown_frames",
+        "two_stage", "frames", "feedback", "rater_cameras", "both_orders", "shown_frames",
         "modalities", "modality_form", "rerate.*",
     ),
 }  # fmt: skip

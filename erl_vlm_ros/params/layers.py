@@ -13,7 +13,7 @@ from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.yaml_file import parse_yaml, read_yaml
 from erl_vlm_ros.params import renamed
 from erl_vlm_ros.params.param import resolve
-from erl_vlm_ros.params.tables import PARAMETERS
+from erl_vlm_ros.params.tables import PARAMETERS, kind_of
 
 EVERY_NODE = "/**"
 BUILT_IN = ("use_sim_time",)
@@ -81,10 +81,10 @@ def check(layer: Overrides, origin: str) -> None:
             if unknown:
                 raise ConfigError(f"{origin}: no node declares the parameter '{unknown[0]}' of {EVERY_NODE}")
             continue
-        if node not in PARAMETERS:
+        if kind_of(node) not in PARAMETERS:
             raise ConfigError(f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}")
         try:
-            resolve(node, PARAMETERS[node], flatten(values))
+            resolve(node, PARAMETERS[kind_of(node)], flatten(values))
         except ConfigError as error:
             raise ConfigError(f"{origin}: {error}") from error
 
@@ -103,7 +103,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
         key = renamed.PARAMETERS.get(node, {}).get(given, given)
         if not (equals and dot and node and key):
             raise ConfigError(f"--set {name}: expected node.parameter=value, for instance learner.seed=3")
-        table = {param.name: param for param in PARAMETERS.get(node, ())}
+        table = {param.name: param for param in PARAMETERS.get(kind_of(node), ())}
         plain = key in table and table[key].type == "str"
         value = raw.strip() if plain else parse_yaml(raw, f"--set {node}.{key}")[0]
         out.setdefault(node, {}).update(renamed.parameters(node, {given: value}))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from erl_vlm_ros.common.cameras import CameraSpec, check_cameras
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.yaml_file import read_yaml
@@ -90,8 +91,8 @@ class RobotSpec(BaseModel):
     remap: our topic -> the driver's. tool_pose: ee_pose is computed from joints and URDF. urdf: a file, xacro
     expanded, its path relative to the robot file's; empty: from robot_description. home: rad, where episodes may begin.
     model: its MuJoCo model: a file, its path relative to the robot file's; robosuite:NAME; menagerie:NAME; empty:
-    it cannot be simulated. simulation: how that is put into a scene. rate_hz: at which commands are sent. parameters:
-    node -> parameter -> value, for all else.
+    it cannot be simulated. simulation: how that is put into a scene. rate_hz: at which commands are sent. cameras: by
+    name; none: one without a name. parameters: node -> parameter -> value, for all else.
     """
 
     model_config = _RULES
@@ -111,6 +112,7 @@ class RobotSpec(BaseModel):
     model: str = ""
     simulation: SimulationSpec = SimulationSpec()
     rate_hz: float | None = Field(None, ge=50.0, le=500.0)
+    cameras: tuple[CameraSpec, ...] = ()
     parameters: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode="after")
@@ -122,6 +124,7 @@ class RobotSpec(BaseModel):
                 raise ValueError(f"{key} names a joint twice: {', '.join(names)}")
         if self.joints and self.controller_joints and set(self.joints) != set(self.controller_joints):
             raise ValueError("controller_joints must name exactly the joints of joints, in any order")
+        check_cameras(self.cameras)
         if set(self.joints) & set(self.gripper.joints):
             raise ValueError("a joint of the gripper stands in joints as well")
         if self.home and len(self.home) != len(self.joints):
@@ -201,7 +204,8 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
         key = ".".join(map(str, first["loc"]))
         text = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
         if first["type"] == "extra_forbidden":
-            model = {"gripper": GripperSpec, "simulation": SimulationSpec}.get(first["loc"][0], RobotSpec)
+            models = {"gripper": GripperSpec, "simulation": SimulationSpec, "cameras": CameraSpec}
+            model = models.get(first["loc"][0] if len(first["loc"]) > 1 else "", RobotSpec)
             text = f"unknown key; allowed: {', '.join(model.model_fields)}"
         where = f"{path}: {key}" if key else str(path)
         raise ConfigError(f"{where}: {text}", code=Code.VALUE, parameter=key, file=str(path)) from error
@@ -224,7 +228,7 @@ def _tuples(raw: Any) -> Any:
     """YAML's lists as tuples, which is what frozen models hold; ``parameters`` stay as they are."""
     if isinstance(raw, dict):
         return {key: value if key == "parameters" else _tuples(value) for key, value in raw.items()}
-    return tuple(raw) if isinstance(raw, list) else raw
+    return tuple(map(_tuples, raw)) if isinstance(raw, list) else raw
 
 
 def remap_pairs(text: str) -> dict[str, str]:

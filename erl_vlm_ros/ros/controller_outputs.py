@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class ControllerOutputs:
     def __init__(self, node: BaseNode, task: Task, action: ActionSpec, *, repeat: bool):
         """``repeat``: send the newest command again until the next is due, as a sign of life."""
         self._node, self._task, self._action = node, task, action
+        self.figures: Callable[[], dict[str, float]] = dict  # of the observations of an episode that is over
         self.width = 0.0  # the gripper's opening that was commanded last, m
         self._said = ""
         self._twist = node.create_publisher(TwistStamped, names.POLICY_TWIST, qos.command())
@@ -95,6 +96,7 @@ class ControllerOutputs:
             "steps_per_s": episode.steps / max(wall_s, 1e-9),
             "intervention_steps": int(episode.intervention.sum()),
         }
+        figures |= self.figures()
         if episode.success is not None:
             figures["success"] = float(episode.success)
         self._metrics.publish(convert.metrics_message("policy_controller", figures, int(episode.stamps[-1])))

@@ -13,8 +13,10 @@ from sensor_msgs.msg import Image, JointState
 
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.control.camera_watch import CameraWatch
 from erl_vlm_ros.control.frame_sync import LatestSync, StampSync
 from erl_vlm_ros.control.ports import Observed
+from erl_vlm_ros.control.view_sync import ViewSync
 from erl_vlm_ros.data import spaces
 from erl_vlm_ros.data.observation import build_observation
 from erl_vlm_ros.data.spaces import ObservationSpec
@@ -53,8 +55,12 @@ class ObservationSource:
         self._arm = spec.joint_names
         self._joints = (*self._arm, *(node.p.gripper_joints or ()))
         p, sensor = node.p, qos.sensor(node.p.reliable_sensors)
+        self._cameras = {f"{IMAGE} {name}": name for name in spec.cameras}
+        self._watch = CameraWatch(spec.cameras, p.camera_sizes, p.camera_wait_s)
+        self._views = ViewSync(spec.cameras, p.camera_tolerance_s) if self._cameras and real_time else None
+        images = {part: (Image, names.NAMED_IMAGE.format(name)) for part, name in self._cameras.items()}
         kinds = {
-            IMAGE: (Image, names.IMAGE),
+            **(images or {IMAGE: (Image, names.IMAGE)}),
             JOINTS: (JointState, names.JOINT_STATES),
             EE: (PoseStamped, names.EE_POSE),
         }
@@ -65,7 +71,9 @@ class ObservationSource:
                 raise ConfigError("parameter 'extras.wrench' of policy_controller: the simulation has no wrench topic")
             kinds[WRENCH] = (WrenchStamped, names.WRENCH)
         self._by_stamp = StampSync(tuple(kinds))
-        self._latest = LatestSync({k: p.image_timeout_s if k == IMAGE else p.state_timeout_s for k in kinds})
+        self._latest = LatestSync(
+            {k: p.image_timeout_s if k == IMAGE else p.state_timeout_s for k in kinds if k not in self._cameras}
+        )
         self._store = JointStore(self._joints)
         self._seen_joints: set[str] = set()
         self._first_joints_at: float | None = None
@@ -74,6 +82,12 @@ class ObservationSource:
         for part, (kind, topic) in kinds.items():
             for name in p.joint_state_topics if part == JOINTS else (topic,):
                 node.create_subscription(kind, name, lambda m, part=part: receive(part, m), sensor)
+        if self._cameras:
+            node.wall_timer(0.5, lambda: self._watch.check(time.monotonic(), self._views))
+
+    def figures(self) -> dict[str, float]:
+        """Seconds between the images of one moment, since it was asked last; none of one camera without a name."""
+        return self._watch.figures()
 
     @property
     def extra_names(self) -> list[str]:
@@ -96,7 +110,9 @@ class ObservationSource:
         stamp = convert.header_ns(message)
         if part == JOINTS:
             message = self._merged(message, stamp)
-        if message is not None:
+        if part in self._cameras:
+            self._views.add(self._cameras[part], stamp, message, time.monotonic())
+        elif message is not None:
             self._latest.add(part, stamp, message, time.monotonic())
 
     def _merged(self, message: JointState, stamp: int) -> JointState | None:
@@ -124,6 +140,8 @@ class ObservationSource:
 
     def _check(self, part: str, message: Any) -> None:
         """Refuse what no waiting will fix: the arm must not move on wrong names or a wrong frame. ConfigError."""
+        if part in self._cameras:
+            self._watch.heard(self._cameras[part], message.width, message.height)
         if part in (EE, OBJECT) and message.header.frame_id != self._node.p.base_frame:
             topic = names.EE_POSE if part == EE else names.OBJECT_POSE
             raise ConfigError(
@@ -160,6 +178,8 @@ class ObservationSource:
         """Real time: why there is nothing to act on, or an empty text. ``not_before``: least stamp, ns."""
         now = time.monotonic()
         problem = self._latest.problem(now, not_before)
+        if not problem and self._views is not None:
+            problem = self._views.problem(now, self._node.p.image_timeout_s, not_before)
         if problem:
             return problem
         # Arm and gripper may come in messages of their own: each joint has its age.
@@ -172,8 +192,11 @@ class ObservationSource:
         return ""
 
     def take(self) -> tuple[int, dict[str, Any]]:
-        """Real time: (stamp of the image, because that is what is rated; part -> message)."""
-        return self._latest.take(IMAGE)
+        """Real time: (stamp of the image, of the first camera's, because that is what is rated; part -> message)."""
+        if self._views is None:
+            return self._latest.take(IMAGE)
+        seen, (_, found) = self._views.found, self._latest.take(JOINTS)
+        return seen.stamp, found | {part: seen.images[name] for part, name in self._cameras.items()}
 
     def unpack(self, found: dict[str, Any]) -> Observed:
         """Numbers and image of one set. Raises ValueError when a part cannot be used."""
@@ -190,7 +213,11 @@ class ObservationSource:
             self._goal,
             rotation,
         )
-        return Observed(observation, convert.image_to_rgb(found[IMAGE]), self._extras(found))
+        if not self._cameras:
+            return Observed(observation, convert.image_to_rgb(found[IMAGE]), self._extras(found))
+        views = {name: convert.image_to_rgb(found[part]) for part, name in self._cameras.items()}
+        self._watch.used([convert.header_ns(found[part]) for part in self._cameras])
+        return Observed(observation, next(iter(views.values())), self._extras(found), views)
 
     def _extras(self, found: dict[str, Any]) -> np.ndarray:
         out: list[float] = []

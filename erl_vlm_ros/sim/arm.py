@@ -15,6 +15,7 @@ from erl_vlm_ros.robot.rotation import rotation_by
 from erl_vlm_ros.robot.spec import OUR_ARM, RobotSpec
 from erl_vlm_ros.sim import attach
 from erl_vlm_ros.sim.backend import ArmState, checked_command
+from erl_vlm_ros.sim.cameras import WRIST, SceneCameras, SimCamera, add_wrist_camera
 from erl_vlm_ros.sim.ik import DifferentialIK
 from erl_vlm_ros.sim.layout import TOOL_DOWN, ArmLayout
 from erl_vlm_ros.sim.own_scene import OwnTask, join
@@ -37,7 +38,7 @@ _MAX_TRACKING_ERROR = 0.03  # m: how far the last reference may be from the meas
 Loaded = tuple[mujoco.MjModel, ArmLayout]
 
 
-def _load_model(scene: mujoco.MjSpec, use_gripper: bool, max_joint_speed: float | None) -> Loaded:
+def _load_model(scene: mujoco.MjSpec, use_gripper: bool, max_joint_speed: float | None, wrist: bool) -> Loaded:
     """The scene; without the gripper's joints when the task keeps it shut: rigid fingers, and cheaper."""
     if not use_gripper:
         attach.lock_fingers(scene, FINGER_NAMES)
@@ -46,13 +47,17 @@ def _load_model(scene: mujoco.MjSpec, use_gripper: bool, max_joint_speed: float 
         JOINT_NAMES, FINGER_NAMES, FINGER_NAMES if use_gripper else (), home=_HOME, rest=np.zeros(6), pull=forearm_roll,
         tool_site="ee", tool_bodies=("link6", *FINGER_NAMES), tool_rotation=TOOL_DOWN, max_joint_speed=max_joint_speed,
     )  # fmt: skip
+    if wrist:
+        add_wrist_camera(scene, layout.tool_site)
     return attach.compiled(scene, "the scene", "scene"), layout
 
 
-def _load_robot(scene: mujoco.MjSpec, robot: RobotSpec, task: Task) -> Loaded:
+def _load_robot(scene: mujoco.MjSpec, robot: RobotSpec, task: Task, wrist: bool) -> Loaded:
     """The scene with the model of ``robot`` in the built-in arm's place. ConfigError: what of it does not fit."""
     attach.clear_arm(scene)
     arm = attach.Attached(scene, robot, task.use_gripper)
+    if wrist:
+        add_wrist_camera(scene, attach.PREFIX + attach.TOOL)
     model = attach.compiled(scene, f"the scene of {task.name} with robot {robot.name}", "model")
     return model, arm.layout(model, np.array(task.workspace_min), np.array(task.workspace_max))
 
@@ -71,12 +76,17 @@ class SimArm:
     """
 
     def __init__(
-        self, task: Task | str, image_size: tuple[int, int] = (128, 128), robot: RobotSpec | None = None
+        self,
+        task: Task | str,
+        image_size: tuple[int, int] = (128, 128),
+        robot: RobotSpec | None = None,
+        cameras: Sequence[SimCamera] = (),
     ) -> None:
         """``task``: its name tells the scene. ``image_size`` is (width, height) in pixels, up to 640 x 480. ``robot``:
-        whose model stands in the scene; None: the built-in arm.
+        whose model stands in the scene; None: the built-in arm. ``cameras``: for ``render_all``.
 
-        ConfigError for a task without a scene, a bad size, or a robot without a model that fits.
+        ConfigError for a task without a scene, a bad size, a robot without a model that fits, or a camera that the
+        scene lacks.
         """
         self.config = load_task(task) if isinstance(task, str) else task
         own = bool(self.config.scene)
@@ -85,10 +95,12 @@ class SimArm:
         check_image_size(self.image_width, self.image_height)
         self.use_gripper = self.config.use_gripper
         scene = join(self.config) if own else mujoco.MjSpec.from_file(str(resource(self.task.scene)))
+        wrist = any(camera.view == WRIST for camera in cameras)
         if robot is None or robot.model == OUR_ARM:
-            self.model, self.layout = _load_model(scene, self.use_gripper, _OWN_SCENE_SPEED if own else None)
+            self.model, self.layout = _load_model(scene, self.use_gripper, _OWN_SCENE_SPEED if own else None, wrist)
         else:
-            self.model, self.layout = _load_robot(scene, robot, self.config)
+            self.model, self.layout = _load_robot(scene, robot, self.config, wrist)
+        self._cameras = SceneCameras(self.model, cameras)
         layout = self.layout
         self.joint_names, self.finger_names = layout.joints, layout.fingers
         self.data = mujoco.MjData(self.model)
@@ -305,6 +317,19 @@ class SimArm:
             self._renderer = CameraRenderer(self.model, self.image_width, self.image_height)
         return self._renderer.render(self.data)
 
+    @property
+    def cameras(self) -> tuple[SimCamera, ...]:
+        """The named cameras; none in a run of one without a name."""
+        return self._cameras.cameras
+
+    def render_all(self) -> dict[str, np.ndarray]:
+        """Name -> image uint8 [h, w, 3] RGB of every named camera. ConfigError when no OpenGL back end works."""
+        return self._cameras.render(self.data)
+
+    def matrix_of(self, camera: SimCamera) -> np.ndarray:
+        """Intrinsics K [3, 3] of a named camera, in pixels."""
+        return self._cameras.matrix(camera)
+
     def camera_matrix(self) -> np.ndarray:
         """Intrinsics K [3, 3] in pixels; pixel centres at whole numbers, as in OpenCV and ROS.
 
@@ -341,7 +366,8 @@ class SimArm:
         return out
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free the renderers."""
+        self._cameras.close()
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.control.command import STILL
-from erl_vlm_ros.data.spaces import COMMANDED, MEASURED, Spaces, spaces_of
+from erl_vlm_ros.data.spaces import COMMANDED, MEASURED, Spaces, spaces_of, with_cameras
 from erl_vlm_ros.robot.spec import load_robot
+
+if TYPE_CHECKING:
+    from erl_vlm_ros.sim.cameras import SimCamera
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class SimBackend(Protocol):
 
 
 class BackendType(Protocol):
-    """The class of a backend. One whose arm is another's to choose takes ``robot`` as well, a RobotSpec or None."""
+    """The class of a backend. One whose arm is another's to choose takes ``robot`` as well, a RobotSpec or None; one
+    with named cameras takes ``cameras``, SimCameras, and has them as ``cameras``, with ``render_all`` and
+    ``matrix_of`` as of SimArm."""
 
     def __call__(self, task: Task, image_size: tuple[int, int]) -> SimBackend:
         """The world with a task's scene; ``image_size`` is (width, height) in pixels. ConfigError: refused."""
@@ -133,10 +138,16 @@ def checked_command(
     return velocity, turn
 
 
-def backend_spaces(backend: SimBackend, task: Task) -> Spaces:
-    """What a policy sees and does in this world."""
+def backend_spaces(backend: SimBackend, task: Task, image_size: int = 128) -> Spaces:
+    """What a policy sees and does in this world; images of named cameras are kept as squares of ``image_size`` px."""
     measured = len(backend.finger_names) > 0
-    return spaces_of(task, backend.joint_names, MEASURED if measured else COMMANDED if task.use_gripper else "")
+    spaces = spaces_of(task, backend.joint_names, MEASURED if measured else COMMANDED if task.use_gripper else "")
+    return with_cameras(spaces, [camera.name for camera in named_cameras(backend)], image_size)
+
+
+def named_cameras(backend: SimBackend) -> tuple[SimCamera, ...]:
+    """The named cameras of a world; none: one without a name."""
+    return tuple(getattr(backend, "cameras", ()))
 
 
 def check_control_rate(backend: SimBackend, task: Task) -> None:
@@ -148,16 +159,25 @@ def check_control_rate(backend: SimBackend, task: Task) -> None:
         )
 
 
-def make_backend(name: str, task: Task, image_size: tuple[int, int], robot: str = "") -> SimBackend:
+def make_backend(
+    name: str, task: Task, image_size: tuple[int, int], robot: str = "", cameras: Sequence[SimCamera] = ()
+) -> SimBackend:
     """The world ``name`` with a task's scene, by default the task's own; ``image_size`` is (width, height) in pixels.
 
     ``robot``: name or path of the robot file whose model is simulated; empty: the world's own arm. A world that brings
-    its own arm is not told.
+    its own arm is not told. ``cameras``: named ones; none: one without a name.
 
     Raises:
-        ConfigError: an unknown backend, or a task, a size or a robot that it refuses.
+        ConfigError: an unknown backend, or a task, a size, a robot or cameras that it refuses.
     """
     kind = BACKENDS.load(name or task.world or _OURS)
-    if robot and "robot" in inspect.signature(kind).parameters:
-        return kind(task, image_size, robot=load_robot(robot))
-    return kind(task, image_size)
+    known, options = inspect.signature(kind).parameters, {}
+    if robot and "robot" in known:
+        options["robot"] = load_robot(robot)
+    if cameras and "cameras" not in known:
+        raise ConfigError(
+            f"the backend '{name or task.world}' has one camera without a name: leave cameras out of robot and task "
+            "file",
+            parameter="cameras",
+        )
+    return kind(task, image_size, **options, **({"cameras": tuple(cameras)} if cameras else {}))

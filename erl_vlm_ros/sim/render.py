@@ -107,9 +107,9 @@ class CameraRenderer:
             flags[getattr(mujoco.mjtRndFlag, name)] = 0
         self._option = mujoco.MjvOption()
 
-    def render(self, data: Any) -> np.ndarray:
-        """Image of ``data`` as uint8 [height, width, 3], RGB."""
-        self._renderer.update_scene(data, camera=self._camera, scene_option=self._option)
+    def render(self, data: Any, camera: str = "") -> np.ndarray:
+        """Image of ``data`` as uint8 [height, width, 3], RGB; ``camera``: another than its own."""
+        self._renderer.update_scene(data, camera=camera or self._camera, scene_option=self._option)
         return self._renderer.render()
 
     def close(self) -> None:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from erl_vlm_ros.control.command import action_to_command
+from erl_vlm_ros.control.recorder import square
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.observation import build_observation
 from erl_vlm_ros.data.spaces import ObservationSpec, Spaces
+from erl_vlm_ros.data.views import Frame
 from erl_vlm_ros.robot.rotation import rotation_of
-from erl_vlm_ros.sim.backend import SimBackend
+from erl_vlm_ros.sim.backend import SimBackend, named_cameras
 
 Driver = Callable[[np.ndarray, Callable[[], bytes]], np.ndarray]  # (observation, its frame) -> action
 
@@ -26,6 +28,15 @@ def observed(backend: SimBackend, spec: ObservationSpec) -> np.ndarray:
         spec, seen.joints, seen.ee_position, seen.gripper_width, seen.object_position, backend.goal,
         rotation_of(*seen.ee_quaternion),
     )  # fmt: skip
+
+
+def frame_of(backend: SimBackend, spec: ObservationSpec) -> bytes:
+    """What the cameras see at this instant, as it is stored in episodes."""
+    if not named_cameras(backend):
+        return encode_jpeg(backend.render())
+    sides = dict(zip(spec.cameras, (part.shape[0] for part in spec.images)))
+    seen = backend.render_all()
+    return Frame.of({name: encode_jpeg(square(seen[name], side)) for name, side in sides.items()})
 
 
 class Rollout(NamedTuple):
@@ -59,7 +70,7 @@ def roll_out(
 
     def look() -> None:
         observations.append(observed(backend, spaces.observation))
-        jpegs.append(encode_jpeg(backend.render()) if images else b"")
+        jpegs.append(frame_of(backend, spaces.observation) if images else b"")
         truths.append(backend.truth())
 
     look()

@@ -15,6 +15,7 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import unpack_jpegs
 from erl_vlm_ros.data.sources.base import SourcedEpisode
 from erl_vlm_ros.data.spaces import spaces_in
+from erl_vlm_ros.data.views import with_views
 
 
 class RunSource:
@@ -41,7 +42,7 @@ class RunSource:
         self._lengths = [int(n) for n in state["lengths"]]
         self._first = np.cumsum([0, *self._lengths])  # transitions
         self._steps, self._frames = state["steps"], state["frames"]
-        self._jpegs = unpack_jpegs(state["jpeg"], state["jpeg_offsets"])
+        self._jpegs = with_views(unpack_jpegs(state["jpeg"], state["jpeg_offsets"]), state, state, trusted=True)
         added = state.get("counters", {}).get("episodes_added", len(self._lengths))
         self.first_number = int(added) - len(self._lengths)  # that the run gave to its oldest episode in the buffer
         self._prop_dim = int(state["sizes"]["prop_dim"])

@@ -16,6 +16,7 @@ from erl_vlm_ros.data.query import NO_LABEL, Query
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.data.selection import Candidates, SelectionConfig
 from erl_vlm_ros.data.spaces import spaces_in
+from erl_vlm_ros.data.views import NAMES, cameras_of, grouped
 
 _FLOATS = ("proprio", "actions", "extras")
 
@@ -121,6 +122,9 @@ class FeedbackKind:
         shapes["extra_names"] = query[0].extra_names
         if query[0].spaces is not None:
             shapes["spaces"] = query[0].spaces.to_json()
+        cameras = cameras_of(query.jpegs)
+        if cameras:
+            shapes[NAMES] = cameras
         if len(query) > 1:
             shapes["ids"] = [segment.id for segment in query]
         arrays = [np.concatenate([getattr(segment, name) for segment in query]) for name in (*_FLOATS, "stamps")]
@@ -130,6 +134,7 @@ class FeedbackKind:
         """Inverse of ``to_row``."""
         shape = json.loads(shapes)
         ids, spaces = shape.get("ids", [id_]), spaces_in(shape)
+        jpegs = grouped(jpegs, shape.get(NAMES, ()))
         floats = {
             name: np.frombuffer(blob, np.float32).reshape(shape[name]).copy() for name, blob in zip(_FLOATS, blobs)
         }

@@ -88,7 +88,7 @@ class Ledger:
             classes: names; what answers are parsed with, now and by later parsers.
             kind: of feedback; how answers are parsed, and the query is stored.
         """
-        jpegs = query.jpegs
+        jpegs = query.images
         images = [image_hash(jpeg) for jpeg in jpegs]
         blobs = list(zip(images, jpegs))
         row = (

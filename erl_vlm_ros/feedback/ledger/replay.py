@@ -91,7 +91,7 @@ class LedgerReplay(Waiting):
         """Nothing is on its way."""
 
     def _look_up(self, db: sqlite3.Connection, query: Query, round_: int) -> tuple[int, str, int]:
-        content = content_hash([image_hash(jpeg) for jpeg in query.jpegs])
+        content = content_hash([image_hash(jpeg) for jpeg in query.images])
         classes = json.dumps(self.class_names)
         whose = (self._model, self._model, self._audits)
         kind = self.kind.part.name

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.views import NAMES
 from erl_vlm_ros.feedback.kinds import RATING
 from erl_vlm_ros.feedback.ledger.file import NAME_KINDS, content_hash, image_hash, open_file
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
@@ -180,8 +181,9 @@ def _check_query(line: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: field images: expected a list of image names")
     for name in _ARRAYS:
         try:
-            shape = [len(images)] if name == "stamps" else list(shapes[name])
-            fits = shape[0] == len(images) and len(line[name]) == int(np.prod(shape)) * np.dtype(_ARRAYS[name]).itemsize
+            frames = len(images) // max(1, len(shapes.get(NAMES, ())))
+            shape = [frames] if name == "stamps" else list(shapes[name])
+            fits = shape[0] == frames and len(line[name]) == int(np.prod(shape)) * np.dtype(_ARRAYS[name]).itemsize
         except (KeyError, TypeError, IndexError, ValueError):
             fits = False
         if not fits:

@@ -82,7 +82,7 @@ class Record:
         if self._kind is not RATING:
             question.append(self._kind.name)
         digest = hashlib.sha256(json.dumps(question).encode())
-        for jpeg in query.jpegs:
+        for jpeg in query.images:
             digest.update(len(jpeg).to_bytes(8, "little"))
             digest.update(jpeg)
         return digest.hexdigest()

@@ -98,7 +98,7 @@ class ReplayedTeacher(Waiting):
         """The soft label of a segment: shares of an ensemble's votes, or tokens' probabilities; None: there is none."""
         if rated.value < 0 or rated.audited:
             return None
-        content = content_hash([image_hash(jpeg) for jpeg in rated.query.jpegs])
+        content = content_hash([image_hash(jpeg) for jpeg in rated.query.images])
         sql = (
             "SELECT text FROM queries JOIN answers ON answers.hash = queries.hash"
             " WHERE content = ? AND (? = '' OR queries.model = ?) AND stage IN (?, ?) ORDER BY id DESC LIMIT 1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from erl_vlm_ros.data.images import jpeg_size
 from erl_vlm_ros.data.query import QueryBatch
+from erl_vlm_ros.data.views import all_jpegs
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 
@@ -14,7 +15,7 @@ def check_frames(batch: QueryBatch) -> None:
     the batch's first frame (a camera that was exchanged or set up anew in the middle of a run)."""
     first: tuple[int, int] | None = None
     for segment in batch.segments:
-        for i, jpeg in enumerate(segment.jpegs):
+        for i, jpeg in enumerate(all_jpegs(segment.jpegs)):
             where = f"segment {segment.id}, frame {i + 1}"
             try:
                 height, width = jpeg_size(jpeg)

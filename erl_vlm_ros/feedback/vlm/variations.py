@@ -10,6 +10,7 @@ import cv2
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.images import decode_image
 from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.data.views import changed
 
 _QUALITY = 95  # of the image that is encoded again
 
@@ -42,7 +43,7 @@ class Variation:
 
     def segment(self, segment: Segment) -> Segment:
         """The segment with varied images; all else is kept."""
-        return replace(segment, jpegs=[self.image(jpeg) for jpeg in segment.jpegs])
+        return replace(segment, jpegs=[changed(frame, self.image) for frame in segment.jpegs])
 
 
 #: the shares stand in the prompt sets, too: a model that is not told what it sees misjudges distances

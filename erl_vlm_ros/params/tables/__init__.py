@@ -11,9 +11,15 @@ import pkgutil
 
 from erl_vlm_ros.params.param import Param
 
+CAMERA_NODE = "camera_"  # of a named camera: followed by its name
 #: node name -> its table
 PARAMETERS: dict[str, tuple[Param, ...]] = {
     module.name: tuple(importlib.import_module(f"{__name__}.{module.name}").PARAMETERS)
     for module in pkgutil.iter_modules(__path__)
     if not module.name.startswith("_")
 }
+
+
+def kind_of(node: str) -> str:
+    """The key of PARAMETERS for a node: each named camera has a node of its own, all of one kind."""
+    return "camera" if node.startswith(CAMERA_NODE) else node

@@ -112,8 +112,30 @@ ENCODER = group("encoder", EncoderConfig)
 TRUNK = group("trunk", TrunkConfig)
 TRUNK_CHANNELS = next(param for param in TRUNK if param.name == "trunk.channels")
 
+CAMERAS = Param(
+    "cameras",
+    None,
+    "Names of the cameras, as the robot's or the task's file lists them; not set: one camera without a name.",
+    unset="str[]",
+)
+CAMERA_SIZES = Param(
+    "camera_sizes",
+    None,
+    "Width and height of each camera's image, px, two numbers a camera; 0 0: as it comes. Set by the graph.",
+    low=0,
+    high=10000,
+    unset="int[]",
+)
 FRAMES = (BASE_FRAME, TOOL_FRAME, URDF_FILE, URDF_WAIT_S)  # where the arm's kinematics are, and between which links
-SPACES = (JOINT_NAMES, GRIPPER_JOINTS, GRIPPER_MAX, OBSERVE, *FRAMES)  # what observation and action consist of
+SPACES = (
+    JOINT_NAMES,
+    GRIPPER_JOINTS,
+    GRIPPER_MAX,
+    OBSERVE,
+    CAMERAS,
+    IMAGE_SIZE,
+    *FRAMES,
+)  # what observation and action consist of
 MEASURED = (*SPACES, GRIPPER_MEASURED_SCALE, GRIPPER_MEASURED_OFFSET, JOINT_STATE_TOPICS)  # and how it is measured
 DRIVER = (ADAPTER, CONTROLLER_JOINTS)
 REWARD_MODEL = Param(
@@ -128,7 +150,6 @@ SHARED = (
     FORBIDDEN_BOXES,
     MAX_STEPS,
     MAX_RATINGS,
-    IMAGE_SIZE,
     SUCCESS_SOURCE,
     FEEDBACK,
     REWARD_MODEL,

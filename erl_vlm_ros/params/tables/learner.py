@@ -23,6 +23,12 @@ _BIG = 10**9
 PARAMETERS = (
     *SPACES,
     *ENCODER,
+    Param(
+        "policy_cameras",
+        None,
+        "observe images: the cameras that the policy sees, some of cameras; not set: all.",
+        unset="str[]",
+    ),
     TRUNK_CHANNELS,
     Param("task", "drawer_open", "Name or path of the task file."),
     Param("run_id", "", "Episodes, ratings and weights of another run are refused; empty: none is."),

@@ -7,7 +7,6 @@ from erl_vlm_ros.params.param import Param
 from erl_vlm_ros.params.tables._shared import (
     FEEDBACK,
     FORBIDDEN_BOXES,
-    IMAGE_SIZE,
     MAX_RATINGS,
     MAX_STEPS,
     MEASURED,
@@ -20,7 +19,6 @@ _BIG = 10**9
 PARAMETERS = (
     *(param for param in _CONTROLLER if param.name == "lock_step"),
     *MEASURED,
-    IMAGE_SIZE,
     MAX_STEPS,
     MAX_RATINGS,
     Param(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from erl_vlm_ros.agents.exploration import ExplorationConfig
 from erl_vlm_ros.control.intervention import HumanConfig
 from erl_vlm_ros.params.param import Param, group
-from erl_vlm_ros.params.tables._shared import ENCODER, IMAGE_SIZE, MAX_STEPS, MEASURED, SUCCESS_SOURCE
+from erl_vlm_ros.params.tables._shared import CAMERA_SIZES, ENCODER, MAX_STEPS, MEASURED, SUCCESS_SOURCE
 
 _BIG = 10**9
 
@@ -52,8 +52,23 @@ PARAMETERS = (
         high=2**31 - 20_000,
     ),
     Param("jpeg_quality", 90, "Quality of the frames kept in episodes.", low=1, high=100),
-    IMAGE_SIZE,
     *MEASURED,
+    CAMERA_SIZES,
+    Param(
+        "camera_tolerance_s",
+        0.05,
+        "Several cameras, real time: images of one moment are stamped within this time of each other, s.",
+        low=0.0,
+        high=1.0,
+    ),
+    Param(
+        "camera_wait_s",
+        60.0,
+        "Several cameras: end when one of them has sent nothing, or none of their images go together, for so long "
+        "after the start, s.",
+        low=1.0,
+        high=3600.0,
+    ),
     *ENCODER,
     Param("reliable_sensors", True, "Ask for reliable sensor topics; false also accepts best effort."),
     Param(

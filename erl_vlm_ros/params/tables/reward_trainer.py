@@ -13,6 +13,12 @@ PARAMETERS = (
     Param("run_id", "", "Episodes, ratings and weights of another run are refused; empty: none is."),
     Param("seed", 0, "Seed of networks and batches.", low=0, high=2**31 - 1),
     REWARD_MODEL,
+    Param(
+        "reward_cameras",
+        None,
+        "The cameras that the reward model sees, some of cameras; not set: all (erl_vlm: the first).",
+        unset="str[]",
+    ),
     SOURCE,
     SOURCE_PATH,
     Param(

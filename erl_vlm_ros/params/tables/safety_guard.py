@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from erl_vlm_ros.params.param import Param
 from erl_vlm_ros.params.tables._adapters import ADAPTER_PARAMETERS
-from erl_vlm_ros.params.tables._shared import FORBIDDEN_BOXES, GRIPPER_MAX, JOINT_STATE_TOPICS
+from erl_vlm_ros.params.tables._shared import CAMERAS, FORBIDDEN_BOXES, GRIPPER_MAX, JOINT_STATE_TOPICS
 from erl_vlm_ros.robot.drivers import WATCHDOG_USES
 
 _MODE = (
@@ -92,6 +92,7 @@ _REAL_TIME = (
         low=0.02,
         high=5.0,
     ),
+    CAMERAS,
     Param(
         "camera_timeout_s",
         0.0,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from erl_vlm_ros.params.param import Param
-from erl_vlm_ros.params.tables._shared import BASE_FRAME, DRIVER, JOINT_NAMES, TOOL_FRAME
+from erl_vlm_ros.params.tables._shared import BASE_FRAME, CAMERA_SIZES, CAMERAS, DRIVER, JOINT_NAMES, TOOL_FRAME
 
 PARAMETERS = (
     Param("task", "drawer_open", "Name or path of the task file; its name must be a simulated task."),
@@ -30,6 +30,15 @@ PARAMETERS = (
         "lock_step",
         True,
         "Wait for the command that answers each observation; false: paced by the wall clock.",
+    ),
+    CAMERAS,
+    CAMERA_SIZES,
+    Param(
+        "camera_views",
+        None,
+        "Simulated camera of each of cameras: scene, wrist, or a camera of the scene's MJCF; not set: those of their "
+        "names. Set by the graph.",
+        unset="str[]",
     ),
     Param("image_width", 128, "Width of the camera image in pixels.", low=16, high=640),
     Param("image_height", 128, "Height of the camera image in pixels.", low=16, high=480),

@@ -38,6 +38,13 @@ PARAMETERS = (
     ),
     FEEDBACK,
     Param(
+        "rater_cameras",
+        None,
+        "The cameras whose images are rated, some of cameras; several: views of one moment, told apart in the prompt; "
+        "not set: the first.",
+        unset="str[]",
+    ),
+    Param(
         "both_orders",
         False,
         "Feedback preference: ask about each pair in both orders, for two queries, and keep what agrees.",

@@ -11,7 +11,7 @@ GUARD = "safety_guard"
 NOT_LIMITS = frozenset({
     "task", "lock_step", "base_frame", "reliable_sensors", "adapter", "servo_command_type", "urdf_file", "urdf_wait_s",
     "tool_frame", "controller_joints", "joint_state_topics", "gripper", "gripper_joint", "gripper_scale",
-    "gripper_offset", "realtime_priority", "watchdog.socket",
+    "gripper_offset", "realtime_priority", "watchdog.socket", "cameras",
 })  # fmt: skip
 
 

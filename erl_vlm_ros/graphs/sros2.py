@@ -130,14 +130,12 @@ def policy(specs: Iterable[NodeSpec], others: Iterable[str] = OTHERS) -> Xml.Ele
 
 def _of_cameras(spec: NodeSpec) -> Access:
     """Topics of the named cameras, for who sends or reads them."""
-    topics = {"safety_guard": (n.NAMED_CAMERA_INFO,)} | dict.fromkeys(
-        ("policy_controller", "monitor"), (n.NAMED_IMAGE,)
-    )
+    read = {"safety_guard": n.NAMED_CAMERA_INFO, "policy_controller": n.NAMED_IMAGE, "monitor": n.NAMED_IMAGE}
     sent = (n.NAMED_IMAGE, n.NAMED_IMAGE_COMPRESSED, n.NAMED_CAMERA_INFO) if spec.name == "sim_bridge" else ()
     cameras = spec.parameters.get("cameras") or ()
     return Access(
         publish=tuple(topic.format(camera) for camera in cameras for topic in sent),
-        subscribe=tuple(topic.format(camera) for camera in cameras for topic in topics.get(spec.name, ())),
+        subscribe=tuple(topic.format(camera) for camera in cameras for topic in filter(None, [read.get(spec.name)])),
     )
 
 

@@ -58,6 +58,7 @@ def test_a_task_may_name_a_kind_of_feedback_but_no_python_module(tmp_path):
 def test_no_free_text_and_nothing_of_the_guard_is_a_tasks_to_set():
     """Addresses, keys, files, drivers and ports are free texts."""
     chosen_elsewhere = {"rerate.variations", "feedback", "reward_model", "objective"}  # names that their readers know
+    chosen_elsewhere |= {"policy_cameras", "reward_cameras", "rater_cameras"}
     for node in PARAMETERS:
         for name in filter(lambda name: allowed(node, name), table(node)):
             free = table(node)[name].type.startswith("str") and not table(node)[name].choices

@@ -32,7 +32,7 @@ def test_table_defaults_are_the_classes_defaults():
     )
     reward = reward_config(node_values("reward_trainer", dataclasses.replace(TASK, parameters={})), TASK)
     assert (reward.trunk, reward.heads, learner.selection) == (TrunkConfig(), HeadConfig(), SelectionConfig())
-    rater = {p.name: tuple(p.default) if p.is_list else p.default for p in PARAMETERS["vlm_rater"]}
+    rater = {p.name: tuple(p.default) if p.is_list and p.default else p.default for p in PARAMETERS["vlm_rater"]}
     for field in dataclasses.fields(RaterConfig):
         if field.name != "max_queries":
             assert rater[field.name] == field.default, field.name

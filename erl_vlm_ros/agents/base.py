@@ -130,7 +130,7 @@ def options(values: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: it is no YAML mapping from names.
     """
     where = "learner.algorithm_options"
-    found = parse_yaml(values["algorithm_options"] or "{}", where)[0]
+    found = parse_yaml(values["algorithm_options"] or "{}", where, parameter=where)[0]
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise ConfigError(f"{where} must be a YAML mapping, for instance {{rate: 0.1}}", parameter=where)
     return found

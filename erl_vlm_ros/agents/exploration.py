@@ -66,7 +66,10 @@ class ExplorationConfig:
         for name in ("prefix_steps", "burst_steps", "burst_start", "speed"):
             least, most = getattr(self, name)
             if least > most:
-                raise ConfigError(f"exploration.{name} is [{least}, {most}]; it must be [least, most]")
+                raise ConfigError(
+                    f"exploration.{name} is [{least}, {most}]; it must be [least, most]",
+                    parameter=f"exploration.{name}",
+                )
 
 
 class RolloutPolicy:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from erl_vlm_ros.common.config import config, setting
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 # "fast" is what SACConfig defaults to. "erl_vlm_parity" holds the numbers of the ERL-VLM paper's MetaWorld
 # runs (arXiv 2506.12822 and its released sac.yaml).
@@ -81,25 +81,27 @@ class SACConfig:
                 parameter="sac.hidden",
             )
         if self.min_temperature > self.init_temperature:
-            raise ConfigError(
+            text = (
                 f"sac.min_temperature is {self.min_temperature}; it must be at most sac.init_temperature, "
-                f"{self.init_temperature}",
-                parameter="sac.min_temperature",
+                f"{self.init_temperature}"
             )
+            raise ConfigError(text, parameter="sac.min_temperature", code=Code.DOES_NOT_FIT)
         if not self.log_std_min < self.initial_log_std < self.log_std_max:
-            raise ConfigError(
+            text = (
                 f"sac.initial_log_std is {self.initial_log_std}; it must lie between sac.log_std_min and "
-                f"sac.log_std_max, {self.log_std_min} and {self.log_std_max}",
-                parameter="sac.initial_log_std",
+                f"sac.log_std_max, {self.log_std_min} and {self.log_std_max}"
             )
+            raise ConfigError(text, parameter="sac.initial_log_std", code=Code.DOES_NOT_FIT)
 
     @staticmethod
     def from_profile(profile: str, obs_dim: int, act_dim: int, **overrides: Any) -> SACConfig:
         """A named profile with some fields replaced. Raises ConfigError for an unknown profile or field."""
         if profile not in PROFILES:
-            raise ConfigError(f"unknown SAC profile '{profile}'; known: {', '.join(PROFILES)}")
+            text = f"unknown SAC profile '{profile}'; known: {', '.join(PROFILES)}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="sac.profile")
         known = {f.name for f in fields(SACConfig)} - set(SIZES)
         unknown = set(overrides) - known
         if unknown:
-            raise ConfigError(f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+            text = f"unknown SAC setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter=f"sac.{min(unknown)}")
         return SACConfig(obs_dim, act_dim, **{**PROFILES[profile], **overrides})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 
 def config_state(config: Any) -> dict[str, Any]:
@@ -20,4 +20,5 @@ def require_saved(saved: Mapping[str, Any], config: Any, fields: Sequence[str], 
     mine = config_state(config)
     for name in fields:
         if saved[name] != mine[name]:
-            raise ConfigError(f"the saved {who} has {name} {saved[name]}, this run has {mine[name]}")
+            text = f"the saved {who} has {name} {saved[name]}, this run has {mine[name]}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=name)

@@ -5,18 +5,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, StateError, wrong_parameter
 
 NS = 1_000_000_000
 
 
-class SourceError(RuntimeError):
-    """A source cannot be opened, or broke off. Opening it again may help."""
+class SourceError(StateError):
+    """A source cannot be opened, or broke off. Opening it again may help.
+
+    ``attempts``: how often it was tried in vain before it was given up; 0: it was not given up.
+    """
+
+    def __init__(self, message: str, *, attempts: int = 0, code: Code = Code.UNREACHABLE, **fields: Any):
+        super().__init__(message, code=code, **fields)
+        self.attempts = attempts
 
 
 class EndOfRecording(Exception):
@@ -52,17 +59,20 @@ class Profile:
             return cls()
         found = re.fullmatch(r"(\d{1,5})x(\d{1,5})(?:x(\d{1,4}))?", text)
         if not found or not int(found[1]) * int(found[2]):
-            raise ConfigError(
-                f"parameter '{parameter}' of camera is '{text}'; it must be WIDTHxHEIGHTxRATE, for instance 640x480x30"
+            raise wrong_parameter(
+                "camera", parameter, f"is '{text}'; it must be WIDTHxHEIGHTxRATE, for instance 640x480x30"
             )
         return cls(int(found[1]), int(found[2]), int(found[3] or 0))
 
     def check_size(self, width: int, height: int, what: str) -> None:
         """ConfigError naming the parameter unless the size is the one asked for."""
         if self.width and (self.width, self.height) != (width, height):
-            raise ConfigError(
-                f"parameter 'profile' of camera asks for {self.width}x{self.height}, but {what} gives "
-                f"{width}x{height}; set profile to {width}x{height} or change the source"
+            raise wrong_parameter(
+                "camera",
+                "profile",
+                f"asks for {self.width}x{self.height}, but {what} gives "
+                f"{width}x{height}; set profile to {width}x{height} or change the source",
+                code=Code.DOES_NOT_FIT,
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.yaml_file import read_yaml
 
 # sensor_msgs/distortion_models.hpp: name -> number of coefficients
@@ -84,36 +84,44 @@ def load_calibration(path: str) -> Intrinsics:
         ConfigError: unreadable, or not such a file; names the file and parameter ``calibration_file``.
     """
     where = f"parameter 'calibration_file' of camera: {path}"
-    content, _ = read_yaml(Path(path).expanduser(), where)
+    content, _ = read_yaml(Path(path).expanduser(), where, "camera.calibration_file")
     if not isinstance(content, dict):
-        raise ConfigError(f"{where} holds no mapping; expected a file of ROS's camera_calibration")
-    width, height = _size(content, "image_width", where), _size(content, "image_height", where)
-    k = _matrix(content, "camera_matrix", (9,), where)
+        text = f"{where} holds no mapping; expected a file of ROS's camera_calibration"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="camera.calibration_file", file=path)
+    width, height = _size(content, "image_width", path), _size(content, "image_height", path)
+    k = _matrix(content, "camera_matrix", (9,), path)
     model = content.get("distortion_model", "plumb_bob")
     if model not in MODELS:
-        raise ConfigError(f"{where}: distortion_model is {model!r}; it must be one of {', '.join(MODELS)}")
+        raise _refused(path, "distortion_model", f"is {model!r}; it must be one of {', '.join(MODELS)}")
     # rational_polynomial files may carry 14 numbers; the last six are zero unless thin prisms were asked for.
-    d = _matrix(content, "distortion_coefficients", (MODELS[model], 12, 14), where)
+    d = _matrix(content, "distortion_coefficients", (MODELS[model], 12, 14), path)
     if any(d[MODELS[model] :]):
-        raise ConfigError(f"{where}: thin-prism or tilt distortion is not supported; calibrate without it")
+        problem = "has thin-prism or tilt distortion, which is not supported; calibrate without it"
+        raise _refused(path, "distortion_coefficients", problem)
     if k[0] <= 0 or k[4] <= 0 or k[1] or any(k[i] != v for i, v in ((3, 0), (6, 0), (7, 0), (8, 1))):
-        raise ConfigError(f"{where}: camera_matrix is not [fx 0 cx; 0 fy cy; 0 0 1] with positive fx and fy")
+        raise _refused(path, "camera_matrix", "is not [fx 0 cx; 0 fy cy; 0 0 1] with positive fx and fy")
     if not (0 <= k[2] < width and 0 <= k[5] < height):
-        raise ConfigError(f"{where}: the principal point lies outside the image of {width}x{height}")
+        problem = f"has its principal point outside the image of {width}x{height}"
+        raise _refused(path, "camera_matrix", problem, Code.DOES_NOT_FIT)
     return Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(d[: MODELS[model]]))
 
 
-def _size(content: dict[str, Any], key: str, where: str) -> int:
+def _refused(path: str, key: str, problem: str, code: Code = Code.VALUE) -> ConfigError:
+    text = f"parameter 'calibration_file' of camera: {path}: {key} {problem}"
+    return ConfigError(text, code=code, parameter=key, file=path)
+
+
+def _size(content: dict[str, Any], key: str, path: str) -> int:
     value = content.get(key)
     if type(value) is not int or not 0 < value < 100_000:
-        raise ConfigError(f"{where}: {key} is {value!r}; it must be a whole number of pixels")
+        raise _refused(path, key, f"is {value!r}; it must be a whole number of pixels")
     return value
 
 
-def _matrix(content: dict[str, Any], key: str, sizes: tuple[int, ...], where: str) -> list[float]:
+def _matrix(content: dict[str, Any], key: str, sizes: tuple[int, ...], path: str) -> list[float]:
     entry = content.get(key)
     data = entry.get("data") if isinstance(entry, dict) else None
     good = isinstance(data, list) and all(type(v) in (int, float) and math.isfinite(v) for v in data)
     if not good or len(data) not in sizes:
-        raise ConfigError(f"{where}: {key} must have data of {' or '.join(map(str, sizes))} finite numbers")
+        raise _refused(path, key, f"must have data of {' or '.join(map(str, sizes))} finite numbers")
     return [float(v) for v in data]

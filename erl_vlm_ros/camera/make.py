@@ -13,7 +13,7 @@ from erl_vlm_ros.camera.pipeline import PipelineConfig
 from erl_vlm_ros.camera.realsense import OFF, RealSenseConfig, RealSenseSource
 from erl_vlm_ros.camera.supervisor import Patience
 from erl_vlm_ros.camera.transform import ImageTransformConfig
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 
 REALSENSE, OPENCV, TOPIC = "realsense", "opencv", "topic"
 
@@ -32,14 +32,16 @@ def make_source(p: Any, device: Callable[[], Any] | None = None) -> tuple[Source
         )  # fmt: skip
         return RealSenseSource(config, device), bool(p.realsense_file)
     if p.depth != OFF:
-        raise ConfigError(f"parameter 'depth' of camera is '{p.depth}', but source '{p.source}' has none; use 'off'")
+        raise wrong_parameter("camera", "depth", f"is '{p.depth}', but source '{p.source}' has none; use 'off'")
     address = p.opencv_source
     if not address:
-        raise ConfigError("parameter 'opencv.source' of camera is empty; name a device number, a URL or a video file")
+        raise wrong_parameter(
+            "camera", "opencv.source", "is empty; name a device number, a URL or a video file", code=Code.NOT_GIVEN
+        )
     if not address.isdecimal() and "://" not in address and not address.startswith("/dev/"):
         return VideoFile(str(Path(address).expanduser()), profile), True
     if p.opencv_fourcc and len(p.opencv_fourcc) != 4:
-        raise ConfigError(f"parameter 'opencv.fourcc' of camera is '{p.opencv_fourcc}'; it must have four letters")
+        raise wrong_parameter("camera", "opencv.fourcc", f"is '{p.opencv_fourcc}'; it must have four letters")
     return OpenCvSource(address, profile, p.stall_s, p.opencv_fourcc, p.opencv_exposure, p.opencv_latency_s), False
 
 

@@ -14,7 +14,7 @@ import cv2
 from erl_vlm_ros.camera.clock import Backlog, ClockMapper
 from erl_vlm_ros.camera.frame import NS, EndOfRecording, Frame, Profile, SourceError
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 
 # Streams that carry the sender's times; MJPEG over HTTP does not.
 _TIMED = ("rtsp", "rtsps", "rtp", "udp", "tcp", "srt")
@@ -63,7 +63,8 @@ class OpenCvSource:
             options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5 * limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
             capture.open(self._address, cv2.CAP_FFMPEG, options)
         if not capture.isOpened():
-            raise SourceError(f"cannot open {self.hardware} (parameter 'opencv.source'): not there, or busy")
+            text = f"cannot open {self.hardware} (parameter 'opencv.source'): not there, or busy"
+            raise SourceError(text, parameter="camera.opencv.source")
         if self._device:
             self._configure(capture)
         self.size = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -86,9 +87,11 @@ class OpenCvSource:
         if self._exposure is not None:
             manual = capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, 1)  # V4L2_EXPOSURE_MANUAL
             if not (manual and capture.set(cv2.CAP_PROP_EXPOSURE, self._exposure)):
-                raise ConfigError(
-                    f"parameter 'opencv.exposure' of camera is {self._exposure:g}: {self.hardware} refuses it; "
-                    "see v4l2-ctl --list-ctrls for its range, or set -1 for automatic"
+                raise wrong_parameter(
+                    "camera",
+                    "opencv.exposure",
+                    f"is {self._exposure:g}: {self.hardware} refuses it; "
+                    "see v4l2-ctl --list-ctrls for its range, or set -1 for automatic",
                 )
 
     def read(self, timeout_s: float) -> Frame | None:
@@ -108,7 +111,7 @@ class OpenCvSource:
                 return None
         done, image = self._capture.retrieve()
         if not done or image is None:
-            raise SourceError(f"{self.hardware}: an image could not be decoded")
+            raise SourceError(f"{self.hardware}: an image could not be decoded", code=Code.UNREADABLE)
         missed, self._missed = self._missed, 0
         return Frame(to_rgb(image), stamp - self._latency_ns, missed)
 
@@ -135,11 +138,13 @@ class VideoFile:
         """Open from the start. ConfigError: no such file, no video, or another size than the profile's."""
         self.close()
         if not Path(self.hardware).is_file():
-            raise ConfigError(f"parameter 'opencv.source' of camera: there is no file {self.hardware}")
+            text = f": there is no file {self.hardware}"
+            raise wrong_parameter("camera", "opencv.source", text, code=Code.MISSING_FILE, file=str(self.hardware))
         self._capture = cv2.VideoCapture(self.hardware, cv2.CAP_FFMPEG)
         self.size = tuple(round(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if not self._capture.isOpened() or not self._capture.grab():
-            raise ConfigError(f"parameter 'opencv.source' of camera: {self.hardware} is no video that OpenCV can read")
+            text = f": {self.hardware} is no video that OpenCV can read"
+            raise wrong_parameter("camera", "opencv.source", text, code=Code.UNREADABLE, file=str(self.hardware))
         self._profile.check_size(*self.size, self.hardware)
         self.fps = _rate(self._capture)
         self._begun_ns, self._first_ns = time.time_ns(), self._position_ns()

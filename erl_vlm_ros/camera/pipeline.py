@@ -10,7 +10,7 @@ import numpy as np
 from erl_vlm_ros.camera.frame import Profile
 from erl_vlm_ros.camera.intrinsics import Intrinsics, load_calibration, uncalibrated
 from erl_vlm_ros.camera.transform import ImageTransform, ImageTransformConfig
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, wrong_parameter
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,20 @@ class Pipeline:
         self._transform = ImageTransform(config.transform, *size)
         source = self._file or known
         if source is None and config.require_calibration:
-            raise ConfigError(
-                f"parameter 'calibration_file' of camera is empty, {what} knows no intrinsics, and require_calibration "
-                "is true; calibrate with ROS's camera_calibration and name the file"
+            raise wrong_parameter(
+                "camera",
+                "calibration_file",
+                f"is empty, {what} knows no intrinsics, and require_calibration "
+                "is true; calibrate with ROS's camera_calibration and name the file",
+                code=Code.NOT_GIVEN,
             )
         if source is not None and (source.width, source.height) != size:
             origin = "parameter 'calibration_file'" if self._file else "what the driver says, no 'calibration_file',"
-            raise ConfigError(
+            text = (
                 f"{origin} of camera is for {source.width}x{source.height}, but {what} gives {size[0]}x{size[1]}; "
                 "calibrate at this resolution or change parameter 'profile'"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="camera.calibration_file")
         self.intrinsics = self._transform.intrinsics(source) if source else uncalibrated(*self._transform.size)
 
     @property

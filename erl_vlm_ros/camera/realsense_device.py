@@ -11,7 +11,7 @@ from typing import Any
 
 from erl_vlm_ros.camera.frame import Profile, SourceError
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 
 RECORDINGS = (".bag", ".db3")
 _AUTOMATIC = {
@@ -26,10 +26,14 @@ def library() -> Any:
     try:
         return importlib.import_module("pyrealsense2")
     except ImportError as error:
-        raise ConfigError(
-            f"parameter 'source' of camera is 'realsense', but pyrealsense2 cannot be imported ({error}); install it "
+        raise wrong_parameter(
+            "camera",
+            "source",
+            f"is 'realsense', but pyrealsense2 cannot be imported ({error}); install it "
             "with: pip install pyrealsense2, and: sudo apt-get install libusb-1.0-0; or use realsense2_camera's driver "
-            "with source 'topic'"
+            "with source 'topic'",
+            code=Code.MISSING_PACKAGE,
+            remedy="pip install pyrealsense2",
         ) from error
 
 
@@ -44,28 +48,30 @@ def find(rs: Any, context: Any, serial: str) -> Any:
     there = ", ".join(serials) or "none"
     if serial:
         if serial not in serials:
-            raise SourceError(
-                f"no RealSense with serial number {serial} (parameter 'realsense.serial'; found: {there})"
-            )
+            text = f"no RealSense with serial number {serial} (parameter 'realsense.serial'; found: {there})"
+            raise SourceError(text, parameter="camera.realsense.serial")
         return devices[serials.index(serial)]
     if not devices:
-        raise SourceError("no RealSense is connected, or the user may not use it (udev rules)")
+        text = "no RealSense is connected, or the user may not use it (udev rules)"
+        raise SourceError(text)
     if len(devices) > 1:
-        raise ConfigError(f"parameter 'realsense.serial' of camera is empty, but several are connected: {there}")
+        raise wrong_parameter(
+            "camera", "realsense.serial", f"is empty, but several are connected: {there}", code=Code.NOT_GIVEN
+        )
     return devices[0]
 
 
 def load(context: Any, path: str) -> Any:
     """A recording as a device. ConfigError naming the parameter."""
     if not Path(path).is_file():
-        raise ConfigError(f"parameter 'realsense.file' of camera: there is no file {path}")
+        raise wrong_parameter(
+            "camera", "realsense.file", f": there is no file {path}", code=Code.MISSING_FILE, file=str(path)
+        )
     try:
         return context.load_device(path)
     except RuntimeError as error:
-        raise ConfigError(
-            f"parameter 'realsense.file' of camera: librealsense cannot read {path} as a recording "
-            f"({' or '.join(RECORDINGS)}): {error}"
-        ) from error
+        text = f": librealsense cannot read {path} as a recording ({' or '.join(RECORDINGS)}): {error}"
+        raise wrong_parameter("camera", "realsense.file", text, code=Code.UNREADABLE, file=str(path)) from error
 
 
 def choose(rs: Any, device: Any, stream: str, profile: Profile, parameter: str) -> tuple[Any, Any]:
@@ -89,9 +95,12 @@ def choose(rs: Any, device: Any, stream: str, profile: Profile, parameter: str) 
     if not found:
         listed = ", ".join("x".join(map(str, o)) for o in sorted(offered)) or "none at all"
         wanted = f"{profile.width}x{profile.height}x{profile.fps}"
-        raise ConfigError(
-            f"parameter '{parameter}' of camera asks for {wanted}, which the camera does not offer as {stream} "
-            f"({'rgb8' if stream == 'color' else 'z16'}); it offers: {listed}"
+        raise wrong_parameter(
+            "camera",
+            parameter,
+            f"asks for {wanted}, which the camera does not offer as {stream} "
+            f"({'rgb8' if stream == 'color' else 'z16'}); it offers: {listed}",
+            code=Code.DOES_NOT_FIT,
         )
     _, _, sensor, candidate = max(found, key=lambda entry: entry[:2])
     return sensor, candidate
@@ -111,16 +120,21 @@ def set_options(rs: Any, sensor: Any, wanted: Mapping[str, float | None]) -> Non
             ):
                 sensor.set_option(automatic, 1.0)
             continue
-        where = f"parameter 'realsense.{name}' of camera is {value:g}"
         if not sensor.supports(option):
-            raise ConfigError(f"{where}: this camera cannot set it; leave it out")
+            raise wrong_parameter(
+                "camera",
+                f"realsense.{name}",
+                f"is {value:g}: this camera cannot set it; leave it out",
+                code=Code.DOES_NOT_FIT,
+            )
         allowed = sensor.get_option_range(option)
         steps = (value - allowed.min) / (allowed.step or 1.0)
         if not allowed.min <= value <= allowed.max or abs(steps - round(steps)) > 1e-4:
-            raise ConfigError(
-                f"{where}: the camera allows {allowed.min:g} to {allowed.max:g} in steps of {allowed.step:g}, "
-                "or leave it out: automatic"
+            text = (
+                f"is {value:g}: the camera allows {allowed.min:g} to {allowed.max:g} in steps of {allowed.step:g}, or "
+                "leave it out: automatic"
             )
+            raise wrong_parameter("camera", f"realsense.{name}", text)
         if sensor.supports(automatic):
             sensor.set_option(automatic, 0.0)
         sensor.set_option(option, float(value))

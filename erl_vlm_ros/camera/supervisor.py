@@ -80,7 +80,7 @@ class Supervisor:
             self.health.broken(problem)
             waited = self._clock() - begun
             if failures > self.patience.attempts or (not self._ever and waited > self.patience.start_timeout_s):
-                raise SourceError(f"{problem}; gave up after {failures} attempts")
+                raise SourceError(f"{problem}; gave up after {failures} attempts", attempts=failures)
             stop.wait(pause)
             pause = min(2 * pause, self.patience.backoff_max_s)
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from erl_vlm_ros.camera.intrinsics import Intrinsics
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError, wrong_parameter
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -27,13 +27,12 @@ class ImageTransformConfig:
 
     def __post_init__(self) -> None:
         if any(self.crop) and min(self.crop[2:]) < 1:
-            raise ConfigError(
-                f"parameter 'crop' of camera is {list(self.crop)}; it must be x, y, width, height, or four zeros"
+            raise wrong_parameter(
+                "camera", "crop", f"is {list(self.crop)}; it must be x, y, width, height, or four zeros"
             )
         if bool(self.width) != bool(self.height):
-            raise ConfigError(
-                f"parameters 'width' and 'height' of camera are {self.width} and {self.height}; set both or neither"
-            )
+            text = f"parameters 'width' and 'height' of camera are {self.width} and {self.height}; set both or neither"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="camera.width")
 
 
 class ImageTransform:
@@ -44,9 +43,8 @@ class ImageTransform:
         self.config, self.source = config, (width, height)
         x, y, w, h = config.crop if any(config.crop) else (0, 0, width, height)
         if x + w > width or y + h > height:
-            raise ConfigError(
-                f"parameter 'crop' of camera is {list(config.crop)}, outside the camera's image of {width}x{height}"
-            )
+            text = f"is {list(config.crop)}, outside the camera's image of {width}x{height}"
+            raise wrong_parameter("camera", "crop", text, code=Code.DOES_NOT_FIT)
         if config.square:
             side = min(w, h)
             x, y, w, h = x + (w - side) // 2, y + (h - side) // 2, side, side
@@ -76,8 +74,9 @@ class ImageTransform:
 
     def _cut(self, image: np.ndarray) -> np.ndarray:
         if image.shape[1::-1] != self.source:
-            raise ValueError(
-                f"expected an image of {self.source[0]}x{self.source[1]}, got {image.shape[1]}x{image.shape[0]}"
+            raise DataError(
+                f"expected an image of {self.source[0]}x{self.source[1]}, got {image.shape[1]}x{image.shape[0]}",
+                field="image",
             )
         x, y, w, h = self._box
         image = image[y : y + h, x : x + w]

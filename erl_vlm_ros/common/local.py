@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 
 def local_folder() -> Path:
@@ -28,9 +28,11 @@ def local_folder() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise ConfigError(f"cannot make {folder}: {error.strerror}; set TMPDIR to a folder of yours") from error
+        text = f"cannot make {folder}: {error.strerror}; set TMPDIR to a folder of yours"
+        raise ConfigError(text, code=Code.NOT_WRITTEN, parameter="TMPDIR", file=str(folder)) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise ConfigError(f"{folder} must be a folder that only you can write to: remove it, or set TMPDIR")
+        text = f"{folder} must be a folder that only you can write to: remove it, or set TMPDIR"
+        raise ConfigError(text, code=Code.NOT_WRITTEN, parameter="TMPDIR", file=str(folder))
     return folder
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 PACKAGE = "erl_vlm_ros"
 
@@ -32,4 +32,5 @@ def resource(relative: str) -> Path:
         if candidate.exists():
             return candidate
     places = ", ".join(str(root) for root in share_roots())
-    raise ConfigError(f"{relative} is not part of this installation (looked in {places}); reinstall {PACKAGE}")
+    text = f"{relative} is not part of this installation (looked in {places}); reinstall {PACKAGE}"
+    raise ConfigError(text, code=Code.MISSING_FILE, file=str(relative))

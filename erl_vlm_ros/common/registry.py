@@ -40,7 +40,7 @@ class Registry(Generic[T]):
         try:
             self._find(name, trusted=True)
         except ConfigError as error:
-            raise ConfigError(f"{parameter}: {error}", code=error.code, parameter=parameter) from error
+            raise error.within(parameter, parameter=parameter) from error
 
     def load(self, name: str, trusted: bool = True) -> T:
         """The member of that name.
@@ -58,7 +58,7 @@ class Registry(Generic[T]):
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(f"{self.kind} '{name[:80]}' cannot be loaded: {error}") from error
+            raise ConfigError(f"{self.kind} '{name[:80]}' cannot be loaded: {error}", code=Code.UNKNOWN) from error
 
     def _find(self, name: str, trusted: bool) -> T | str:
         """The member, or where it stands."""

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 NEED_DISK_MB = 200
 RUN_FILE = "config/run.json"
@@ -54,7 +54,8 @@ class RunDirectory:
         self.path = Path(path).expanduser().resolve()
         self._lock: TextIO | None = None
         if resume and not (self.path / RUN_FILE).is_file():
-            raise ConfigError(f"--resume {self.path}: no run to continue there ({RUN_FILE} is missing)")
+            text = f"--resume {self.path}: no run to continue there ({RUN_FILE} is missing)"
+            raise ConfigError(text, code=Code.MISSING_FILE, parameter="resume", file=str(self.path / RUN_FILE))
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
@@ -64,16 +65,18 @@ class RunDirectory:
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
             self._check_disk()
         except OSError as error:
-            raise ConfigError(f"--out {self.path}: cannot write there: {error.strerror or error}") from error
+            text = f"--out {self.path}: cannot write there: {error.strerror or error}"
+            raise ConfigError(text, code=Code.NOT_WRITTEN, parameter="out", file=str(self.path)) from error
 
     def _refuse_used(self) -> None:
         used = [name.removesuffix("/*") for name in TRACES if any(self.path.glob(name))]
         if used:
             self.close()
-            raise ConfigError(
+            text = (
                 f"--out {self.path} already holds a run ({', '.join(used)}): "
                 f"continue it with --resume {self.path}, or give another --out"
             )
+            raise ConfigError(text, code=Code.EXISTS, parameter="out", file=str(self.path))
 
     def _take_lock(self) -> None:
         self._lock = (self.path / ".lock").open("a+")
@@ -82,12 +85,14 @@ class RunDirectory:
         except OSError as error:
             self._lock.close()
             self._lock = None
-            raise ConfigError(f"{self.path} is in use by a run that is still going; stop it first") from error
+            text = f"{self.path} is in use by a run that is still going; stop it first"
+            raise ConfigError(text, code=Code.IN_USE, file=str(self.path)) from error
 
     def _check_disk(self) -> None:
         free = shutil.disk_usage(self.path).free / 1e6
         if free < NEED_DISK_MB:
-            raise ConfigError(f"--out {self.path}: {free:.0f} MB free on that disk, {NEED_DISK_MB} MB are needed")
+            text = f"--out {self.path}: {free:.0f} MB free on that disk, {NEED_DISK_MB} MB are needed"
+            raise ConfigError(text, code=Code.NOT_WRITTEN, parameter="out", file=str(self.path))
 
     def close(self) -> None:
         """Give up the lock."""
@@ -118,9 +123,9 @@ def read_json(path: Path, missing: str = "") -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(missing or f"{path} does not exist") from None
+        raise ConfigError(missing or f"{path} does not exist", code=Code.MISSING_FILE, file=str(path)) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {error}", code=Code.UNREADABLE, file=str(path)) from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: expected a JSON object")
+        raise ConfigError(f"{path}: expected a JSON object", code=Code.UNREADABLE, file=str(path))
     return value

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _LONGEST = 64
@@ -45,4 +45,4 @@ def check_secrets(node: str, values: Mapping[str, Any]) -> None:
         for text in texts if judge is not None else ():
             problem = judge(text) if isinstance(text, str) else ""
             if problem:
-                raise ConfigError(f"parameter '{key}' of {node} {problem}", code=Code.SECRET, parameter=f"{node}.{key}")
+                raise wrong_parameter(node, key, problem, code=Code.SECRET)

@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 
 from erl_vlm_ros.common.cameras import CameraSpec, read_task_cameras
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.common.place import Index, Place
 from erl_vlm_ros.common.scene_rules import SceneRules, read_rules
 from erl_vlm_ros.common.worlds import world_names, world_of, world_task
 from erl_vlm_ros.common.yaml_file import parse_yaml, read_yaml
@@ -95,7 +96,8 @@ class Task:
         """Names of the n classes, worst first. ConfigError when the task file does not describe n classes."""
         if n not in self.classes:
             have = sorted(self.classes)
-            raise ConfigError(f"{self.path}: no classes described for n={n} (described: {have}); add classes.{n}")
+            text = f"{self.path}: no classes described for n={n} (described: {have}); add classes.{n}"
+            raise ConfigError(text, code=Code.NOT_GIVEN, parameter=f"classes.{n}", file=self.path)
         return [c.name for c in self.classes[n]]
 
 
@@ -123,10 +125,11 @@ def require_scene(task: Task) -> None:
     if task.scene:
         return
     if task.name not in known:
-        raise ConfigError(
+        text = (
             f"{task.path}: task '{task.name}' has no simulated scene (those that have one: {', '.join(known)}); "
             "teach it to a real arm with the graph train_real, or give it a scene (docs/how_to/add_a_scene.md)"
         )
+        raise ConfigError(text, code=Code.NOT_GIVEN, parameter="scene", file=task.path)
 
 
 def load_task(name_or_path: str | Path) -> Task:
@@ -138,7 +141,7 @@ def load_task(name_or_path: str | Path) -> Task:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml") and world_of(str(name_or_path)):
         text, path = world_task(str(name_or_path))
-        return parse_task(*_with_path(parse_yaml(text, str(path)), path))
+        return parse_task(*_with_path(parse_yaml(text, str(path), str(path)), path))
     path = _file_of(name_or_path)
     return parse_task(*_with_path(read_yaml(path), path))
 
@@ -155,7 +158,7 @@ def task_text(name_or_path: str | Path) -> str:
     except ConfigError:
         raise
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read: {error}", code=Code.UNREADABLE, file=str(path)) from error
 
 
 def _with_path(read: tuple[Any, yaml.Node | None], path: Path) -> tuple[Any, str, yaml.Node | None]:
@@ -166,87 +169,61 @@ def _file_of(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise ConfigError(f"task file {path} does not exist")
+            raise ConfigError(
+                f"task file {path} does not exist", code=Code.MISSING_FILE, parameter="task", file=str(path)
+            )
         return path
     names = task_names()
     if str(name_or_path) not in names:
         worlds = "".join(f", {world}/SCENE" for world in world_names())
-        raise ConfigError(
-            f"unknown task '{name_or_path}'; known: {', '.join(names)}{worlds}, or give a path to a task YAML"
-        )
+        text = f"unknown task '{name_or_path}'; known: {', '.join(names)}{worlds}, or give a path to a task YAML"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="task")
     return resource(f"config/tasks/{name_or_path}.yaml")
-
-
-class _Place:
-    """Names a key of the file, with its line where the YAML nodes are at hand: ``FILE:12: classes.3[1]``."""
-
-    def __init__(self, path: str, root: yaml.Node | None) -> None:
-        self.path, self._root = path, root
-
-    def __call__(self, *keys: Any) -> str:
-        dotted = "".join(f"[{k}]" if isinstance(k, _Index) else f".{k}" for k in keys).lstrip(".")
-        line = self._line(keys)
-        return f"{self.path}{'' if line is None else f':{line}'}: {dotted}"
-
-    def _line(self, keys: tuple[Any, ...]) -> int | None:
-        """Line of the innermost of ``keys`` that is there, counted from 1."""
-        node, line = self._root, None
-        for key in keys:
-            if isinstance(node, yaml.MappingNode):
-                found = [(k, v) for k, v in node.value if k.value == str(key)]
-                if not found:
-                    break
-                line, node = found[0][0].start_mark.line + 1, found[0][1]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-                node = node.value[key]
-                line = node.start_mark.line + 1
-            else:
-                break
-        return line
-
-
-class _Index(int):
-    """A place in a list, told apart from the n of ``classes.n``."""
 
 
 def parse_task(raw: Any, path: str, root: yaml.Node | None = None) -> Task:
     """Check a task's mapping and build the Task; ``path`` and ``root`` (its YAML nodes) are for messages."""
-    place = _Place(path, root)
+    place = Place(path, root)
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected a mapping of task keys")
+        raise ConfigError(f"{path}: expected a mapping of task keys", code=Code.UNREADABLE, file=path)
     unknown = sorted(set(raw) - _REQUIRED - _OPTIONAL, key=str)
     missing = _REQUIRED - set(raw)
     if unknown:
-        raise ConfigError(f"{place(unknown[0])}: unknown key; allowed: {', '.join(sorted(_REQUIRED | _OPTIONAL))}")
+        allowed = ", ".join(sorted(_REQUIRED | _OPTIONAL))
+        raise place.refused(f": unknown key; allowed: {allowed}", unknown[0], code=Code.UNKNOWN)
     if missing:
-        raise ConfigError(f"{path}: missing key {', '.join(sorted(missing))}")
+        keys = ", ".join(sorted(missing))
+        raise ConfigError(f"{path}: missing key {keys}", code=Code.NOT_GIVEN, parameter=min(missing), file=path)
     workspace = raw["workspace"]
     if not isinstance(workspace, dict) or set(workspace) != {"min", "max"}:
-        raise ConfigError(f"{place('workspace')} needs exactly the keys min and max, each [x, y, z] in metres")
-    low = _vector(workspace["min"], place("workspace", "min"))
-    high = _vector(workspace["max"], place("workspace", "max"))
+        raise place.refused(" needs exactly the keys min and max, each [x, y, z] in metres", "workspace")
+    low = _vector(workspace["min"], place, "workspace", "min")
+    high = _vector(workspace["max"], place, "workspace", "max")
     if not all(a < b for a, b in zip(low, high)):
-        raise ConfigError(
-            f"{place('workspace', 'min')} {list(low)} must be below workspace.max {list(high)} on every axis"
-        )
+        text = f" {list(low)} must be below workspace.max {list(high)} on every axis"
+        raise place.refused(text, "workspace", "min", code=Code.DOES_NOT_FIT)
     classes = _classes(raw["classes"], place)
     n_classes = raw["n_classes"]
     if isinstance(n_classes, bool) or n_classes not in classes:
-        raise ConfigError(f"{place('n_classes')} is {n_classes} but classes describes {sorted(classes)}")
+        text = f" is {n_classes} but classes describes {sorted(classes)}"
+        raise place.refused(text, "n_classes", code=Code.DOES_NOT_FIT)
     action = _choices(raw, "action", _ACTION, place, {"angular_speed"})
     observation = _choices(raw, "observation", _OBSERVATION, place)
     if "use_gripper" in raw:  # how version 0.1 wrote it
         if "gripper" in action:
-            raise ConfigError(f"{place('use_gripper')} and action.gripper say the same; leave use_gripper out")
+            text = " and action.gripper say the same; leave use_gripper out"
+            raise place.refused(text, "use_gripper", code=Code.DOES_NOT_FIT)
         action["gripper"] = CONTINUOUS if _typed(raw, "use_gripper", bool, False, place) else NONE
     rotation = action.get("rotation", NONE)
     scene = _scene(raw, path, place)
     observed = observation.get("object", TRACKED)
     if scene and observed == TRACKED and not (raw["simulation"] or {}).get("object"):
-        raise ConfigError(
-            f"{place('simulation')}: observation.object is tracked: name the site that a tracker would see, "
-            "simulation.object, or set observation: {object: none}",
-            parameter="simulation.object",
+        raise place.refused(
+            ": observation.object is tracked: name the site that a tracker would see, simulation.object, or set "
+            "observation: {object: none}",
+            *("simulation", "object"),
+            code=Code.NOT_GIVEN,
+            at=("simulation",),
         )
     return Task(
         name=_text(raw, "name", place),
@@ -254,7 +231,7 @@ def parse_task(raw: Any, path: str, root: yaml.Node | None = None) -> Task:
         focus=_text(raw, "focus", place),
         classes=classes,
         n_classes=n_classes,
-        goal=_vector(raw["goal"], place("goal")),
+        goal=_vector(raw["goal"], place, "goal"),
         workspace_min=low,
         workspace_max=high,
         rotation=rotation,
@@ -273,51 +250,52 @@ def parse_task(raw: Any, path: str, root: yaml.Node | None = None) -> Task:
     )
 
 
-def _scene(raw: dict, path: str, place: _Place) -> str:
+def _scene(raw: dict, path: str, place: Place) -> str:
     """The scene's file, relative to the task's. ConfigError: scene without simulation, or the other way."""
     if ("scene" in raw) != ("simulation" in raw):
         missing = "simulation" if "scene" in raw else "scene"
-        raise ConfigError(
-            f"{place('simulation' if missing == 'scene' else 'scene')}: scene and simulation belong together: the MJCF "
-            "file, and what is true in it",
-            parameter=missing,
-        )
+        text = ": scene and simulation belong together: the MJCF file, and what is true in it"
+        there = "simulation" if missing == "scene" else "scene"
+        raise place.refused(text, missing, code=Code.NOT_GIVEN, at=(there,))
     if "scene" not in raw:
         return ""
     file = Path(path).parent.resolve() / _text(raw, "scene", place)
     if not file.is_file():
-        raise ConfigError(f"{place('scene')}: {file} does not exist", parameter="scene", file=str(file))
+        text = f"{place('scene')}: {file} does not exist"
+        raise ConfigError(text, code=Code.MISSING_FILE, parameter="scene", file=str(file))
     return str(file)
 
 
-def _classes(raw: Any, place: _Place) -> dict[int, tuple[RatingClass, ...]]:
+def _classes(raw: Any, place: Place) -> dict[int, tuple[RatingClass, ...]]:
     if not isinstance(raw, dict) or not raw:
-        raise ConfigError(f"{place('classes')} must map a number n to n named classes, worst first")
+        raise place.refused(" must map a number n to n named classes, worst first", "classes")
     return {n: _class_list(n, entries, place) for n, entries in raw.items()}
 
 
-def _class_list(n: Any, entries: Any, place: _Place) -> tuple[RatingClass, ...]:
-    here = place("classes", n)
+def _class_list(n: Any, entries: Any, place: Place) -> tuple[RatingClass, ...]:
+    keys: tuple[Any, ...] = ("classes", n)
     if not isinstance(n, int) or not MIN_CLASSES <= n <= MAX_CLASSES:
-        raise ConfigError(f"{here}: n must be a whole number from {MIN_CLASSES} to {MAX_CLASSES}")
+        raise place.refused(f": n must be a whole number from {MIN_CLASSES} to {MAX_CLASSES}", *keys)
     if not isinstance(entries, list) or len(entries) != n:
-        raise ConfigError(f"{here} must list exactly {n} classes, worst first")
+        raise place.refused(f" must list exactly {n} classes, worst first", *keys)
     items: list[RatingClass] = []
     for i, entry in enumerate(entries):
-        here = place("classes", n, _Index(i))
+        keys = ("classes", n, Index(i))
         if not isinstance(entry, dict) or set(entry) != {"name", "description"}:
             got = f"; got {', '.join(map(str, entry))}" if isinstance(entry, dict) else ""
-            raise ConfigError(f"{here} needs exactly the keys name and description{got}")
+            raise place.refused(f" needs exactly the keys name and description{got}", *keys)
         name, description = entry["name"], entry["description"]
         if not all(isinstance(v, str) and v.strip() for v in (name, description)):
-            raise ConfigError(f"{here}: name and description must be texts; put quotes around yes, no and numbers")
+            raise place.refused(": name and description must be texts; put quotes around yes, no and numbers", *keys)
         if "\n" in name.strip() or ":" in name:
-            raise ConfigError(f"{here}: name {name!r} must be one line without a colon")
+            raise place.refused(f": name {name!r} must be one line without a colon", *keys)
         words = plain_words(name)
         same = [c.name for c in items if plain_words(c.name) == words]
         if same or not words:
             problem = f"two classes are called '{same[0]}'" if same else f"the name {name!r} has no letter or digit"
-            raise ConfigError(f"{here}: {problem}; names must differ in their letters or digits")
+            raise place.refused(
+                f": {problem}; names must differ in their letters or digits", *keys, code=Code.DOES_NOT_FIT
+            )
         items.append(RatingClass(name.strip(), description.strip()))
     return tuple(items)
 
@@ -327,9 +305,10 @@ def plain_words(text: str) -> str:
     return re.sub(r"[\W_]+", " ", text.lower()).strip()
 
 
-def _vector(value: Any, here: str) -> tuple[float, float, float]:
+def _vector(value: Any, place: Place, *keys: Any) -> tuple[float, float, float]:
     if not isinstance(value, list) or len(value) != 3 or not all(_is_number(v) and abs(v) <= MAX_LENGTH for v in value):
-        raise ConfigError(f"{here} must be three numbers [x, y, z] in metres, {MAX_LENGTH:g} at most, got {value!r}")
+        text = f" must be three numbers [x, y, z] in metres, {MAX_LENGTH:g} at most, got {value!r}"
+        raise place.refused(text, *keys)
     return (float(value[0]), float(value[1]), float(value[2]))
 
 
@@ -337,56 +316,56 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _text(raw: dict, key: str, place: _Place) -> str:
+def _text(raw: dict, key: str, place: Place) -> str:
     if not isinstance(raw[key], str) or not raw[key].strip():
-        raise ConfigError(f"{place(key)} must be a non-empty text")
+        raise place.refused(" must be a non-empty text", key)
     return raw[key].strip()
 
 
-def _typed(raw: dict, key: str, kind: type, default: Any, place: _Place) -> Any:
+def _typed(raw: dict, key: str, kind: type, default: Any, place: Place) -> Any:
     value = raw.get(key, default)
     if not isinstance(value, kind):
-        raise ConfigError(f"{place(key)} must be {kind.__name__}, got {value!r}")
+        raise place.refused(f" must be {kind.__name__}, got {value!r}", key)
     return value
 
 
-def _positive(raw: dict, key: str, default: float, most: float, place: _Place, *above: str) -> float:
+def _positive(raw: dict, key: str, default: float, most: float, place: Place, *above: str) -> float:
     value = raw.get(key, default)
     if not _is_number(value) or not 0 < value <= most:
-        raise ConfigError(f"{place(*above, key)} must be a positive number up to {most:g}, got {value!r}")
+        raise place.refused(f" must be a positive number up to {most:g}, got {value!r}", *above, key)
     return value
 
 
-def _whole(raw: dict, key: str, default: int, most: int, place: _Place) -> int:
+def _whole(raw: dict, key: str, default: int, most: int, place: Place) -> int:
     value = _positive(raw, key, default, most, place)
     if value != int(value):
-        raise ConfigError(f"{place(key)} must be a whole number, got {value!r}")
+        raise place.refused(f" must be a whole number, got {value!r}", key)
     return int(value)
 
 
 def _choices(
-    raw: dict, key: str, known: dict[str, tuple[str, ...]], place: _Place, further: Collection[str] = ()
+    raw: dict, key: str, known: dict[str, tuple[str, ...]], place: Place, further: Collection[str] = ()
 ) -> dict[str, Any]:
     """A mapping of a few words; ``further`` keys are left to the caller. YAML's ``no`` and ``off`` mean none."""
     found = raw.get(key)
     found = {} if found is None else found
     names = ", ".join((*known, *further))
     if not isinstance(found, dict):
-        raise ConfigError(f"{place(key)} must be a mapping with the keys {names}, got {found!r}")
+        raise place.refused(f" must be a mapping with the keys {names}, got {found!r}", key)
     out = {}
     for name, value in found.items():
         if name in further:
             continue
         if name not in known:
-            raise ConfigError(f"{place(key, name)}: unknown key; allowed: {names}")
+            raise place.refused(f": unknown key; allowed: {names}", key, name, code=Code.UNKNOWN)
         value = NONE if value is False else value
         if value not in known[name]:
-            raise ConfigError(f"{place(key, name)} is {value!r}; it must be one of {', '.join(known[name])}")
+            raise place.refused(f" is {value!r}; it must be one of {', '.join(known[name])}", key, name)
         out[name] = value
     return out
 
 
-def _parameters(raw: Any, place: _Place) -> dict[str, dict[str, Any]]:
+def _parameters(raw: Any, place: Place) -> dict[str, dict[str, Any]]:
     if not isinstance(raw, dict) or not all(isinstance(v, dict) for v in raw.values()):
-        raise ConfigError(f"{place('parameters')} must map a node name to its parameter overrides")
+        raise place.refused(" must map a node name to its parameter overrides", "parameters")
     return {str(node): dict(values) for node, values in raw.items()}

@@ -95,10 +95,14 @@ def _problem(words: str, at: Any) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, words, at.start_mark)
 
 
-def parse_yaml(text: str, origin: str) -> tuple[Any, yaml.Node | None]:
-    """A YAML document as plain values, and as nodes that know their lines. ConfigError that begins with ``origin``."""
+def parse_yaml(text: str, origin: str, file: str = "", parameter: str = "") -> tuple[Any, yaml.Node | None]:
+    """A YAML document as plain values, and as nodes that know their lines. ConfigError that begins with ``origin``.
+
+    ``file`` or ``parameter`` is what the error names as to blame.
+    """
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{origin}: {len(text)} characters of YAML are above the limit of {MAX_BYTES}")
+        problem = f"{origin}: {len(text)} characters of YAML are above the limit of {MAX_BYTES}"
+        raise ConfigError(problem, code=Code.UNREADABLE, file=file, parameter=parameter)
     try:
         loader = _Loader(text)
         try:
@@ -109,22 +113,27 @@ def parse_yaml(text: str, origin: str) -> tuple[Any, yaml.Node | None]:
     # ValueError: control characters; TypeError: keys that cannot be keys
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = origin if mark is None else f"{origin}:{mark.line + 1}"
-        raise ConfigError(f"{where}: not readable as YAML: {_words(error)}", code=Code.YAML, file=where) from error
+        line = "" if mark is None else f":{mark.line + 1}"
+        problem = f"{origin}{line}: not readable as YAML: {_words(error)}"
+        raise ConfigError(problem, code=Code.YAML, file=file and f"{file}{line}", parameter=parameter) from error
 
 
-def read_yaml(path: Path, origin: str = "") -> tuple[Any, yaml.Node | None]:
+def read_yaml(path: Path, origin: str = "", parameter: str = "") -> tuple[Any, yaml.Node | None]:
     """``parse_yaml`` of a file. ConfigError that begins with ``origin``, by default the path."""
-    origin = origin or str(path)
+    origin, file = origin or str(path), str(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{origin}: {path.stat().st_size} bytes are above the limit of {MAX_BYTES} for YAML")
+            problem = f"{origin}: {path.stat().st_size} bytes are above the limit of {MAX_BYTES} for YAML"
+            raise ConfigError(problem, code=Code.UNREADABLE, file=file, parameter=parameter)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{origin}: cannot be read: {error.strerror or error}") from error
+        code = Code.MISSING_FILE if isinstance(error, FileNotFoundError) else Code.UNREADABLE
+        text = f"{origin}: cannot be read: {error.strerror or error}"
+        raise ConfigError(text, code=code, file=file, parameter=parameter) from error
     except ValueError as error:  # not UTF-8
-        raise ConfigError(f"{origin}: not readable as YAML: {_words(error)}") from error
-    return parse_yaml(text, origin)
+        text = f"{origin}: not readable as YAML: {_words(error)}"
+        raise ConfigError(text, code=Code.YAML, file=file, parameter=parameter) from error
+    return parse_yaml(text, origin, file, parameter)
 
 
 def dump_yaml(value: Any, sort_keys: bool = True) -> str:

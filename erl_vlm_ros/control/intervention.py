@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from erl_vlm_ros.common.config import config, setting
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 
 JOY, TWIST, NOBODY = "joy", "twist", "none"
 BASE, TOOL = "base", "tool"
@@ -57,10 +57,13 @@ class HumanConfig:
 
     def __post_init__(self) -> None:
         if len(set(self.axes)) < 3:
-            raise ConfigError(f"human.axes is {list(self.axes)}: name three different axes, counted from 0")
+            raise ConfigError(
+                f"human.axes is {list(self.axes)}: name three different axes, counted from 0", parameter="human.axes"
+            )
         used = [button for button in self._buttons().values() if button is not None]
         if len(set(used)) < len(used):
-            raise ConfigError(f"human.*_button: two of them are the same button ({sorted(used)})")
+            text = f"human.*_button: two of them are the same button ({sorted(used)})"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="human.*_button")
 
     def _buttons(self) -> dict[str, int | None]:
         names = ("enable", "open", "close", CONTINUE, PAUSE, SUCCESS, FAILURE)
@@ -92,16 +95,16 @@ class Intervention:
         """
         config = self.config
         if config.highest_button >= len(buttons):
-            raise ConfigError(
-                f"human.*_button: button {config.highest_button} is named, the device has 0 to {len(buttons) - 1}"
-            )
+            text = f"human.*_button: button {config.highest_button} is named, the device has 0 to {len(buttons) - 1}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="human.*_button")
         pressed = tuple(i for i, value in enumerate(buttons) if value)
         # A button that was down before this node listened, or during a silence, must not start anything.
         fresh = [i for i in pressed if self._down is not None and i not in self._down]
         self._down = pressed
         if config.input == JOY:
             if max(config.axes) >= len(axes):
-                raise ConfigError(f"human.axes: axis {max(config.axes)} is named, the device has 0 to {len(axes) - 1}")
+                text = f"human.axes: axis {max(config.axes)} is named, the device has 0 to {len(axes) - 1}"
+                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="human.axes")
             held = self._enabled and now - self._at <= config.timeout_s
             self._enabled = config.enable_button in pressed and (held or config.enable_button in fresh)
             self._at = now
@@ -138,7 +141,7 @@ class Intervention:
         velocity = self._share * self.config.speed
         if self.config.frame == TOOL:
             if rotation is None:
-                raise ValueError("the tool's rotation is needed")
+                raise DataError("the tool's rotation is needed", field="rotation")
             velocity = rotation @ velocity
         x, y, z = velocity.tolist()
         return x, y, z

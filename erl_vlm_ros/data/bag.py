@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.image_headers import JPEG_SIGNATURE, ImageError
 from erl_vlm_ros.data.images import decode_image, encode_jpeg
 
@@ -38,7 +38,12 @@ def read_images(path: str | Path, topic: str = "") -> list[tuple[int, bytes]]:
         from rosbags.highlevel import AnyReader, AnyReaderError
         from rosbags.typesys import Stores, get_typestore
     except ImportError:
-        raise ConfigError(f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'") from None
+        raise ConfigError(
+            f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'",
+            code=Code.MISSING_PACKAGE,
+            file=str(path),
+            remedy="pip install 'erl_vlm_ros[bag]'",
+        ) from None
     out: list[tuple[int, bytes]] = []
     chosen = topic
     try:
@@ -54,11 +59,15 @@ def read_images(path: str | Path, topic: str = "") -> list[tuple[int, bytes]]:
     except ConfigError:
         raise
     except (AnyReaderError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as a bag: {error}") from error
+        raise ConfigError(f"{path} cannot be read as a bag: {error}", code=Code.UNREADABLE, file=str(path)) from error
     except ValueError as error:
-        raise ConfigError(f"{path}, topic {chosen}: {error}") from error
+        raise ConfigError(
+            f"{path}, topic {chosen}: {error}", code=Code.UNREADABLE, parameter="topic", file=str(path)
+        ) from error
     if not out:
-        raise ConfigError(f"{path}: topic {chosen} holds no image")
+        raise ConfigError(
+            f"{path}: topic {chosen} holds no image", code=Code.UNREADABLE, parameter="topic", file=str(path)
+        )
     return out
 
 
@@ -73,11 +82,13 @@ def _choose(kinds: dict[str, str], topic: str, path: str | Path) -> str:
     """The topic to read: as asked, else the only camera, where the compressed stream is taken before the raw one."""
     if topic:
         if topic not in kinds:
-            raise ConfigError(f"{path} has no images on {topic}; it has {', '.join(sorted(kinds)) or 'none at all'}")
+            text = f"{path} has no images on {topic}; it has {', '.join(sorted(kinds)) or 'none at all'}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="topic", file=str(path))
         return topic
     cameras = {name.removesuffix("/compressed") for name in kinds if "depth" not in name.lower()}
     if len(cameras) != 1:
-        raise ConfigError(f"{path}: choose --topic from {', '.join(sorted(kinds)) or '(no images in this bag)'}")
+        text = f"{path}: choose --topic from {', '.join(sorted(kinds)) or '(no images in this bag)'}"
+        raise ConfigError(text, code=Code.NOT_GIVEN, parameter="topic", file=str(path))
     camera = cameras.pop()
     return f"{camera}/compressed" if f"{camera}/compressed" in kinds else camera
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from erl_vlm_ros.common.errors import DataError
+
 SCHEMA = 1
 MAX_HEADER = 1 << 20  # bytes
 MAX_TOTAL = 256 << 20  # bytes
@@ -61,8 +63,8 @@ OPTIONAL: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
 }
 
 
-class BundleError(ValueError):
-    """Bytes or arrays that are not the bundle they should be."""
+class BundleError(DataError):
+    """Bytes or arrays that are not the bundle they should be; ``field`` is for instance ``episode.actions``."""
 
 
 @dataclass
@@ -79,15 +81,22 @@ def encode(bundle: Bundle) -> bytes:
     arrays = {name: np.ascontiguousarray(array) for name, array in bundle.arrays.items()}
     for name, array in arrays.items():
         if array.dtype not in _CODES:
-            raise BundleError(f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8")
+            raise BundleError(
+                f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8",
+                field=f"{bundle.kind}.{name}",
+            )
     _check(bundle.kind, {name: (_CODES[a.dtype], a.shape) for name, a in arrays.items()})
     total = sum(a.nbytes for a in arrays.values())
     if total > MAX_TOTAL:
-        raise BundleError(f"{bundle.kind}: {total} bytes is above the limit of {MAX_TOTAL}")
+        raise BundleError(
+            f"{bundle.kind}: {total} bytes is above the limit of {MAX_TOTAL}", field=f"{bundle.kind}.size"
+        )
     metadata = {"kind": bundle.kind, "schema": str(SCHEMA), "meta": json.dumps(bundle.meta, sort_keys=True)}
     data = save(arrays, metadata=metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
-        raise BundleError(f"{bundle.kind}: names and meta need more than {MAX_HEADER} bytes")
+        raise BundleError(
+            f"{bundle.kind}: names and meta need more than {MAX_HEADER} bytes", field=f"{bundle.kind}.meta"
+        )
     return data
 
 
@@ -100,26 +109,32 @@ def decode(data: Any, kind: str) -> Bundle:
     view = memoryview(data).cast("B")
     size = len(view)
     if size > MAX_TOTAL + MAX_HEADER + 8:
-        raise BundleError(f"{kind}: {size} bytes is above the limit of {MAX_TOTAL}")
+        raise BundleError(f"{kind}: {size} bytes is above the limit of {MAX_TOTAL}", field=f"{kind}.size")
     if size < 8:
-        raise BundleError(f"{kind}: {size} bytes is too short for a tensor bundle")
+        raise BundleError(f"{kind}: {size} bytes is too short for a tensor bundle", field=f"{kind}.size")
     header_size = int.from_bytes(view[:8], "little")
     if header_size > MAX_HEADER or header_size > size - 8:
-        raise BundleError(f"{kind}: header length {header_size} does not fit {size} bytes (limit {MAX_HEADER})")
+        raise BundleError(
+            f"{kind}: header length {header_size} does not fit {size} bytes (limit {MAX_HEADER})",
+            field=f"{kind}.header.length",
+        )
     try:
         header = json.loads(bytes(view[8 : 8 + header_size]))
         metadata = header.pop("__metadata__")
         found, schema, meta = metadata["kind"], metadata["schema"], _meta(metadata["meta"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{kind}: unreadable header: {type(error).__name__}: {error}") from error
+        raise BundleError(
+            f"{kind}: unreadable header: {type(error).__name__}: {error}", field=f"{kind}.header"
+        ) from error
     if found != kind:
-        raise BundleError(f"expected a bundle of kind '{kind}', got '{str(found)[:40]}'")
+        raise BundleError(f"expected a bundle of kind '{kind}', got '{str(found)[:40]}'", field="kind")
     if schema != str(SCHEMA):
         raise BundleError(
-            f"{kind}: schema {str(schema)[:20]}, this package reads schema {SCHEMA}; update the older machine"
+            f"{kind}: schema {str(schema)[:20]}, this package reads schema {SCHEMA}; update the older machine",
+            field=f"{kind}.schema",
         )
     if not isinstance(meta, dict):
-        raise BundleError(f"{kind}: meta is not a mapping")
+        raise BundleError(f"{kind}: meta is not a mapping", field=f"{kind}.meta")
     layout = _layout(kind, header, size - 8 - header_size)
     _check(kind, {name: (code, shape) for name, (code, shape, _) in layout.items()})
     body = view[8 + header_size :]
@@ -165,34 +180,44 @@ def check_run(bundle: Bundle, run_id: str) -> None:
     other = bundle.meta.get(RUN, "")
     if run_id and other and other != run_id:
         raise BundleError(
-            f"{bundle.kind}: of another run ({str(other)[:40]}), this is {run_id}; give each its own domain"
+            f"{bundle.kind}: of another run ({str(other)[:40]}), this is {run_id}; give each its own domain",
+            field=f"{bundle.kind}.{RUN}",
         )
 
 
 def _layout(kind: str, header: dict[str, Any], body_size: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
     """Check the header; returns name -> (dtype code, shape, first byte). Entries must tile the body."""
     if len(header) > MAX_ARRAYS:
-        raise BundleError(f"{kind}: {len(header)} arrays is above the limit of {MAX_ARRAYS}")
+        raise BundleError(f"{kind}: {len(header)} arrays is above the limit of {MAX_ARRAYS}", field=f"{kind}.arrays")
     layout, spans = {}, []
     for name, entry in header.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise BundleError(f"{kind}.{name[:64]}: malformed header entry")
+            raise BundleError(f"{kind}.{name[:64]}: malformed header entry", field=f"{kind}.{name[:64]}")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(code, str) or code not in _DTYPES:
-            raise BundleError(f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}")
+            raise BundleError(
+                f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}",
+                field=f"{kind}.{name[:64]}",
+            )
         if not _sizes(shape, 6) or not _sizes(offsets, 2) or len(offsets) != 2:
-            raise BundleError(f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0")
+            raise BundleError(
+                f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0",
+                field=f"{kind}.{name[:64]}",
+            )
         if math.prod(shape) * _DTYPES[code].itemsize != offsets[1] - offsets[0]:
-            raise BundleError(f"{kind}.{name[:64]}: shape {shape} of {code} does not fill bytes {offsets}")
+            raise BundleError(
+                f"{kind}.{name[:64]}: shape {shape} of {code} does not fill bytes {offsets}",
+                field=f"{kind}.{name[:64]}",
+            )
         spans.append(tuple(offsets))
         layout[name] = (code, tuple(shape), offsets[0])
     at = 0
     for begin, end in sorted(spans):
         if begin != at:
-            raise BundleError(f"{kind}: array data overlap or leave a gap at byte {at}")
+            raise BundleError(f"{kind}: array data overlap or leave a gap at byte {at}", field=f"{kind}.offsets")
         at = end
     if at != body_size:
-        raise BundleError(f"{kind}: arrays cover {at} of {body_size} bytes")
+        raise BundleError(f"{kind}: arrays cover {at} of {body_size} bytes", field=f"{kind}.offsets")
     return layout
 
 
@@ -207,30 +232,38 @@ def _sizes(values: Any, longest: int) -> bool:
 def _check(kind: str, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     """Compare names, dtypes and shapes with the kind's spec."""
     if kind not in SPECS:
-        raise BundleError(f"unknown bundle kind '{str(kind)[:40]}'; known: {', '.join(SPECS)}")
+        raise BundleError(f"unknown bundle kind '{str(kind)[:40]}'; known: {', '.join(SPECS)}", field="kind")
     spec = SPECS[kind]
     if spec is None:
         for name, (code, _) in found.items():
             if code == "U8" or not name.isascii() or not 0 < len(name) <= 64:
                 raise BundleError(
-                    f"{kind}.{name[:64]}: weights are float32 or int64 under an ASCII name of 1-64 letters"
+                    f"{kind}.{name[:64]}: weights are float32 or int64 under an ASCII name of 1-64 letters",
+                    field=f"{kind}.{name[:64]}",
                 )
         return
     spec = spec | {name: entry for name, entry in OPTIONAL.get(kind, {}).items() if name in found}
     if set(found) != set(spec):
         missing, unknown = set(spec) - set(found), set(found) - set(spec)
-        raise BundleError(f"{kind}: missing arrays {sorted(missing)}, unknown arrays {sorted(n[:64] for n in unknown)}")
+        raise BundleError(
+            f"{kind}: missing arrays {sorted(missing)}, unknown arrays {sorted(n[:64] for n in unknown)}",
+            field=f"{kind}.{min(missing | unknown)[:64]}",
+        )
     sizes: dict[str, int] = {}
     for name, (code, dims) in spec.items():
         got_code, shape = found[name]
         if got_code != code or len(shape) != len(dims):
-            raise BundleError(f"{kind}.{name}: expected {code} [{', '.join(dims)}], got {got_code} {list(shape)}")
+            raise BundleError(
+                f"{kind}.{name}: expected {code} [{', '.join(dims)}], got {got_code} {list(shape)}",
+                field=f"{kind}.{name}",
+            )
         sizes.update({d: n for d, n in zip(dims, shape) if d.isalpha() and d not in sizes})
     for name, (_, dims) in spec.items():
         want = tuple(_evaluate(d, sizes) for d in dims)
         if found[name][1] != want:
             raise BundleError(
-                f"{kind}.{name}: shape {list(found[name][1])} should be [{', '.join(dims)}] = {list(want)}"
+                f"{kind}.{name}: shape {list(found[name][1])} should be [{', '.join(dims)}] = {list(want)}",
+                field=f"{kind}.{name}",
             )
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from erl_vlm_ros.common.errors import Code, StateError
+
 SCHEMA = 1
 _CODES = {
     np.dtype(name): code
@@ -26,8 +28,8 @@ _CODES = {
 }  # fmt: skip
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or read; the message names the file and the way out."""
+class CheckpointError(StateError):
+    """A checkpoint that cannot be written or read; ``code`` and ``file`` say which and why, the message the way out."""
 
 
 def save_state(path: str | Path, state: Any, kind: str) -> None:
@@ -59,7 +61,9 @@ def save_state(path: str | Path, state: Any, kind: str) -> None:
             temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"could not write checkpoint {path}: {error.strerror or error}; "
-            "the previous one, if any, is unchanged. Free some disk space or choose another run directory"
+            "the previous one, if any, is unchanged. Free some disk space or choose another run directory",
+            code=Code.NOT_WRITTEN,
+            file=str(path),
         ) from error
 
 
@@ -71,27 +75,32 @@ def load_state(path: str | Path, kind: str) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist: restore it from a copy or start a new run")
+        text = f"checkpoint {path} does not exist: restore it from a copy or start a new run"
+        raise CheckpointError(text, code=Code.MISSING_FILE, file=str(path))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if "structure" not in metadata or "kind" not in metadata:
-                raise CheckpointError(f"{path} is a safetensors file but not a checkpoint of erl_vlm_ros")
+                text = f"{path} is a safetensors file but not a checkpoint of erl_vlm_ros"
+                raise CheckpointError(text, code=Code.UNREADABLE, parameter="structure", file=str(path))
             if metadata.get("schema") != str(SCHEMA):
-                raise CheckpointError(
-                    f"checkpoint {path} has schema {metadata.get('schema')}, this version reads {SCHEMA}; "
-                    "continue it with the version that wrote it"
+                text = (
+                    f"checkpoint {path} has schema {metadata.get('schema')}, this version reads {SCHEMA}; continue it "
+                    "with the version that wrote it"
                 )
+                raise CheckpointError(text, code=Code.OTHER_VERSION, file=str(path))
             if metadata["kind"] != kind:
-                raise CheckpointError(f"checkpoint {path} is of kind '{metadata['kind']}', expected '{kind}'")
+                text = f"checkpoint {path} is of kind '{metadata['kind']}', expected '{kind}'"
+                raise CheckpointError(text, code=Code.DOES_NOT_FIT, parameter="kind", file=str(path))
             arrays = [file.get_tensor(str(i)) for i in range(len(file.keys()))]
         if str(_crc(metadata["structure"], arrays)) != metadata.get("crc32"):
             raise ValueError("its contents do not match its checksum")
         return _rebuild(json.loads(metadata["structure"]), arrays)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(
+        text = (
             f"checkpoint {path} is damaged ({type(error).__name__}: {error}); restore it from a copy or start a new run"
-        ) from error
+        )
+        raise CheckpointError(text, code=Code.UNREADABLE, file=str(path)) from error
 
 
 def rng_state(generator: np.random.Generator) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.data.bundle import BundleError, decode, encode
 from erl_vlm_ros.data.episode import Episode
@@ -38,14 +38,16 @@ def write_dataset(
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path} is there already and not empty: name a new folder")
+        text = f"{path} is there already and not empty: name a new folder"
+        raise ConfigError(text, code=Code.EXISTS, parameter="dataset", file=str(path))
     path.mkdir(parents=True, exist_ok=True)
     count, first, rewarded = 0, None, True
     for count, item in enumerate(episodes, start=1):
         episode, notes = item if isinstance(item, tuple) else (item, None)
         first = first or episode
         if episode.spaces != first.spaces or episode.observations.shape[1] != first.observations.shape[1]:
-            raise ConfigError(f"{path}: episode {count - 1} has other spaces than the first: {episode.spaces}")
+            text = f"{path}: episode {count - 1} has other spaces than the first: {episode.spaces}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, file=str(path))
         bundle = replace(episode, index=count - 1).to_bundle()
         (path / _name(count - 1)).write_bytes(encode(bundle))
         rewarded = rewarded and notes is not None and notes.rewards is not None
@@ -56,7 +58,9 @@ def write_dataset(
                 raise ConfigError(f"{path}: episode {count - 1}: {error}", file=str(path)) from error
             (path / _notes_name(count - 1)).write_bytes(encode(notes.to_bundle()))
     if not count:
-        raise ConfigError(f"{path}: there is no episode to write")
+        raise ConfigError(
+            f"{path}: there is no episode to write", code=Code.NOT_GIVEN, parameter="dataset", file=str(path)
+        )
     if robot is not None:
         shutil.copyfile(robot, path / ROBOT)
     info = {"format": FORMAT, "version": VERSION, "task": task, "episodes": count, "made_by": made_by}
@@ -88,9 +92,8 @@ class Survey:
             else:
                 spaces.require_in(self.spaces, f"dataset {self.path}")
         except ValueError as error:
-            raise ConfigError(
-                f"{error}. It is of another robot or task: see --robot and --task", file=self.path
-            ) from error
+            text = f"{error}. It is of another robot or task: see --robot and --task"
+            raise ConfigError(text, file=self.path, code=Code.DOES_NOT_FIT) from error
 
 
 def survey(path: str | Path) -> Survey:
@@ -104,7 +107,8 @@ def survey(path: str | Path) -> Survey:
         sizes = episode.observations.shape[1], episode.actions.shape[1]
         if episode.spaces != first.spaces or sizes != (first.observations.shape[1], first.actions.shape[1]):
             file = Path(path) / _name(len(lengths) - 1)
-            raise ConfigError(f"{file} has the spaces {episode.spaces}, but the first {first.spaces}", file=str(file))
+            text = f"{file} has the spaces {episode.spaces}, but the first {first.spaces}"
+            raise ConfigError(text, file=str(file), code=Code.DOES_NOT_FIT)
     return Survey(
         str(path), str(source.info.get("task", "")), len(lengths), sum(lengths), min(lengths), first.spaces,
         (first.observations.shape[1], first.actions.shape[1]), largest,
@@ -144,7 +148,10 @@ class DatasetSource:
             episode = Episode.from_bundle(decode(file.read_bytes(), "episode"))
         except (OSError, BundleError, ValueError) as error:
             raise ConfigError(
-                f"{file} cannot be read: {error}", parameter="learner.episode_source_path", file=str(file)
+                f"{file} cannot be read: {error}",
+                parameter="learner.episode_source_path",
+                code=Code.UNREADABLE,
+                file=str(file),
             ) from error
         notes = self._notes(index, episode.steps) if self._rewards else None
         return SourcedEpisode(episode, None if notes is None else notes.rewards)
@@ -162,7 +169,7 @@ class DatasetSource:
             notes = Notes.from_bundle(decode(file.read_bytes(), "notes"))
             notes.require(steps)
         except (OSError, BundleError, ValueError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}", file=str(file)) from error
+            raise ConfigError(f"{file} cannot be read: {error}", code=Code.UNREADABLE, file=str(file)) from error
         return notes
 
 
@@ -172,11 +179,14 @@ def read_info(path: str | Path) -> dict[str, Any]:
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no dataset: {file} cannot be read: {error}") from error
+        raise ConfigError(
+            f"{path} is no dataset: {file} cannot be read: {error}", code=Code.UNREADABLE, file=str(file)
+        ) from error
     if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("version") != VERSION:
-        raise ConfigError(f"{file}: not a dataset of version {VERSION}")
+        raise ConfigError(f"{file}: not a dataset of version {VERSION}", code=Code.OTHER_VERSION, file=str(file))
     if type(info.get("episodes")) is not int or info["episodes"] < 1:
-        raise ConfigError(f"{file}: episodes must be a whole number above 0")
+        text = f"{file}: episodes must be a whole number above 0"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="episodes", file=str(file))
     return info
 
 

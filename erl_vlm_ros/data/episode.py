@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.images import pack_jpegs, unpack_frames
 from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION, Spaces, spaces_in
@@ -61,23 +62,26 @@ class Episode:
         steps = len(self.actions)
         self._check_additions(steps)
         if self.observations.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
-            raise ValueError("episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank")
-        if (
-            steps < 1
-            or len(self.observations) != steps + 1
-            or len(self.jpegs) != steps + 1
-            or self.stamps.size != steps + 1
-        ):
-            raise ValueError(
+            raise DataError(
+                "episode: observations [T+1, O], actions [T, A] and stamps [T+1] have the wrong rank", field="rank"
+            )
+        lengths = {"observations": len(self.observations), "jpegs": len(self.jpegs), "stamps": len(self.stamps)}
+        wrong = [name for name, length in lengths.items() if length != steps + 1]
+        if steps < 1 or wrong:
+            raise DataError(
                 f"episode: {steps} actions need {steps + 1} observations, frames and stamps "
-                f"(at least one action), got {len(self.observations)}, {len(self.jpegs)}, {self.stamps.size}"
+                f"(at least one action), got {', '.join(map(str, lengths.values()))}",
+                field=wrong[0] if steps else "actions",
             )
         if not 0 < self.prop_dim <= self.observations.shape[1]:
-            raise ValueError(f"episode: prop_dim {self.prop_dim} is outside 1..{self.observations.shape[1]}")
+            raise DataError(
+                f"episode: prop_dim {self.prop_dim} is outside 1..{self.observations.shape[1]}", field="prop_dim"
+            )
         for name, rows in (("observations", self.observations), ("actions", self.actions)):
             bad = np.flatnonzero(~np.isfinite(rows).all(1))
             if len(bad):
-                raise ValueError(f"episode: {name}: a number in row {bad[0]} of {len(rows)} is not finite")
+                text = f"episode: {name}: a number in row {bad[0]} of {len(rows)} is not finite"
+                raise DataError(text, field=name)
         if self.spaces is not None:
             self._check_spaces(self.spaces)
 
@@ -85,14 +89,15 @@ class Episode:
         said = (spaces.observation.size, spaces.action.size, spaces.observation.proprio_size)
         held = (self.observations.shape[1], self.actions.shape[1], self.prop_dim)
         if said != held:
-            raise ValueError(
+            raise DataError(
                 f"episode: observations, actions and proprioception have the sizes {held}, its spaces say {said}: "
-                f"{spaces.observation}; {spaces.action}"
+                f"{spaces.observation}; {spaces.action}",
+                field="spaces",
             )
         seen, told = cameras_of(self.jpegs), spaces.observation.cameras
         if seen != told and any(self.jpegs):
             shown = [", ".join(names) or "one camera without a name" for names in (seen, told)]
-            raise ValueError(f"episode: its frames are of {shown[0]}, its spaces say {shown[1]}")
+            raise DataError(f"episode: its frames are of {shown[0]}, its spaces say {shown[1]}", field="jpegs")
 
     def _check_additions(self, steps: int) -> None:
         none = np.zeros(steps, bool)
@@ -100,14 +105,17 @@ class Episode:
         nothing = np.zeros((steps + 1, 0), np.float32)
         self.extras = nothing if self.extras is None else np.ascontiguousarray(self.extras, np.float32)
         if self.intervention.shape != (steps,):
-            raise ValueError(f"episode: intervention must be [{steps}], got {list(self.intervention.shape)}")
+            raise DataError(
+                f"episode: intervention must be [{steps}], got {list(self.intervention.shape)}", field="intervention"
+            )
         if self.extras.shape != (steps + 1, len(self.extra_names)):
-            raise ValueError(
+            raise DataError(
                 f"episode: extras must be [{steps + 1}, {len(self.extra_names)}] as extra_names says, "
-                f"got {list(self.extras.shape)}"
+                f"got {list(self.extras.shape)}",
+                field="extra_names",
             )
         if not np.isfinite(self.extras).all():
-            raise ValueError("episode: a number in extras is not finite")
+            raise DataError("episode: a number in extras is not finite", field="extras")
 
     @property
     def steps(self) -> int:
@@ -161,18 +169,26 @@ class Episode:
         """Inverse of to_bundle. Raises BundleError for bad meta or arrays that do not agree."""
         for key, kind in _META.items():
             if type(bundle.meta.get(key)) is not kind:
-                raise BundleError(f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}")
+                raise BundleError(
+                    f"episode: meta.{key} must be {kind.__name__}, got {bundle.meta.get(key)!r}",
+                    field=f"episode.meta.{key}",
+                )
         success, extra_names = bundle.meta.get("success"), bundle.meta["extra_names"]
         if success is not None and type(success) is not bool:
-            raise BundleError(f"episode: meta.success must be true, false or null, got {success!r}")
+            raise BundleError(
+                f"episode: meta.success must be true, false or null, got {success!r}", field="episode.meta.success"
+            )
         if not all(isinstance(name, str) for name in extra_names):
-            raise BundleError("episode: meta.extra_names must be texts")
+            raise BundleError("episode: meta.extra_names must be texts", field="episode.meta.extra_names")
         if not 0 <= bundle.meta["index"] < 2**31:
-            raise BundleError(f"episode: meta.index must be from 0 to 2^31 - 1, got {bundle.meta['index']}")
+            raise BundleError(
+                f"episode: meta.index must be from 0 to 2^31 - 1, got {bundle.meta['index']}",
+                field="episode.meta.index",
+            )
         arrays = bundle.arrays
         for name, most in (("observations", MAX_OBSERVATION), ("actions", MAX_ACTION), ("extras", MAX_OBSERVATION)):
             if (np.abs(arrays[name]) > most).any():
-                raise BundleError(f"episode: a number in {name} is beyond {most:g}")
+                raise BundleError(f"episode: a number in {name} is beyond {most:g}", field=f"episode.{name}")
         try:
             return Episode(
                 observations=arrays["observations"],
@@ -186,4 +202,4 @@ class Episode:
                 **{key: bundle.meta[key] for key in _META},
             )
         except ValueError as error:
-            raise BundleError(str(error)) from error
+            raise BundleError.of(error, field="episode") from error

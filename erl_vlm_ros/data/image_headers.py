@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from erl_vlm_ros.common.errors import DataError
+
 JPEG_SIGNATURE = b"\xff\xd8"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_SCANS = 64  # of one JPEG: each costs a pass over the whole image
@@ -19,7 +21,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # ends entropy-co
 _PNG_END = b"IEND\xae\x42\x60\x82"
 
 
-class ImageError(ValueError):
+class ImageError(DataError):
     """Bytes that are not the image they should be."""
 
 

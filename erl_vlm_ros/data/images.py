@@ -9,6 +9,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.image_headers import PNG_SIGNATURE, ImageError, jpeg_header, png_header
 
 MAX_BYTES = 64 << 20
@@ -19,10 +20,10 @@ MAX_PIXELS = 4096 * 4096
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
     """Compress an image uint8 [h, w, 3], RGB. Raises ValueError on another shape or dtype."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise ValueError(f"expected an uint8 image [h, w, 3], got {rgb.dtype} {list(rgb.shape)}")
+        raise DataError(f"expected an uint8 image [h, w, 3], got {rgb.dtype} {list(rgb.shape)}", field="image")
     done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     if not done:
-        raise ValueError(f"OpenCV could not encode an image of {list(rgb.shape)}")
+        raise DataError(f"OpenCV could not encode an image of {list(rgb.shape)}", field="image")
     return data.tobytes()
 
 
@@ -99,7 +100,7 @@ def decode_many(jpegs: Sequence[bytes], size: int) -> np.ndarray:
         try:
             out[i] = decode_jpeg(data, size)
         except ValueError as error:
-            raise ValueError(f"frame {i} of {len(jpegs)}: {error}") from error
+            raise DataError(f"frame {i} of {len(jpegs)}: {error}", field=f"frame {i}") from error
     return out
 
 
@@ -119,7 +120,7 @@ def unpack_jpegs(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
         or offsets[-1] != data.size
         or (np.diff(offsets) < 0).any()
     ):
-        raise ValueError(f"JPEG offsets do not run from 0 to {data.size} without going back")
+        raise DataError(f"JPEG offsets do not run from 0 to {data.size} without going back", field="offsets")
     raw, at = data.tobytes(), offsets.tolist()
     return [raw[a:b] for a, b in pairwise(at)]
 
@@ -131,5 +132,5 @@ def unpack_frames(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
         try:
             check_jpeg(frame)
         except ImageError as error:
-            raise ImageError(f"frame {i + 1} of {len(frames)}: {error}") from error
+            raise ImageError(f"frame {i + 1} of {len(frames)}: {error}", field=f"frame {i + 1}") from error
     return frames

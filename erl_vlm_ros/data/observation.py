@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.spaces import (
     EE_POSITION,
     EE_ROTATION,
@@ -44,14 +45,14 @@ def build_observation(
         else:
             value = known.get(part.name)
         if value is None:
-            raise ValueError(f"the observation asks for '{part.name}', which is not known")
+            raise DataError(f"the observation asks for '{part.name}', which is not known", field=part.name)
         array = _array(value)
         if array.size != part.size:
-            raise ValueError(f"{array.size} numbers for the observation's part {part}")
+            raise DataError(f"{array.size} numbers for the observation's part {part}", field=str(part))
         parts.append(array)
     out = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(out).all():
-        raise ValueError("non-finite value in joint, end-effector, gripper or object state")
+        raise DataError("non-finite value in joint, end-effector, gripper or object state", field="values")
     return out
 
 

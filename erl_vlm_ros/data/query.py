@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.bundle import Bundle, BundleError, decode
 from erl_vlm_ros.data.segment import Segment, pack_segments, unpack_segments
 from erl_vlm_ros.data.views import all_jpegs
@@ -31,11 +32,11 @@ class Query(tuple[Segment, ...]):
 
     def __new__(cls, *segments: Segment) -> Query:
         if not segments:
-            raise ValueError("a query needs a segment")
+            raise DataError("a query needs a segment", field="segments")
         shapes = {(s.proprio.shape, s.actions.shape, s.extra_names) for s in segments}
         if len(shapes) > 1 or any(s.spaces != segments[0].spaces for s in segments):
             ids = " | ".join(segment.id for segment in segments)
-            raise ValueError(f"query {ids}: its segments differ in H, P, A, extras or spaces")
+            raise DataError(f"query {ids}: its segments differ in H, P, A, extras or spaces", field="segments")
         return super().__new__(cls, segments)
 
     def __getnewargs__(self) -> tuple[Segment, ...]:
@@ -147,16 +148,16 @@ class LabelBatch:
         queries = _unpack(bundle)
         n_classes, values = _int(bundle, "n_classes"), bundle.arrays["labels"].tolist()
         if len(values) != len(queries):
-            raise BundleError(f"labels: {len(values)} labels for {len(queries)} queries")
+            raise BundleError(f"labels: {len(values)} labels for {len(queries)} queries", field="labels.labels")
         reasons = bundle.meta.get("reasons")
         if (
             not isinstance(reasons, list)
             or len(reasons) != len(queries)
             or not all(isinstance(r, str) for r in reasons)
         ):
-            raise BundleError(f"labels: meta.reasons must be {len(queries)} texts")
+            raise BundleError(f"labels: meta.reasons must be {len(queries)} texts", field="labels.meta.reasons")
         if n_classes < 2 or any(not NO_LABEL <= value < n_classes for value in values):
-            raise BundleError(f"labels: a class is outside -1..{n_classes - 1}")
+            raise BundleError(f"labels: a class is outside -1..{n_classes - 1}", field="labels.labels")
         soft = _soft_labels(bundle.arrays.get("probabilities"), len(queries), n_classes)
         audited = bundle.arrays.get("audited", np.zeros(len(queries))).astype(bool).tolist()
         labels = [Label(*parts) for parts in zip(queries, values, reasons, soft, audited)]
@@ -164,7 +165,7 @@ class LabelBatch:
         round_, requested = _int(bundle, "round"), _int(bundle, "requested")
         classes = bundle.meta.get("classes", [])
         if not isinstance(classes, list) or len(classes) not in (0, n_classes) or not all(map(_is_text, classes)):
-            raise BundleError(f"labels: meta.classes must be {n_classes} names, or none")
+            raise BundleError(f"labels: meta.classes must be {n_classes} names, or none", field="labels.meta.classes")
         return LabelBatch(round_, n_classes, requested, labels, teacher, _kind(bundle), classes)
 
 
@@ -176,7 +177,9 @@ def soft_label(label: Label, n_classes: int) -> np.ndarray:
         return np.eye(n_classes, dtype=np.float32)[label.value]
     soft = np.asarray(label.probabilities, np.float32)
     if soft.shape != (n_classes,):
-        raise ValueError(f"query {label.query.id}: {soft.shape} probabilities for {n_classes} classes")
+        raise DataError(
+            f"query {label.query.id}: {soft.shape} probabilities for {n_classes} classes", field="probabilities"
+        )
     return soft
 
 
@@ -198,16 +201,16 @@ def _soft_labels(array: np.ndarray | None, count: int, n_classes: int) -> list[n
         return [None] * count
     sums = array.sum(1)
     if array.shape[1] != n_classes or not np.isfinite(array).all() or (array < 0).any():
-        raise BundleError(f"labels: probabilities must be {n_classes} numbers >= 0 each")
+        raise BundleError(f"labels: probabilities must be {n_classes} numbers >= 0 each", field="labels.probabilities")
     if (np.minimum(np.abs(sums - 1), np.abs(sums)) > 1e-3).any():
-        raise BundleError("labels: probabilities must sum to 1")
+        raise BundleError("labels: probabilities must sum to 1", field="labels.probabilities")
     return [row if total > 0.5 and row.max() < 1 else None for row, total in zip(array, sums)]
 
 
 def _pack(queries: Sequence[Query]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     sizes = {len(query) for query in queries}
     if len(sizes) > 1:
-        raise ValueError(f"queries of one batch must have equally many segments, got {sorted(sizes)}")
+        raise DataError(f"queries of one batch must have equally many segments, got {sorted(sizes)}", field="segments")
     arrays, meta = pack_segments([segment for query in queries for segment in query])
     return arrays, meta | {"segments": sizes.pop() if sizes else 1}
 
@@ -215,14 +218,19 @@ def _pack(queries: Sequence[Query]) -> tuple[dict[str, np.ndarray], dict[str, An
 def _unpack(bundle: Bundle) -> list[Query]:
     segments, size = unpack_segments(bundle), bundle.meta.get("segments", 1)
     if type(size) is not int or size < 1 or len(segments) % size:
-        raise BundleError(f"{bundle.kind}: meta.segments is {size!r}, which does not divide {len(segments)} segments")
+        raise BundleError(
+            f"{bundle.kind}: meta.segments is {size!r}, which does not divide {len(segments)} segments",
+            field=f"{bundle.kind}.meta.segments",
+        )
     return [Query(*segments[i : i + size]) for i in range(0, len(segments), size)]
 
 
 def _kind(bundle: Bundle) -> str:
     kind = bundle.meta.get("feedback", RATING)
     if not isinstance(kind, str) or not 0 < len(kind) <= 64:
-        raise BundleError(f"{bundle.kind}: meta.feedback must be the name of a kind of feedback")
+        raise BundleError(
+            f"{bundle.kind}: meta.feedback must be the name of a kind of feedback", field=f"{bundle.kind}.meta.feedback"
+        )
     return kind
 
 
@@ -234,5 +242,8 @@ def _int(bundle: Bundle, key: str) -> int:
     value = bundle.meta.get(key)
     most = MAX_CLASSES if key == "n_classes" else MAX_COUNT
     if type(value) is not int or not 0 <= value <= most:
-        raise BundleError(f"{bundle.kind}: meta.{key} must be a whole number from 0 to {most}, got {value!r}")
+        raise BundleError(
+            f"{bundle.kind}: meta.{key} must be a whole number from 0 to {most}, got {value!r}",
+            field=f"{bundle.kind}.meta.{key}",
+        )
     return value

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.columns import Column, rows
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import pack_jpegs, unpack_jpegs
@@ -44,7 +45,10 @@ class ReplayBuffer:
     def __init__(self, capacity: int, obs_dim: int, act_dim: int, prop_dim: int, spaces: Spaces | None = None) -> None:
         """``spaces``: what the vectors hold; episodes and checkpoints of others are refused. None: only sizes count."""
         if capacity < 1 or not 0 < prop_dim <= obs_dim or act_dim < 1:
-            raise ValueError(f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}")
+            raise DataError(
+                f"bad buffer sizes: capacity {capacity}, obs {obs_dim}, act {act_dim}, prop {prop_dim}",
+                field="capacity",
+            )
         self.capacity, self.obs_dim, self.act_dim, self.prop_dim = capacity, obs_dim, act_dim, prop_dim
         self.spaces = spaces
         self._clear()
@@ -82,24 +86,30 @@ class ReplayBuffer:
         """
         steps = episode.steps
         if episode.evaluation:
-            raise ValueError("an evaluation episode must not be learned from")
+            raise DataError("an evaluation episode must not be learned from", field="evaluation")
         sizes = (episode.observations.shape[1], episode.actions.shape[1])
         if self.spaces is not None:
             require_spaces(self.spaces, episode.spaces, sizes, f"episode {episode.index}")
         if sizes != (self.obs_dim, self.act_dim):
-            raise ValueError(
+            raise DataError(
                 f"episode of {sizes[0]} observations and {sizes[1]} actions a step does not fit a buffer of "
-                f"{self.obs_dim} and {self.act_dim}"
+                f"{self.obs_dim} and {self.act_dim}",
+                field="sizes",
             )
         if episode.prop_dim != self.prop_dim:
-            raise ValueError(f"episode with prop_dim {episode.prop_dim} does not fit a buffer of {self.prop_dim}")
+            raise DataError(
+                f"episode with prop_dim {episode.prop_dim} does not fit a buffer of {self.prop_dim}", field="prop_dim"
+            )
         if steps > self.capacity:
-            raise ValueError(f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}")
+            raise DataError(
+                f"episode of {steps} steps is longer than the buffer's capacity of {self.capacity}", field="steps"
+            )
         if episode.extra_names != self.extra_names:
             if self.episodes_added:
-                raise ValueError(
+                raise DataError(
                     f"episode with the extras {episode.extra_names} does not fit a buffer with {self.extra_names}: "
-                    "set policy_controller's extras.* as when the run began"
+                    "set policy_controller's extras.* as when the run began",
+                    field="extras",
                 )
             self._set_extras(episode.extra_names)  # the first episode decides
         while len(self) + steps > self.capacity:
@@ -139,7 +149,7 @@ class ReplayBuffer:
         Without a person's transitions the result is that of ``demo_share`` 0. Raises ValueError when empty.
         """
         if not len(self):
-            raise ValueError("cannot sample from an empty replay buffer")
+            raise DataError("cannot sample from an empty replay buffer", field="size")
         driven = self.demonstrations if demo_share > 0 else ()
         if not len(driven):
             return self._gather(generator.integers(0, len(self), batch_size))
@@ -156,7 +166,7 @@ class ReplayBuffer:
         lengths = np.array(self._lengths, np.int64)
         fitting = np.maximum(lengths - length + 1, 0)
         if length < 1 or not fitting.sum():
-            raise ValueError(f"no episode in the buffer has {length} steps")
+            raise DataError(f"no episode in the buffer has {length} steps", field="steps")
         before = np.cumsum(fitting)
         drawn = generator.integers(0, before[-1], count)
         episode = np.searchsorted(before, drawn, side="right")
@@ -269,17 +279,17 @@ class ReplayBuffer:
             ValueError: there is no such part, or another number of values, or one that is not finite.
         """
         if self.spaces is None:
-            raise ValueError(f"the buffer knows no part '{name}': it was made without spaces")
+            raise DataError(f"the buffer knows no part '{name}': it was made without spaces", field=name)
         part = self.frame_observations[:, self.spaces.observation.slice(name)]
         if values.shape != part.shape or not np.isfinite(values).all():
-            raise ValueError(f"'{name}' must be finite and {list(part.shape)}, got {list(values.shape)}")
+            raise DataError(f"'{name}' must be finite and {list(part.shape)}, got {list(values.shape)}", field=name)
         part[:] = values
 
     def set_rewards(self, rewards: np.ndarray) -> None:
         """Replace every reward: float [n]. ValueError on another length or a number that is not finite."""
         rewards = np.asarray(rewards, np.float32)
         if rewards.shape != (len(self),) or not np.isfinite(rewards).all():
-            raise ValueError(f"expected {len(self)} finite rewards, got shape {list(rewards.shape)}")
+            raise DataError(f"expected {len(self)} finite rewards, got shape {list(rewards.shape)}", field="rewards")
         self._steps["reward"].view[:] = rewards
 
     def state_dict(self) -> dict[str, Any]:
@@ -312,8 +322,8 @@ class ReplayBuffer:
             require_spaces(self.spaces, spaces_in(state), sizes, "the checkpoint's buffer")
         for key in ("obs_dim", "act_dim", "prop_dim"):
             if state["sizes"][key] != getattr(self, key):
-                raise ValueError(
-                    f"checkpoint buffer has {key} {state['sizes'][key]}, this run has {getattr(self, key)}"
+                raise DataError(
+                    f"checkpoint buffer has {key} {state['sizes'][key]}, this run has {getattr(self, key)}", field=key
                 )
         lengths = [int(n) for n in state["lengths"]]
         jpegs = with_views(unpack_jpegs(state["jpeg"], state["jpeg_offsets"]), state, state, trusted=True)
@@ -323,7 +333,7 @@ class ReplayBuffer:
         frames = {"extras": np.zeros((n_frames, len(extra_names)), np.float32), **state["frames"]}
         parts = [(steps[k], n_steps) for k in self._steps] + [(frames[k], n_frames) for k in self._frames]
         if len(jpegs) != n_frames or any(len(part) != n for part, n in parts):
-            raise ValueError("checkpoint buffer is inconsistent: its columns have different lengths")
+            raise DataError("checkpoint buffer is inconsistent: its columns have different lengths", field="columns")
         self._clear()
         self._set_extras(extra_names)
         for name, column in self._steps.items():

@@ -75,7 +75,7 @@ def load_labels(state: Any) -> list[Label]:
     segments = [segment for part in parts for segment in part]
     queries, values = np.asarray(state["queries"]), np.asarray(state["values"])
     if queries.ndim != 2 or len(queries) != len(values) or not ((queries >= 0) & (queries < len(segments))).all():
-        raise BundleError("saved labels: their queries do not belong to the segments beside them")
+        raise BundleError("saved labels: their queries do not belong to the segments beside them", field="queries")
     rest = zip(queries, values, state["probabilities"], np.asarray(state["audited"]))
     return [
         Label(Query(*(segments[i] for i in query)), int(value), "", soft, bool(audited))

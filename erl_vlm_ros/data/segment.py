@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.images import pack_jpegs, unpack_frames
 from erl_vlm_ros.data.spaces import RELEASED_OBSERVATION, Spaces, spaces_in
@@ -34,24 +35,31 @@ class Segment:
         self.actions = np.ascontiguousarray(self.actions, np.float32)
         self.stamps = np.ascontiguousarray(self.stamps, np.int64)
         if self.proprio.ndim != 2 or self.actions.ndim != 2 or self.stamps.ndim != 1:
-            raise ValueError(f"segment {self.id}: proprio [H, P], actions [H, A] and stamps [H] have the wrong rank")
+            raise DataError(
+                f"segment {self.id}: proprio [H, P], actions [H, A] and stamps [H] have the wrong rank", field="rank"
+            )
         lengths = {len(self.jpegs), len(self.proprio), len(self.actions), len(self.stamps)}
         if len(lengths) != 1 or lengths == {0}:
-            raise ValueError(f"segment {self.id}: frames, proprio, actions and stamps differ in length or are empty")
+            raise DataError(
+                f"segment {self.id}: frames, proprio, actions and stamps differ in length or are empty", field="length"
+            )
         if not (np.isfinite(self.proprio).all() and np.isfinite(self.actions).all()):
-            raise ValueError(f"segment {self.id}: a number in proprio or actions is not finite")
+            raise DataError(f"segment {self.id}: a number in proprio or actions is not finite", field="values")
         self.extra_names = tuple(self.extra_names)
         shape = (len(self.jpegs), len(self.extra_names))
         extras = np.zeros((shape[0], 0)) if self.extras is None else self.extras
         self.extras = np.ascontiguousarray(extras, np.float32)
         if self.extras.shape != shape or not np.isfinite(self.extras).all():
-            raise ValueError(f"segment {self.id}: extras must be finite numbers [H, K] with K = {shape[1]} names")
+            raise DataError(
+                f"segment {self.id}: extras must be finite numbers [H, K] with K = {shape[1]} names", field="extras"
+            )
         if self.spaces is not None:
             said = (self.spaces.observation.proprio_size, self.spaces.action.size)
             if said != (self.proprio.shape[1], self.actions.shape[1]):
-                raise ValueError(
+                raise DataError(
                     f"segment {self.id}: {self.proprio.shape[1]} numbers of proprioception and {self.actions.shape[1]} "
-                    f"of an action, its spaces say {said[0]} and {said[1]}"
+                    f"of an action, its spaces say {said[0]} and {said[1]}",
+                    field="spaces",
                 )
 
     def proprio_part(self, name: str) -> np.ndarray | None:
@@ -77,7 +85,9 @@ def transitions(segment: Segment) -> list[Segment]:
     """Its H - 1 transitions as segments of one frame: the frame that each leads to. ValueError for H = 1."""
     length = len(segment.jpegs)
     if length < 2:
-        raise ValueError(f"segment {segment.id}: one frame holds no transition; segment_length must be 2 or more")
+        raise DataError(
+            f"segment {segment.id}: one frame holds no transition; segment_length must be 2 or more", field="length"
+        )
     found = re.fullmatch(rf"(.*_t)(\d+)_h{length}", segment.id)
     out = []
     for i in range(1, length):
@@ -93,7 +103,9 @@ def pack_segments(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], d
     """(arrays, meta) for a bundle. Raises ValueError when segments differ in H, P, A or extras."""
     shapes = {(s.proprio.shape, s.actions.shape, s.extra_names) for s in segments}
     if len(shapes) > 1 or any(s.spaces != segments[0].spaces for s in segments):
-        raise ValueError(f"segments of one batch must have equal H, P, A, extras and spaces, got {sorted(shapes)}")
+        raise DataError(
+            f"segments of one batch must have equal H, P, A, extras and spaces, got {sorted(shapes)}", field="segments"
+        )
     frames = [jpeg for s in segments for jpeg in s.jpegs]
     data, offsets = pack_jpegs(frames)
     more, names = pack_views(frames)
@@ -120,10 +132,12 @@ def unpack_segments(bundle: Bundle) -> list[Segment]:
     arrays, ids = bundle.arrays, bundle.meta.get("ids")
     count, length = arrays["stamps"].shape
     if not isinstance(ids, list) or len(ids) != count or not all(isinstance(i, str) for i in ids):
-        raise BundleError(f"{bundle.kind}: meta.ids must be {count} texts")
+        raise BundleError(f"{bundle.kind}: meta.ids must be {count} texts", field=f"{bundle.kind}.meta.ids")
     names, extras = bundle.meta.get("extra_names", []), arrays.get("extras")
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or bool(names) != (extras is not None):
-        raise BundleError(f"{bundle.kind}: meta.extra_names must name the columns of extras")
+        raise BundleError(
+            f"{bundle.kind}: meta.extra_names must name the columns of extras", field=f"{bundle.kind}.meta.extra_names"
+        )
     try:
         spaces = spaces_in(bundle.meta)
         jpegs = with_views(unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"]), arrays, bundle.meta)
@@ -141,4 +155,4 @@ def unpack_segments(bundle: Bundle) -> list[Segment]:
             for i in range(count)
         ]
     except ValueError as error:
-        raise BundleError(f"{bundle.kind}: {error}") from error
+        raise BundleError.of(error, bundle.kind, bundle.kind) from error

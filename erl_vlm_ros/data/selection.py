@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from erl_vlm_ros.common.config import config, setting
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.spaces import EE_POSITION, FEATURES, ObservationSpec
 
 _COMPONENTS = 8  # of image features
@@ -43,7 +43,8 @@ class SelectionConfig:
     def __post_init__(self) -> None:
         shares = (self.bins_share, self.novelty_share, self.top_share, self.disagreement_share)
         if min(shares) < 0 or sum(shares) > 1 + 1e-9:
-            raise ConfigError(f"selection shares {shares} must be >= 0 and sum to at most 1")
+            text = f"selection shares {shares} must be >= 0 and sum to at most 1"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="learner.selection")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.common.tasks import BINARY, FULL, NONE, TRACKED, YAW, Task
 
 JOINTS, EE_POSITION, EE_ROTATION, GRIPPER = "joints", "ee_position", "ee_rotation", "gripper"
@@ -27,7 +28,7 @@ MAX_WIDTH = 0.08  # m, the widest opening of a gripper that says nothing else
 _MOST_PARTS, _MOST_NUMBERS = 64, 4096  # a spec from the network is not larger
 
 
-class SpecError(ValueError):
+class SpecError(DataError):
     """Vectors, or specs, that do not fit each other."""
 
 
@@ -52,12 +53,18 @@ class Part:
     def __post_init__(self) -> None:
         if not self.name or not 0 <= self.size <= _MOST_NUMBERS:
             raise SpecError(
-                f"part '{self.name}' has size {self.size}; a part has a name and 0 to {_MOST_NUMBERS} numbers"
+                f"part '{self.name}' has size {self.size}; a part has a name and 0 to {_MOST_NUMBERS} numbers",
+                field=f"{self.name}.size",
             )
         if (self.size == 0) != (min(self.shape) > 0):
-            raise SpecError(f"part '{self.name}' must hold numbers (size > 0) or be an image (shape > 0), not both")
+            raise SpecError(
+                f"part '{self.name}' must hold numbers (size > 0) or be an image (shape > 0), not both",
+                field=f"{self.name}.shape",
+            )
         if self.labels and len(self.labels) != self.size:
-            raise SpecError(f"part '{self.name}' has {self.size} numbers and {len(self.labels)} labels")
+            raise SpecError(
+                f"part '{self.name}' has {self.size} numbers and {len(self.labels)} labels", field=f"{self.name}.labels"
+            )
 
     def fits(self, other: Part) -> bool:
         """Whether the numbers of both mean the same. Labels that one does not say, and sources, make no difference."""
@@ -94,7 +101,10 @@ class Part:
         for key, value in raw.items():
             kind = kinds.get(key)
             if kind is None or not (type(value) is kind or (kind is float and type(value) is int)):
-                raise SpecError(f"a part of a spec has {str(key)[:40]}={str(value)[:40]!r}, which is not understood")
+                raise SpecError(
+                    f"a part of a spec has {str(key)[:40]}={str(value)[:40]!r}, which is not understood",
+                    field=str(key)[:40],
+                )
         labels, shape = raw.get("labels", []), raw.get("shape", [0, 0])
         if (
             not all(isinstance(label, str) for label in labels)
@@ -146,13 +156,13 @@ class Spec:
         for part in self.parts:
             if part.name == name:
                 return part
-        raise SpecError(f"{self.KIND} has no part '{name}'; it has {self}")
+        raise SpecError(f"{self.KIND} has no part '{name}'; it has {self}", field=name)
 
     def slice(self, name: str) -> slice:
         """Where the part's numbers are in the vector. SpecError when there is no such part, or it is an image."""
         wanted, start = self.part(name), 0
         if wanted.size == 0:
-            raise SpecError(f"{self.KIND}: '{name}' is an image, and no part of the vector")
+            raise SpecError(f"{self.KIND}: '{name}' is an image, and no part of the vector", field=name)
         for part in self.parts:
             if part.name == name:
                 break
@@ -161,8 +171,10 @@ class Spec:
 
     def require(self, other: Spec, where: str) -> None:
         """Refuse another spec than this one: one SpecError that names both. ``where``: whose the other is."""
-        if len(self.parts) != len(other.parts) or not all(a.fits(b) for a, b in zip(self.parts, other.parts)):
-            raise SpecError(f"{where} has the {self.KIND} {other}, but this needs {self}")
+        wrong = [a.name for a, b in zip(self.parts, other.parts) if not a.fits(b)]
+        if wrong or len(self.parts) != len(other.parts):
+            text = f"{where} has the {self.KIND} {other}, but this needs {self}"
+            raise SpecError(text, field=f"{self.KIND}.{wrong[0]}" if wrong else self.KIND)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.parts))
@@ -175,7 +187,7 @@ class Spec:
     def from_json(cls, raw: Any) -> Any:
         """Inverse of to_json. SpecError for anything else."""
         if not isinstance(raw, list) or len(raw) > _MOST_PARTS:
-            raise SpecError(f"{cls.KIND}: expected a list of at most {_MOST_PARTS} parts")
+            raise SpecError(f"{cls.KIND}: expected a list of at most {_MOST_PARTS} parts", field=cls.KIND)
         return cls(tuple(Part.from_json(part) for part in raw))
 
 

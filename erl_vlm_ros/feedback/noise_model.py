@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.yaml_file import dump_yaml, read_yaml
 
@@ -58,27 +58,32 @@ class NoiseModel:
         becomes = _others(n) if self.becomes is None else self.becomes
         object.__setattr__(self, "becomes", _matrix(becomes, "systematic.becomes", n))
         if self.becomes.diagonal().any():
-            raise ConfigError("noise model: systematic.becomes must be 0 on its diagonal")
+            raise ConfigError(
+                "noise model: systematic.becomes must be 0 on its diagonal", parameter="systematic.becomes"
+            )
         for name, value in (("systematic.share", self.systematic_share), ("systematic.sharing", self.sharing)):
             if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"noise model: {name} must be from 0 to 1, got {value}")
+                raise ConfigError(f"noise model: {name} must be from 0 to 1, got {value}", parameter=name)
         if not 0.0 < self.cell_m < math.inf:
-            raise ConfigError(f"noise model: systematic.cell_m must be a length above 0 in m, got {self.cell_m}")
+            raise ConfigError(
+                f"noise model: systematic.cell_m must be a length above 0 in m, got {self.cell_m}",
+                parameter="systematic.cell_m",
+            )
 
     @staticmethod
     def uniform(n: int, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING) -> NoiseModel:
         """``error_rate`` of the answers, and ``systematic_share`` of the view clusters, are another class."""
         if n < 2:
-            raise ConfigError(f"noise model: n_classes must be 2 or more, got {n}")
+            raise ConfigError(f"noise model: n_classes must be 2 or more, got {n}", parameter="n_classes")
         if not 0.0 <= error_rate <= 1.0:
-            raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}")
+            raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}", parameter="error_rate")
         return NoiseModel.of(_others(n), error_rate, systematic_share, sharing)
 
     @staticmethod
     def of(wrong: np.ndarray, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING) -> NoiseModel:
         """The same, with what a wrong answer says in place of the right one: float [n, n], rows sum to 1."""
         if not 0.0 <= error_rate <= 1.0:
-            raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}")
+            raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}", parameter="error_rate")
         independent = (1.0 - error_rate) * np.eye(len(wrong)) + error_rate * wrong
         return NoiseModel(independent, systematic_share, wrong, sharing=sharing)
 
@@ -160,28 +165,36 @@ class NoiseModel:
     def from_dict(raw: Any, name: str) -> NoiseModel:
         """Inverse of ``to_dict``. ConfigError that begins with ``name`` and tells the field."""
         if not isinstance(raw, Mapping) or raw.get("format") != FORMAT:
-            raise ConfigError(f"{name}: not a noise model; erl-vlm check-rater writes one")
+            text = f"{name}: not a noise model; erl-vlm check-rater writes one"
+            raise ConfigError(text, code=Code.UNREADABLE, parameter="format", file=name)
         if raw.get("version") != VERSION:
-            raise ConfigError(f"{name}: version {raw.get('version')!r} of the format, this package reads {VERSION}")
+            text = f"{name}: version {raw.get('version')!r} of the format, this package reads {VERSION}"
+            raise ConfigError(text, code=Code.OTHER_VERSION, parameter="version", file=name)
         try:
             unknown = set(raw) - {"format", "version", "task", "n_classes", "independent", "systematic", "provenance"}
             systematic = _renamed(raw["systematic"])
             unknown |= {f"systematic.{k}" for k in set(systematic) - {"share", "becomes", "sharing", "cell_m"}}
             if unknown:
-                raise ConfigError(f"unknown field {', '.join(sorted(map(str, unknown)))}")
+                text = f"unknown field {', '.join(sorted(map(str, unknown)))}"
+                raise ConfigError(text, code=Code.UNKNOWN, parameter=str(min(unknown, key=str)))
             model = NoiseModel(
                 np.array(raw["independent"], float), float(systematic["share"]),
                 np.array(systematic["becomes"], float), float(systematic["sharing"]), float(systematic["cell_m"]),
                 str(raw["task"]), dict(raw.get("provenance") or {}),
             )  # fmt: skip
         except KeyError as error:
-            raise ConfigError(f"{name}: missing field {error.args[0]}") from None
+            raise ConfigError(
+                f"{name}: missing field {error.args[0]}", code=Code.NOT_GIVEN, parameter=str(error.args[0]), file=name
+            ) from None
         except ConfigError as error:
-            raise ConfigError(f"{name}: {error}") from None
+            raise error.within(name, file=name) from None
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{name}: a field is not of the right kind ({error})") from None
+            raise ConfigError(
+                f"{name}: a field is not of the right kind ({error})", code=Code.UNREADABLE, file=name
+            ) from None
         if raw["n_classes"] != model.n_classes:
-            raise ConfigError(f"{name}: n_classes is {raw['n_classes']!r}, the matrices are for {model.n_classes}")
+            text = f"{name}: n_classes is {raw['n_classes']!r}, the matrices are for {model.n_classes}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="n_classes", file=name)
         return model
 
 
@@ -203,9 +216,11 @@ def load_noise_model(path: str | Path, n_classes: int = 0, task: str = "") -> No
     raw, _ = read_yaml(path, f"noise model {path}")
     model = NoiseModel.from_dict(raw, str(path))
     if n_classes and model.n_classes != n_classes:
-        raise ConfigError(f"{path}: it is for {model.n_classes} classes, {n_classes} are rated with")
+        text = f"{path}: it is for {model.n_classes} classes, {n_classes} are rated with"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="n_classes", file=str(path))
     if task and model.task and model.task != task:
-        raise ConfigError(f"{path}: it is for task '{model.task}', not '{task}'")
+        text = f"{path}: it is for task '{model.task}', not '{task}'"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task", file=str(path))
     return model
 
 
@@ -238,8 +253,10 @@ def _others(n: int) -> np.ndarray:
 def _matrix(value: Any, name: str, n: int) -> np.ndarray:
     matrix = np.array(value, float)
     if n < 2 or matrix.shape != (n, n):
-        raise ConfigError(f"noise model: {name} must be a square matrix, a row and a column for each class")
+        raise ConfigError(
+            f"noise model: {name} must be a square matrix, a row and a column for each class", parameter=name
+        )
     sums = matrix.sum(1)
     if not (matrix >= 0).all() or not np.allclose(sums, 1.0, atol=1e-4):
-        raise ConfigError(f"noise model: each row of {name} must hold shares >= 0 that sum to 1")
+        raise ConfigError(f"noise model: each row of {name} must hold shares >= 0 that sum to 1", parameter=name)
     return matrix / sums[:, None]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.agents.base import AGENTS
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.plan import CONTROLLER, LEARNER, RunPlan
 from erl_vlm_ros.common.tasks import Task, load_task, require_scene
@@ -104,12 +104,14 @@ def train_offline(arguments: RunArguments) -> Graph:
 
 def _one_rater(arguments: RunArguments) -> None:
     if arguments.real.standin_vlm and "base_url" in arguments.overrides.get(RATER, {}):
-        raise ConfigError("the stand-in VLM and --set vlm_rater.base_url: only one of them can rate")
+        text = "the stand-in VLM and --set vlm_rater.base_url: only one of them can rate"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.base_url")
 
 
 def _arm(arguments: RunArguments) -> tuple[str, str]:
     if arguments.real.use_sim_arm and load_task(arguments.task).world:
-        raise ConfigError(f"{arguments.task}: this world has no arm that plays a real one: use the graph train_sim")
+        text = f"{arguments.task}: this world has no arm that plays a real one: use the graph train_sim"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task")
     return ("sim_bridge", SIM) if arguments.real.use_sim_arm else ("camera", ROBOT)
 
 
@@ -217,7 +219,8 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         nodes, names = ((WATCHDOG, ROBOT), *nodes), [WATCHDOG, *names]
     absent = [node for node in arguments.overrides if node not in names and node != EVERY_NODE]
     if absent:
-        raise ConfigError(f"--set {absent[0]}...: {name} has no node {absent[0]}; it has {', '.join(names)}")
+        text = f"--set {absent[0]}...: {name} has no node {absent[0]}; it has {', '.join(names)}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter=absent[0])
     if arguments.source is not None:
         _require_files(arguments.source / "config", stored, [n for n in names if n not in (*_OPTIONAL, *_DERIVED)])
     for origin, layer in (*stored, ("--set", arguments.overrides)):
@@ -296,7 +299,9 @@ def _check_classes(nodes: dict[str, dict[str, Any]], task: Task) -> None:
     counts = {n: nodes[n]["n_classes"] or task.n_classes for n in ("vlm_rater", "reward_trainer") if n in nodes}
     if len(set(counts.values())) > 1:
         text = ", ".join(f"{node}.n_classes is {count}" for node, count in counts.items())
-        raise ConfigError(f"{text}: set both, or leave both out")
+        raise ConfigError(
+            f"{text}: set both, or leave both out", code=Code.DOES_NOT_FIT, parameter="vlm_rater.n_classes"
+        )
 
 
 def _check_unchanged(nodes: dict[str, dict[str, Any]], stored: list[tuple[str, Overrides]]) -> None:
@@ -305,7 +310,8 @@ def _check_unchanged(nodes: dict[str, dict[str, Any]], stored: list[tuple[str, O
     for node, key in _FIXED_IN_A_RUN:
         old = before.get(node, {}).get(key)
         if node in nodes and old is not None and nodes[node][key] != old:
-            raise ConfigError(f"{node}.{key} is {nodes[node][key]}, but this run began with {old}: it stays so")
+            text = f"{node}.{key} is {nodes[node][key]}, but this run began with {old}: it stays so"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"{node}.{key}")
 
 
 def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, Overrides]]:
@@ -349,7 +355,8 @@ def _require_files(folder: Path, stored: list[tuple[str, Overrides]], names: lis
     found = {node for origin, layer in stored for node, values in layer.items() if values and origin.endswith(".yaml")}
     lost = [str(folder / f"{name}.yaml") for name in names if name not in found]
     if lost:
-        raise ConfigError(f"{lost[0]} is missing or empty: restore this run's parameters, or start a new run")
+        text = f"{lost[0]} is missing or empty: restore this run's parameters, or start a new run"
+        raise ConfigError(text, code=Code.MISSING_FILE, file=str(lost[0]))
 
 
 def has_display() -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.agents.base import Needs, needs_of
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.dataset import Survey
 from erl_vlm_ros.data.spaces import GRIPPER, run_spaces
@@ -32,14 +32,15 @@ _LONGEST = next(int(param.high) for param in PARAMETERS["learner"] if param.name
 def needs_by(data: DataOptions) -> Needs:
     """What the algorithm of an offline run needs. ConfigError: no or an unknown one, or feedback it has no use for."""
     if not data.dataset:
-        raise ConfigError("train_offline needs --dataset DIR (see erl-vlm dataset)", parameter="dataset")
+        raise ConfigError(
+            "train_offline needs --dataset DIR (see erl-vlm dataset)", parameter="dataset", code=Code.NOT_GIVEN
+        )
     if not data.algorithm:
-        raise ConfigError("train_offline needs --algorithm: iql, cpl or bc", parameter="algorithm")
+        raise ConfigError("train_offline needs --algorithm: iql, cpl or bc", parameter="algorithm", code=Code.NOT_GIVEN)
     needs = needs_of(data.algorithm)
     if data.feedback and not (needs.rewards or needs.labels):
-        raise ConfigError(
-            f"--feedback {data.feedback}: {data.algorithm} asks nothing; leave it away", parameter="feedback"
-        )
+        text = f"--feedback {data.feedback}: {data.algorithm} asks nothing; leave it away"
+        raise ConfigError(text, parameter="feedback", code=Code.DOES_NOT_FIT)
     return needs
 
 
@@ -60,7 +61,10 @@ def offline_values(arguments: RunArguments, needs: Needs, found: Survey) -> dict
     data = arguments.data
     for key in _FIXED:
         if key in arguments.overrides.get("learner", {}):
-            raise ConfigError(f"--set learner.{key}: train_offline has --algorithm and --dataset for that; use these")
+            raise ConfigError(
+                f"--set learner.{key}: train_offline has --algorithm and --dataset for that; use these",
+                parameter=f"learner.{key}",
+            )
     learner: dict[str, Any] = {"algorithm": data.algorithm, **source_of(data.dataset, found)}
     out: dict[str, dict[str, Any]] = {"learner": learner, "monitor": {}}
     learner["max_ratings"] = 0
@@ -106,10 +110,8 @@ def check_recordings(graph: Graph, found: Survey) -> None:
     """
     rater = graph.find("vlm_rater")
     if rater is not None and rater.parameters["teacher"] == "scripted":
-        raise ConfigError(
-            f"vlm_rater.teacher is scripted, which knows nothing of the recordings in {found.path}: choose another",
-            parameter="vlm_rater.teacher",
-        )
+        text = f"vlm_rater.teacher is scripted, which knows nothing of the recordings in {found.path}: choose another"
+        raise ConfigError(text, parameter="vlm_rater.teacher", code=Code.DOES_NOT_FIT)
     values = graph.node("learner").parameters
     if values["joint_names"] is not None:
         found.require(run_spaces(values, load_task(values["task"])))
@@ -122,10 +124,8 @@ def check_feedback(nodes: Mapping[str, Mapping[str, Any]]) -> None:
     algorithm, kind = nodes["learner"]["algorithm"], nodes["vlm_rater"]["feedback"]
     needed = needs_of(algorithm).feedback if ":" not in algorithm else ""  # of another package: its own to say
     if needed and kind != needed:
-        raise ConfigError(
-            f"learner.algorithm {algorithm} learns from {needed}s, but vlm_rater.feedback is {kind}",
-            parameter="vlm_rater.feedback",
-        )
+        text = f"learner.algorithm {algorithm} learns from {needed}s, but vlm_rater.feedback is {kind}"
+        raise ConfigError(text, parameter="vlm_rater.feedback", code=Code.DOES_NOT_FIT)
 
 
 def split_sides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.graphs.spec import Graph, NodeSpec, RealOptions
 from erl_vlm_ros.params.tables import PARAMETERS, kind_of
 from erl_vlm_ros.robot.spec import RobotSpec, remap_pairs
@@ -43,7 +43,9 @@ def camera_parameters(text: str) -> dict[str, Any]:
         return {}
     source, _, device = text.partition(":")
     if source not in _SOURCES or (source == "topic" and device):
-        raise ConfigError(f"camera {text}: expected {', '.join(_SOURCES)}, or opencv:DEVICE, or realsense:SERIAL")
+        raise ConfigError(
+            f"camera {text}: expected {', '.join(_SOURCES)}, or opencv:DEVICE, or realsense:SERIAL", parameter="camera"
+        )
     out = {"source": source}
     if device and source == "opencv":
         out["opencv.source"] = device
@@ -65,13 +67,16 @@ def connections(options: RealOptions, out: Path, robot: RobotSpec | None = None)
         fixed["safety_guard"]["adapter"] = known.check(options.adapter, "safety_guard")
     if not options.use_sim_arm:
         if options.auto_arm:
-            raise ConfigError("auto_arm needs use_sim_arm: a real arm is armed by a person, with safety_guard/arm")
+            text = "auto_arm needs use_sim_arm: a real arm is armed by a person, with safety_guard/arm"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="auto_arm")
         fixed["camera"] = camera_parameters(options.camera)
         return fixed
     if options.tool_pose:
-        raise ConfigError("tool_pose and use_sim_arm: the simulated arm publishes ee_pose itself; leave one away")
+        text = "tool_pose and use_sim_arm: the simulated arm publishes ee_pose itself; leave one away"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="tool_pose")
     if options.camera:
-        raise ConfigError("camera and use_sim_arm: the simulated arm brings its own camera; leave one away")
+        text = "camera and use_sim_arm: the simulated arm brings its own camera; leave one away"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="camera")
     fixed["sim_bridge"] = {}
     fixed["safety_guard"]["urdf_file"] = str(out / URDF_FILE)
     own = {} if robot is None else robot.overrides()["safety_guard"]
@@ -91,10 +96,14 @@ def connect(graph: Graph, options: RealOptions, robot: RobotSpec | None = None) 
     for name in ("namespace", "robot_namespace", "camera_namespace"):
         value = getattr(options, name)
         if value and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", value):
-            raise ConfigError(f"{name} {value!r}: letters, digits and _, parts divided by /, no / at the ends")
+            raise ConfigError(
+                f"{name} {value!r}: letters, digits and _, parts divided by /, no / at the ends", parameter=name
+            )
     if not options.use_sim_arm and graph.node("policy_controller").parameters["auto_arm"]:
         raise ConfigError(
-            "policy_controller.auto_arm is true on a real arm: a person arms it, with safety_guard/arm; set it to false"
+            "policy_controller.auto_arm is true on a real arm: a person arms it, with safety_guard/arm; set it to "
+            "false",
+            parameter="policy_controller.auto_arm",
         )
     _as_recommended(graph)
     specs = []

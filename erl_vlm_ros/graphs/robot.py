@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import NONE, Task, load_task
 from erl_vlm_ros.common.worlds import robot_of_world
 from erl_vlm_ros.graphs.spec import NodeSpec, RunArguments
@@ -81,10 +81,10 @@ def check_rotation(task: Task, nodes: Sequence[NodeSpec], simulated: bool) -> No
     if task.rotation == NONE or guard["max_angular_speed"] > 0.0:
         return
     if not simulated:
-        raise ConfigError(
+        text = (
             f"{task.path}: action.rotation is {task.rotation}, but safety_guard.max_angular_speed is 0, so that every "
             f"turn is rejected: set it (the task turns at up to {task.top_angular_speed:g} rad/s), or set "
-            "action.rotation to none",
-            parameter="safety_guard.max_angular_speed",
+            "action.rotation to none"
         )
+        raise ConfigError(text, parameter="safety_guard.max_angular_speed", code=Code.DOES_NOT_FIT, file=task.path)
     guard["max_angular_speed"] = task.top_angular_speed

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.feedback.kinds import kind_named
 from erl_vlm_ros.params.layers import EVERY_NODE, Overrides
@@ -39,11 +39,11 @@ def asks_standin(layers: Iterable[Overrides], overrides: Overrides) -> bool:
 def refuse_standin(task: Task) -> None:
     """ConfigError where the stand-in would rate images that it does not know."""
     if task.world:
-        raise ConfigError(
+        text = (
             f"the stand-in VLM knows images of our own scenes alone, not those of {task.name}: give a model by --set "
-            "vlm_rater.base_url=URL, or --set vlm_rater.teacher=scripted (ground truth with errors), or human",
-            parameter="vlm_rater.teacher",
+            "vlm_rater.base_url=URL, or --set vlm_rater.teacher=scripted (ground truth with errors), or human"
         )
+        raise ConfigError(text, parameter="vlm_rater.teacher", code=Code.DOES_NOT_FIT)
 
 
 def _raters(rater: Mapping[str, Any]) -> tuple[str, ...]:
@@ -70,11 +70,14 @@ def check_teacher(name: str, nodes: Nodes) -> None:
         key, others = ("teacher", "vlm, human, ledger or ensemble"), ("audit.teacher", "human or vlm")
         key, others = key if rater["teacher"] == "scripted" else others
         raise ConfigError(
-            f"vlm_rater.{key} is scripted, which needs the simulation's ground truth; {name} has none: choose {others}"
+            f"vlm_rater.{key} is scripted, which needs the simulation's ground truth; {name} has none: choose {others}",
+            code=Code.DOES_NOT_FIT,
+            parameter=f"vlm_rater.{key}",
         )
     kind = kind_named(rater["feedback"])
     if learner is not None and learner["segment_length"] < kind.min_frames:
-        raise ConfigError(
+        text = (
             f"vlm_rater.feedback is {kind.name}, which needs segments of {kind.min_frames} frames or more, but"
             f" learner.segment_length is {learner['segment_length']}: raise it"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="learner.segment_length")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write, read_json
 from erl_vlm_ros.monitoring.curve import draw_curve
 from erl_vlm_ros.monitoring.record import RunRecord
@@ -45,9 +45,8 @@ class RunFiles:
         try:
             record.load_state_dict(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{path} is not a record of this version ({error}); move it away to begin new figures"
-            ) from error
+            text = f"{path} is not a record of this version ({error}); move it away to begin new figures"
+            raise ConfigError(text, code=Code.UNREADABLE, file=str(path)) from error
         return True
 
     def figures(self, record: RunRecord, node: str, values: Mapping[str, float], now: float) -> None:

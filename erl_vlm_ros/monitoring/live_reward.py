@@ -45,5 +45,7 @@ class LiveReward:
         try:
             mean = self._model.predict(self._model.features(frame), proprio[None].astype(np.float32)).mean[0]
         except (ValueError, RuntimeError) as error:
-            raise BundleError(f"the reward model does not fit proprioception of {len(proprio)} numbers") from error
+            raise BundleError(
+                f"the reward model does not fit proprioception of {len(proprio)} numbers", field="proprio"
+            ) from error
         return float(np.clip(mean, 0.0, 1.0))

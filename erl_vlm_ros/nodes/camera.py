@@ -30,7 +30,7 @@ from erl_vlm_ros.camera.supervisor import Supervisor
 from erl_vlm_ros.camera.topic import Relay
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.dds import room_problem
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import wrong_parameter
 from erl_vlm_ros.data.images import decode_jpeg, encode_jpeg
 from erl_vlm_ros.ros import camera_messages, convert, qos
 from erl_vlm_ros.ros.node_base import BaseNode, run
@@ -90,7 +90,7 @@ class CameraNode(BaseNode):
 
     def _capture(self, device: Callable[[], Any] | None) -> None:
         if self.get_parameter("use_sim_time").value:
-            raise ConfigError("parameter 'use_sim_time' of camera is true, but a camera's stamps are wall time")
+            raise wrong_parameter("camera", "use_sim_time", "is true, but a camera's stamps are wall time")
         source, recording = make_source(self.p, device)
         self._hardware = source.hardware
         supervisor = Supervisor(source, patience(self.p, recording), self._gate, self.health, self._on_opened)
@@ -140,7 +140,7 @@ class CameraNode(BaseNode):
     def _subscribe(self) -> None:
         p, sensor = self.p, qos.sensor(self.p.reliable_sensors)
         if p.depth == RAW:
-            raise ConfigError("parameter 'depth' of camera is 'raw'; source 'topic' takes 'off' or 'aligned'")
+            raise wrong_parameter("camera", "depth", "is 'raw'; source 'topic' takes 'off' or 'aligned'")
         needs_info = p.require_calibration and not p.calibration_file
         self._relay = Relay(self.pipeline, self._gate, self.health, needs_info, names.IMAGE)
         kind, topic = (CompressedImage, names.IMAGE_COMPRESSED) if p.topic_compressed else (Image, names.IMAGE)

@@ -20,7 +20,7 @@ from typing import Any
 
 from rclpy.duration import Duration
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.local import OnlyOne, local_name
 from erl_vlm_ros.ros import realtime
 from erl_vlm_ros.ros.node_base import BaseNode, run
@@ -50,7 +50,9 @@ class GuardWatchdog(BaseNode):
         try:
             self._lock = OnlyOne(path.with_name(path.name + ".lock"))
         except BlockingIOError as holder:
-            raise ConfigError(f"{guard} has a guard_watchdog already, process {holder}: end that one first") from None
+            raise ConfigError(
+                f"{guard} has a guard_watchdog already, process {holder}: end that one first", code=Code.IN_USE
+            ) from None
         self._arm = Standstill(self, p.adapter, p.base_frame)
         self._listener = Listener(path)
         self._left = LeftBehind(path.with_name(path.name + ".armed"))

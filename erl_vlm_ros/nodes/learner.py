@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float32MultiArray, String, UInt8MultiArray
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data import learner_state
 from erl_vlm_ros.data.checkpoint import CheckpointError, save_state
@@ -91,7 +91,7 @@ class LearnerNode(BaseNode):
                     self.learner.add_episode(episode, item.rewards)
                 except ValueError as error:  # of other spaces, or a frame is no JPEG
                     text = f"{self.p.episode_source_path}: episode {episode.index} cannot be learned from: {error}"
-                    raise ConfigError(text, parameter="learner.episode_source_path") from error
+                    raise ConfigError(text, parameter="learner.episode_source_path", code=Code.UNREADABLE) from error
         if not self.p.live:
             self.learner.end_of_data()
 
@@ -109,11 +109,11 @@ class LearnerNode(BaseNode):
             self._report()
             self._more.trigger()
         elif self.learner.stalled:
-            raise ConfigError(
+            text = (
                 "the source's episodes leave nothing to ask the teacher about, and without labels nothing is learned: "
-                "give more episodes, a smaller segment_length or a larger max_ratings",
-                parameter="learner.episode_source",
+                "give more episodes, a smaller segment_length or a larger max_ratings"
             )
+            raise ConfigError(text, parameter="learner.episode_source", code=Code.NOT_GIVEN)
 
     def _await_others(self) -> None:
         """A resumed arm rests until rater and trainer have read their files: a damaged one ends the run before."""
@@ -220,14 +220,16 @@ class LearnerNode(BaseNode):
 
     def _stop_if_out_of_ratings(self) -> None:
         if self.learner.out_of_ratings:
-            raise ConfigError(
+            text = (
                 f"max_ratings ({self.learner.config.max_ratings}) are spent and not one is valid: there is nothing to "
                 "learn from. See the log of vlm_rater, then go on with a larger max_ratings"
             )
+            raise ConfigError(text, code=Code.NOT_GIVEN, parameter="learner.max_ratings")
 
     def _resume(self) -> None:
         if self._path is None:
-            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of learner")
+            text = "resume needs checkpoint_dir; set the parameter checkpoint_dir of learner"
+            raise CheckpointError(text, code=Code.NOT_GIVEN, parameter="learner.checkpoint_dir")
         learner, source = self.learner, learner_state.find(self.p.checkpoint_dir)
         learner.load_state_dict(learner_state.load(self.p.checkpoint_dir))
         self.get_logger().info(
@@ -240,7 +242,8 @@ class LearnerNode(BaseNode):
         if not self.learner.agent.finite():
             raise CheckpointError(
                 f"the networks hold numbers that are not finite: {self._path}, if it is there, is left as it was. "
-                "Lower the algorithm's learning rates (sac.actor_lr, sac.critic_lr), then continue from it"
+                "Lower the algorithm's learning rates (sac.actor_lr, sac.critic_lr), then continue from it",
+                file=str(self._path),
             )
         self._path.parent.mkdir(parents=True, exist_ok=True)
         save_state(self._path, self.learner.state_dict(), learner_state.KIND)

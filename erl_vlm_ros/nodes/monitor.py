@@ -26,7 +26,7 @@ from std_msgs.msg import Bool, Float32MultiArray, String, UInt8MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 from erl_vlm_ros.common.plan import CONTROLLER
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.episode import Episode
@@ -75,7 +75,9 @@ class Monitor(BaseNode):
         self.files: RunFiles | None = None
         if p.run_dir:
             if not Path(p.run_dir).is_dir():
-                raise ConfigError(f"parameter 'run_dir' of monitor: {p.run_dir} is not a folder")
+                raise wrong_parameter(
+                    "monitor", "run_dir", f": {p.run_dir} is not a folder", code=Code.MISSING_FILE, file=p.run_dir
+                )
             self.files = RunFiles(Path(p.run_dir))
             if self.files.restore(self.record):
                 self.get_logger().info(f"figures go on from step {self.record.env_steps}")

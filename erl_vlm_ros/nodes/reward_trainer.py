@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import UInt8MultiArray
 
 from erl_vlm_ros.common import names
+from erl_vlm_ros.common.errors import Code
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, save_state
 from erl_vlm_ros.data.episode import Episode
@@ -70,7 +71,8 @@ class RewardTrainerNode(BaseNode):
 
     def _resume(self) -> None:
         if self._path is None:
-            raise CheckpointError("resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer")
+            text = "resume needs checkpoint_dir; set the parameter checkpoint_dir of reward_trainer"
+            raise CheckpointError(text, code=Code.NOT_GIVEN, parameter="reward_trainer.checkpoint_dir")
         self.trainer.load_state_dict(load_state(self._path, self.NAME))
         trainer = self.trainer
         self.get_logger().info(

@@ -32,7 +32,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.robot.homing import Homing
 from erl_vlm_ros.ros import convert, qos, realtime
@@ -177,7 +177,8 @@ class SafetyGuard(BaseNode):
         arm = self.adapter.kinematics
         try:
             if arm is None:
-                raise ConfigError("homing needs the arm's URDF: set urdf_file or publish robot_description")
+                text = "homing needs the arm's URDF: set urdf_file or publish robot_description"
+                raise ConfigError(text, code=Code.NOT_GIVEN, parameter="safety_guard.urdf_file")
             target = _home_of(message)
             again = self.core.homing is not None and target == self._home_target
             homing = None if again else Homing(arm, target)
@@ -439,7 +440,8 @@ def _home_of(message: JointTrajectory) -> dict[str, float]:
     """The last point of a request, rad by joint name. ConfigError for names and numbers that do not fit."""
     names_, positions = list(message.joint_names), list(message.points[-1].positions) if message.points else []
     if not names_ or len(names_) != len(positions) or len(set(names_)) != len(names_):
-        raise ConfigError(f"home position: {len(names_)} names (each once) and {len(positions)} positions do not fit")
+        text = f"home position: {len(names_)} names (each once) and {len(positions)} positions do not fit"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="home")
     return dict(zip(names_, positions))
 
 

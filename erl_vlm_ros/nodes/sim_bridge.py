@@ -28,7 +28,7 @@ from std_msgs.msg import Bool, Float32, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.control.command import STILL, ArmCommand
 from erl_vlm_ros.robot.kinematics import Kinematics
@@ -57,11 +57,12 @@ class SimBridge(BaseNode):
         cameras = sim_cameras(p.cameras or (), p.camera_views, p.camera_sizes, size)
         self.arm = make_backend(p.backend, task, size, p.robot_file, cameras)
         if p.joint_names is not None and sorted(p.joint_names) != sorted(self.arm.joint_names):
-            raise ConfigError(
+            text = (
                 f"parameter 'joint_names' is {', '.join(p.joint_names)}, but the backend '{p.backend}' of sim_bridge "
                 f"simulates {', '.join(self.arm.joint_names)}: give the robot file a 'model', or choose another "
                 "robot or backend"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="sim_bridge.joint_names")
         if p.lock_step:
             check_control_rate(self.arm, task)
         self.core = BridgeCore(self.arm, p.seed)

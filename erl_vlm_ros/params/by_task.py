@@ -12,6 +12,7 @@ from typing import Any
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.params import renamed
+from erl_vlm_ros.params.param import file_of
 
 #: node -> parameters, or ``group.*``
 BY_TASK: dict[str, tuple[str, ...]] = {
@@ -50,19 +51,15 @@ def check_task(layer: Mapping[str, Mapping[str, Any]], origin: str) -> None:
     for node, values in layer.items():
         for key, value in renamed.parameters(node, values).items():
             if key in _NAMES and ":" in str(value):
-                raise ConfigError(
+                text = (
                     f"{origin}: {node}.{key} names a Python module, which a task may not load: give it by "
-                    f"--set {node}.{key}=MODULE:NAME or in a --params-file",
-                    code=Code.NOT_BY_TASK,
-                    parameter=f"{node}.{key}",
-                    file=origin,
+                    f"--set {node}.{key}=MODULE:NAME or in a --params-file"
                 )
+                raise ConfigError(text, code=Code.NOT_BY_TASK, parameter=f"{node}.{key}", file=file_of(origin))
             if not allowed(node, key):
                 ours = ", ".join(BY_TASK.get(node, ())) or "nothing"
-                raise ConfigError(
+                text = (
                     f"{origin}: {node}.{key} is not a task's to set: it belongs to the run or the robot. Remove it "
-                    f"and give it by --set {node}.{key}=VALUE or in a --params-file (of {node} a task may set: {ours})",
-                    code=Code.NOT_BY_TASK,
-                    parameter=f"{node}.{key}",
-                    file=origin,
+                    f"and give it by --set {node}.{key}=VALUE or in a --params-file (of {node} a task may set: {ours})"
                 )
+                raise ConfigError(text, code=Code.NOT_BY_TASK, parameter=f"{node}.{key}", file=file_of(origin))

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.yaml_file import parse_yaml, read_yaml
 from erl_vlm_ros.params import renamed
-from erl_vlm_ros.params.param import resolve
+from erl_vlm_ros.params.param import file_of, resolve
 from erl_vlm_ros.params.tables import PARAMETERS, kind_of
 
 EVERY_NODE = "/**"
@@ -31,7 +31,8 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
     for node, body in raw.items() if isinstance(raw, dict) else [("", None)]:
         inner = body.get("ros__parameters") if isinstance(body, dict) and len(body) == 1 else None
         if not isinstance(inner, dict):
-            raise ConfigError(f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}")
+            text = f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}"
+            raise ConfigError(text, parameter=str(node), file=str(path))
         # A namespaced node's file names it in full: /lab/learner.
         name = EVERY_NODE if node == EVERY_NODE else renamed.node_name(str(node).rpartition("/")[2])
         out[name] = renamed.parameters(name, flatten(inner))
@@ -50,7 +51,8 @@ def settings_of(source: str) -> list[str]:
         path = folder / f"{source}.yaml"
         if not path.exists():
             known = ", ".join(sorted(f.stem for f in folder.glob("*.yaml")))
-            raise ConfigError(f"--params-file {source}: no such file, and none of the shipped ones ({known})")
+            text = f"--params-file {source}: no such file, and none of the shipped ones ({known})"
+            raise ConfigError(text, code=Code.MISSING_FILE, parameter="params_file", file=source)
     layer = read_parameter_file(path)
     check(layer, str(path))
     texts = []
@@ -79,14 +81,16 @@ def check(layer: Overrides, origin: str) -> None:
             known = {param.name for table in PARAMETERS.values() for param in table}
             unknown = [key for key in values if key not in known and key not in BUILT_IN]
             if unknown:
-                raise ConfigError(f"{origin}: no node declares the parameter '{unknown[0]}' of {EVERY_NODE}")
+                text = f"{origin}: no node declares the parameter '{unknown[0]}' of {EVERY_NODE}"
+                raise ConfigError(text, code=Code.UNKNOWN, parameter=f"{EVERY_NODE}.{unknown[0]}", file=file_of(origin))
             continue
         if kind_of(node) not in PARAMETERS:
-            raise ConfigError(f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}")
+            text = f"{origin}: there is no node '{node}'; nodes are {', '.join(sorted(PARAMETERS))}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter=node, file=file_of(origin))
         try:
             resolve(node, PARAMETERS[kind_of(node)], flatten(values))
         except ConfigError as error:
-            raise ConfigError(f"{origin}: {error}") from error
+            raise error.within(origin, file=file_of(origin)) from error
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -102,9 +106,11 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
         node = renamed.node_name(node)
         key = renamed.PARAMETERS.get(node, {}).get(given, given)
         if not (equals and dot and node and key):
-            raise ConfigError(f"--set {name}: expected node.parameter=value, for instance learner.seed=3")
+            raise ConfigError(
+                f"--set {name}: expected node.parameter=value, for instance learner.seed=3", parameter=name
+            )
         table = {param.name: param for param in PARAMETERS.get(kind_of(node), ())}
         plain = key in table and table[key].type == "str"
-        value = raw.strip() if plain else parse_yaml(raw, f"--set {node}.{key}")[0]
+        value = raw.strip() if plain else parse_yaml(raw, f"--set {node}.{key}", parameter=f"{node}.{key}")[0]
         out.setdefault(node, {}).update(renamed.parameters(node, {given: value}))
     return out

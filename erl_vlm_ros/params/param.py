@@ -15,7 +15,7 @@ from dataclasses import dataclass, make_dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, wrong_parameter
 from erl_vlm_ros.common.secrets import check_secrets
 from erl_vlm_ros.params import renamed
 
@@ -75,7 +75,6 @@ class Param:
 
     def check(self, value: Any, node: str) -> Any:
         """The value in the declared type (a whole number is fine for a float). ConfigError otherwise."""
-        where = f"parameter '{self.name}' of {node}"
         if value is None and self.unset:
             return None
         kind = next(kind for kind, name in _KINDS.items() if name == self.type.removesuffix("[]"))
@@ -84,25 +83,25 @@ class Param:
             free = self.any_length or self.default is None
             if items is None or not items or (not free and len(items) != len(self.default)):
                 count = "a non-empty list" if free else f"a list of {len(self.default)}"
-                raise self._refused(f"{where} is {_show(value)}; it must be {count} ({self.type})")
-            return [self._check_one(item, kind, where) for item in items]
-        return self._check_one(value, kind, where)
+                raise self._refused(f"is {_show(value)}; it must be {count} ({self.type})", node)
+            return [self._check_one(item, kind, node) for item in items]
+        return self._check_one(value, kind, node)
 
-    def _check_one(self, value: Any, kind: type, where: str) -> Any:
+    def _check_one(self, value: Any, kind: type, node: str) -> Any:
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
-            raise self._refused(f"{where} is {_show(value)}; it must be of type {_KINDS[kind]}")
+            raise self._refused(f"is {_show(value)}; it must be of type {_KINDS[kind]}", node)
         if kind is float and not math.isfinite(value):
-            raise self._refused(f"{where} is {value}; it must be finite")
+            raise self._refused(f"is {value}; it must be finite", node)
         low = kind in (int, float) and self.low is not None and value < self.low
         high = kind in (int, float) and self.high is not None and value > self.high
         if low or high or (self.choices and value not in self.choices):
-            raise self._refused(f"{where} is {_show(value)}; it must be {self.limits}")
+            raise self._refused(f"is {_show(value)}; it must be {self.limits}", node)
         return value
 
-    def _refused(self, text: str) -> ConfigError:
-        return ConfigError(text, code=Code.VALUE, parameter=self.name)
+    def _refused(self, problem: str, node: str) -> ConfigError:
+        return wrong_parameter(node, self.name, problem)
 
 
 def group(prefix: str, cls: type, leave: Iterable[str] = (), unset: str = "") -> tuple[Param, ...]:
@@ -154,6 +153,12 @@ def _param(name: str, hint: Any, field: Any) -> Param:
     )
 
 
+def file_of(origin: str) -> str:
+    """The file that the origin of a layer of parameters names (``FILE: parameters``), for errors; empty: none."""
+    file = origin.removesuffix(": parameters")
+    return file if file.endswith((".yaml", ".yml")) else ""
+
+
 def _show(value: Any) -> str:
     return repr(list(value)) if not isinstance(value, (str, bytes, int, float, bool, type(None))) else repr(value)
 
@@ -167,11 +172,8 @@ def resolve(node: str, table: Iterable[Param], overrides: Mapping[str, Any]) -> 
             continue
         near = difflib.get_close_matches(key, params, 1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise ConfigError(
-            f"{node} has no parameter '{key}'{hint}; remove or rename it in the parameter file",
-            code=Code.UNKNOWN,
-            parameter=key,
-        )
+        text = f"{node} has no parameter '{key}'{hint}; remove or rename it in the parameter file"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter=f"{node}.{key}")
     check_secrets(node, overrides)
     return {name: p.check(overrides.get(name, p.default), node) for name, p in params.items()}
 

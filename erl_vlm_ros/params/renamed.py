@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 #: old node name -> new
 NODES: dict[str, str] = {"sac_learner": "learner"}
@@ -85,7 +85,8 @@ def parameters(node: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for old in [key for key in out if key in table]:
         new = table[old]
         if new in out:
-            raise ConfigError(f"{node}: '{old}' is the old name of '{new}', and both are given; leave out '{old}'")
+            text = f"{node}: '{old}' is the old name of '{new}', and both are given; leave out '{old}'"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"{node}.{old}")
         warnings.warn(f"{node}: '{old}' is called '{new}' now; please rename it", RenamedWarning, stacklevel=2)
         out[new] = out.pop(old)
     for key, once in UNSET.get(node, {}).items():
@@ -109,6 +110,7 @@ def layer(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     for old, given in values.items():
         new = node_name(old)
         if new in out:
-            raise ConfigError(f"'{old}' is the old name of '{new}', and both are given; leave out the old one")
+            text = f"'{old}' is the old name of '{new}', and both are given; leave out the old one"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=old)
         out[new] = parameters(new, given)
     return out

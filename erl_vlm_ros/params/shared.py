@@ -8,6 +8,7 @@ from typing import Any
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.params.layers import Overrides, flatten
+from erl_vlm_ros.params.param import file_of
 from erl_vlm_ros.params.tables._shared import SHARED
 
 _NAMES = frozenset(param.name for param in SHARED)
@@ -31,12 +32,10 @@ def shared_values(layers: Iterable[tuple[str, Overrides]]) -> dict[str, Any]:
                     continue
                 before, known = said.setdefault(key, (node, value))
                 if known != value:
-                    raise ConfigError(
+                    text = (
                         f"{origin}: {before}.{key} is {known!r}, but {node}.{key} is {value!r}: all nodes must know "
-                        "the same; give it once",
-                        code=Code.VALUE,
-                        parameter=f"{node}.{key}",
-                        file=origin,
+                        "the same; give it once"
                     )
+                    raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"{node}.{key}", file=file_of(origin))
         out |= {key: value for key, (_, value) in said.items()}
     return out

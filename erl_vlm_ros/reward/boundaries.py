@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from erl_vlm_ros.common.errors import DataError
+
 EPSILON = 1e-6
 BOUNDARIES = ("edge", "midpoint")
 
@@ -47,14 +49,14 @@ def class_boundaries(scaled: Tensor, counts: Sequence[int] | Tensor, kind: str =
         kind: "edge" or "midpoint".
     """
     if kind not in BOUNDARIES:
-        raise ValueError(f"boundary is {kind!r}, must be one of {', '.join(BOUNDARIES)}")
+        raise DataError(f"boundary is {kind!r}, must be one of {', '.join(BOUNDARIES)}", field="kind")
     counts = torch.as_tensor(counts, dtype=torch.long)
     below = counts.cumsum(0)
     size = scaled.numel()
     if int(below[-1]) != size:
-        raise ValueError(f"class counts sum to {int(below[-1])}, the batch holds {size} returns")
+        raise DataError(f"class counts sum to {int(below[-1])}, the batch holds {size} returns", field="counts")
     if size == 0:
-        raise ValueError("a batch without returns has no boundaries")
+        raise DataError("a batch without returns has no boundaries", field="returns")
     inner = below[:-1]
     ordered = scaled.detach().sort().values
     cut = ordered[(inner - 1).clamp(min=0)]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from erl_vlm_ros.common.config import config, setting
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 MIN_CLASSES, MAX_CLASSES = 2, 5
 MIN_IMAGE_SIZE = 47  # px; below, the convolutions of the paper's network leave nothing
@@ -46,6 +46,7 @@ class TrunkConfig:
             raise ConfigError(
                 f"trunk.image_size is {self.image_size}; it must be a multiple of trunk.target_size {self.target_size}",
                 parameter="trunk.image_size",
+                code=Code.DOES_NOT_FIT,
             )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.reward.boundaries import EPSILON
 from erl_vlm_ros.reward.configs import ErlRewardConfig
 from erl_vlm_ros.reward.losses import class_weights, weighted_mean
@@ -223,17 +223,18 @@ class ErlRewardEnsemble:
         known = {field.name for field in fields(ErlRewardConfig)}
         given = dict(meta.get("config") or {})
         if set(given) != known:
-            raise ConfigError(f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown")
+            text = f"reward model: configuration keys {sorted(set(given) ^ known)} are missing or unknown"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"config.{min(set(given) ^ known)}")
         model = cls(ErlRewardConfig(**given), seed=0)
         expected = {**model.networks.state_dict(), "offsets": model.offsets, "scales": model.scales}
         if set(arrays) != set(expected):
-            raise ConfigError(f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown")
+            text = f"reward model: arrays {sorted(set(arrays) ^ set(expected))} are missing or unknown"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"arrays.{min(set(arrays) ^ set(expected))}")
         for name, array in arrays.items():
             shape = tuple(expected[name].shape)
             if array.shape != shape or not np.isfinite(array).all():
-                raise ConfigError(
-                    f"reward model: {name} has shape {array.shape}, must be {shape} and hold finite numbers"
-                )
+                text = f"reward model: {name} has shape {array.shape}, must be {shape} and hold finite numbers"
+                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"arrays.{name}")
         weights = {name: torch.from_numpy(np.array(arrays[name], np.float32)) for name in model.networks.state_dict()}
         model.networks.load_state_dict(weights)
         model.offsets = np.array(arrays["offsets"], np.float32)
@@ -244,26 +245,32 @@ class ErlRewardEnsemble:
         side = self.config.image_size
         if images.dtype != np.uint8 or images.ndim != ndim or images.shape[-3:] != (side, side, 3):
             wanted = f"uint8 [{'N' if ndim == 4 else 'M, H'}, {side}, {side}, 3]"
-            raise ConfigError(f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}")
+            text = f"reward model: images are {images.dtype} {list(images.shape)}, must be {wanted}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="images")
 
     def _check_soft(self, soft: np.ndarray, count: int) -> np.ndarray:
         soft = np.ascontiguousarray(soft, np.float32)
         if soft.shape != (count, self.config.n_classes) or not np.isfinite(soft).all() or (soft < 0).any():
             wanted = f"[{count}, {self.config.n_classes}], finite and not negative"
-            raise ConfigError(f"reward model: soft labels {list(soft.shape)} must be {wanted}")
+            text = f"reward model: soft labels {list(soft.shape)} must be {wanted}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="soft")
         return soft
 
     def _check_rated(self, images: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._check_images(images, 5)
         ratings = np.asarray(ratings)
         if ratings.size and not np.issubdtype(ratings.dtype, np.integer):
-            raise ConfigError(f"reward model: ratings are {ratings.dtype}, must be whole numbers")
+            text = f"reward model: ratings are {ratings.dtype}, must be whole numbers"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="ratings")
         ratings = ratings.astype(np.int64)
         if ratings.shape != images.shape[:1] or images.shape[1] < 1:
-            raise ConfigError(f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}")
+            text = f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="ratings")
         if ratings.size and not (ratings.min() >= 0 and ratings.max() < self.config.n_classes):
             top = self.config.n_classes - 1
-            raise ConfigError(f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}")
+            raise ConfigError(
+                f"reward model: ratings span {ratings.min()}..{ratings.max()}, must be 0..{top}", parameter="ratings"
+            )
         return images, ratings
 
 

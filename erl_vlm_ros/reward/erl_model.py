@@ -65,4 +65,4 @@ class ErlRewardModel:
             info = RewardModelInfo.from_meta(bundle.meta)
             return cls(ensemble, int(bundle.meta["version"]), info, dict(bundle.meta["health"]))
         except (KeyError, TypeError, ConfigError) as error:
-            raise BundleError(f"unusable reward model: {error}") from error
+            raise BundleError.of(error, "unusable reward model", "reward_model") from error

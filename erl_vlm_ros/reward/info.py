@@ -45,11 +45,17 @@ class RewardModelInfo:
             return cls(**{**found, **counts})
         info = meta["info"]
         if not isinstance(info, Mapping) or set(info) != {f.name for f in fields(cls)}:
-            raise BundleError("reward model: meta.info must have exactly the fields of RewardModelInfo")
+            raise BundleError(
+                "reward model: meta.info must have exactly the fields of RewardModelInfo",
+                field="reward_model.meta.info",
+            )
         for name, value in info.items():
             count, missing = name in ("round", "requested"), value is None and name.endswith("noise")
             if not missing and not (_is_number(value) and (not count or (type(value) is int and value >= 0))):
-                raise BundleError(f"reward model: meta.info.{name} is {value!r}, which is not a finite number")
+                raise BundleError(
+                    f"reward model: meta.info.{name} is {value!r}, which is not a finite number",
+                    field=f"reward_model.meta.info.{name}",
+                )
         return cls(**info)
 
 

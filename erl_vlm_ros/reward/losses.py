@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from erl_vlm_ros.common.errors import DataError
+
 
 def rating_targets(labels: Tensor, n_classes: int, smoothing: float = 0.0) -> Tensor:
     """Target distribution [B, n]: (1 - r) one-hot + r / n, r the label smoothing (paper: 0.1, Fig. 6a).
@@ -54,7 +56,7 @@ def rating_loss(kind: str, logits: Tensor, targets: Tensor, weights: Tensor | No
         weights: positive sample weights [B]; weights that are all equal change nothing.
     """
     if kind not in TERMS:
-        raise ValueError(f"loss is {kind!r}, must be one of {', '.join(TERMS)}")
+        raise DataError(f"loss is {kind!r}, must be one of {', '.join(TERMS)}", field="kind")
     return weighted_mean(TERMS[kind](logits, targets), weights)
 
 

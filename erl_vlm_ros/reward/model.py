@@ -111,11 +111,11 @@ class TrunkRewardModel:
             state = {k[6:]: torch.from_numpy(np.array(v)) for k, v in bundle.arrays.items() if k.startswith("trunk.")}
             expected = {k for k in trunk.state_dict() if k.startswith(("convolutions", "neck"))}
             if set(state) != expected:
-                raise BundleError(f"reward model lacks {sorted(expected - set(state))}")
+                raise BundleError(f"reward model lacks {sorted(expected - set(state))}", field="reward_model")
             trunk.load_state_dict(trunk.state_dict() | state)
             heads = (Scores if LOW in bundle.arrays else Heads).from_arrays(bundle.arrays)
         except (KeyError, TypeError, RuntimeError, ArithmeticError, AttributeError, ConfigError) as error:
-            raise BundleError(f"unusable reward model: {error}") from error
+            raise BundleError.of(error, "unusable reward model", "reward_model") from error
         trunk.eval()
         info = RewardModelInfo.from_meta(meta)
         return cls(trunk, heads, int(meta["version"]), int(meta["features_version"]), info, dict(meta["health"]))
@@ -136,10 +136,10 @@ def _check_meta(meta: dict[str, Any]) -> None:
     """BundleError for counters and figures that are no numbers."""
     for key in ("version", *(("features_version", "prop_dim") if meta["type"] == "trunk" else ())):
         if type(meta.get(key)) is not int or not 0 <= meta[key] < 2**31:
-            raise BundleError(f"reward model: meta.{key} must be a whole number >= 0")
+            raise BundleError(f"reward model: meta.{key} must be a whole number >= 0", field=f"reward_model.meta.{key}")
     health = meta.get("health")
     if not isinstance(health, dict) or not all(type(v) in (int, float) and abs(v) < 1e15 for v in health.values()):
-        raise BundleError("reward model: meta.health must map names to numbers")
+        raise BundleError("reward model: meta.health must map names to numbers", field="reward_model.meta.health")
 
 
 def _check_size(config: TrunkConfig, prop_dim: int, arrays: dict[str, np.ndarray]) -> None:
@@ -148,14 +148,17 @@ def _check_size(config: TrunkConfig, prop_dim: int, arrays: dict[str, np.ndarray
         shapes = {f"trunk.{name}": tuple(value.shape) for name, value in Trunk(config, prop_dim).state_dict().items()}
     wrong = [name for name, value in arrays.items() if name in shapes and value.shape != shapes[name]]
     if wrong or sum(math.prod(shape) for shape in shapes.values()) > MAX_WEIGHTS:
-        raise BundleError(f"reward model: {wrong[0] if wrong else 'meta.config'} does not fit the other")
+        raise BundleError(
+            f"reward model: {wrong[0] if wrong else 'meta.config'} does not fit the other",
+            field=f"reward_model.{wrong[0] if wrong else 'meta.config'}",
+        )
 
 
 def load_reward_model(bundle: Bundle) -> RewardModel:
     """The reward model in a bundle, by its ``type``. BundleError for an unknown one."""
     kind = bundle.meta.get("type")
     if not isinstance(kind, str) or kind not in READERS:
-        raise BundleError(f"unknown reward model type '{str(kind)[:40]}'")
+        raise BundleError(f"unknown reward model type '{str(kind)[:40]}'", field="reward_model.meta.type")
     _check_meta(bundle.meta)
     return READERS[kind](bundle)
 

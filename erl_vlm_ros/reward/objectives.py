@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.reward.boundaries import class_boundaries, class_logits, min_max, rate
 from erl_vlm_ros.reward.losses import TERMS, rating_targets
@@ -186,14 +186,15 @@ def make_objective(name: str, settings: ObjectiveSettings, outputs: str, segment
     """
     objective: Objective = OBJECTIVES.load(name)(settings)
     if objective.outputs != outputs:
-        raise ConfigError(
+        text = (
             f"objective '{name}' takes a model's {objective.outputs}, this reward model gives {outputs}; choose another"
             " objective or reward_model"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="reward_trainer.objective")
     if objective.segments != segments:
-        raise ConfigError(
+        text = (
             f"objective '{name}' learns from labels of {objective.segments} segments, the feedback is about {segments};"
-            " choose another objective or feedback",
-            parameter="reward_trainer.objective",
+            " choose another objective or feedback"
         )
+        raise ConfigError(text, parameter="reward_trainer.objective", code=Code.DOES_NOT_FIT)
     return objective

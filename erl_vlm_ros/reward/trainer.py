@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
@@ -58,8 +58,9 @@ class RewardTrainer:
             sizes = (episode.observations.shape[1], episode.actions.shape[1])
             require_spaces(self.config.spaces, episode.spaces, sizes, f"episode {episode.index}")
         if episode.prop_dim != self.config.prop_dim:
-            raise ValueError(
-                f"episode {episode.index}: prop_dim is {episode.prop_dim}, this run has {self.config.prop_dim}"
+            raise DataError(
+                f"episode {episode.index}: prop_dim is {episode.prop_dim}, this run has {self.config.prop_dim}",
+                field="prop_dim",
             )
         self.trainer.add_episode(episode)
         self.episodes = episode.index + 1
@@ -71,8 +72,9 @@ class RewardTrainer:
             ValueError: another number of classes, or segments of another size than before; nothing is changed.
         """
         if batch.n_classes != self.config.n_classes:
-            raise ValueError(
-                f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}"
+            raise DataError(
+                f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}",
+                field="n_classes",
             )
         segments = self.config.segments
         told = [r for r in batch.labels if r.value >= 0]
@@ -80,19 +82,22 @@ class RewardTrainer:
         if batch.round < self.round or not rated:
             return 0
         if len(rated[0].query) != segments:
-            raise ValueError(
+            raise DataError(
                 f"labels are of kind {batch.kind}, about {len(rated[0].query)} segments each; reward_trainer."
-                f"reward_model {self.config.reward_model} learns from labels of {segments}"
+                f"reward_model {self.config.reward_model} learns from labels of {segments}",
+                field="reward_model",
             )
         length, before = len(rated[0].query[0].jpegs), self.images.shape[1] // segments
         if len(self.ratings) and length != before:
-            raise ValueError(
-                f"segments have {length} frames, those rated before {before}: segment_length must not change in a run"
+            raise DataError(
+                f"segments have {length} frames, those rated before {before}: segment_length must not change in a run",
+                field="segment_length",
             )
         if rated[0].query[0].proprio.shape[1] != self.config.prop_dim:
-            raise ValueError(
+            raise DataError(
                 f"segments have {rated[0].query[0].proprio.shape[1]} numbers of proprioception, "
-                f"this run has {self.config.prop_dim}"
+                f"this run has {self.config.prop_dim}",
+                field="prop_dim",
             )
         images = np.stack([decode_many(r.query.jpegs, self.trainer.image_size) for r in rated])
         proprio = np.stack([np.concatenate([s.proprio for s in r.query]) for r in rated]).astype(np.float32)
@@ -162,7 +167,8 @@ class RewardTrainer:
             state = {**state, "reward_model": _RECIPES.get(state["recipe"], state["recipe"])}
         for key in ("reward_model", "n_classes"):
             if state[key] != getattr(self.config, key):
-                raise ConfigError(f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}")
+                text = f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}"
+                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"reward_trainer.{key}")
         if self.config.spaces is not None:
             require_spaces(self.config.spaces, spaces_in(state), None, "the reward trainer's checkpoint")
         for counter in ("version", "round", "requested", "episodes"):

@@ -44,5 +44,6 @@ class RewardTrainerConfig:
         if self.heads.noise >= 1 - 1 / self.n_classes:
             raise ConfigError(
                 f"heads.noise {self.heads.noise} says that ratings of {self.n_classes} classes are worse than guesses; "
-                f"it must be below {1 - 1 / self.n_classes:.2f}"
+                f"it must be below {1 - 1 / self.n_classes:.2f}",
+                parameter="reward_trainer.heads.noise",
             )

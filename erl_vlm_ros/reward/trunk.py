@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.reward.configs import TrunkConfig
 
 
@@ -134,9 +134,8 @@ class TrunkTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave. ConfigError when it was made with other sizes."""
         if state["config"] != _plain(self.config):
-            raise ConfigError(
-                f"the checkpoint's trunk was made with {state['config']}, this run asks for {_plain(self.config)}"
-            )
+            text = f"the checkpoint's trunk was made with {state['config']}, this run asks for {_plain(self.config)}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="trunk")
         self.trunk.load_state_dict(state["trunk"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.generator.set_state(state["generator"])

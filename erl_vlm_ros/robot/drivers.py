@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 ADAPTERS = {
     "servo_twist": ("servo_twist", "ServoTwist"),
@@ -33,10 +33,12 @@ def watchdog_use(wanted: str, adapter: str, lock_step: bool) -> str:
     if wanted == "auto":
         return "required" if adapter in OBEY_FOREVER and not lock_step else "off"
     if wanted != "off" and lock_step:
-        raise ConfigError(f"parameter 'watchdog.use' is '{wanted}', which needs parameter 'lock_step' false")
+        text = f"parameter 'watchdog.use' is '{wanted}', which needs parameter 'lock_step' false"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="guard_watchdog.watchdog.use")
     if wanted != "off" and adapter not in NEED_ZEROS:
-        raise ConfigError(
+        text = (
             f"parameter 'watchdog.use' is '{wanted}', but the driver of adapter '{adapter}' holds the arm by itself; "
             "use auto or off"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="guard_watchdog.watchdog.use")
     return wanted

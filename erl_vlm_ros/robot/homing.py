@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
 
 _FURTHEST = 8.0 * math.pi  # rad: a continuous joint is not wound up further than that
@@ -71,9 +71,12 @@ def _checked(arm: Kinematics, target: Mapping[str, float]) -> np.ndarray:
     if missing or unknown:
         told = [f"lacks {', '.join(missing)}"] if missing else []
         told += [f"names {', '.join(unknown)}, which the arm has not"] if unknown else []
-        raise ConfigError(f"home position {' and '.join(told)}; the arm's joints are {', '.join(arm.joint_names)}")
+        text = f"home position {' and '.join(told)}; the arm's joints are {', '.join(arm.joint_names)}"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="home")
     out = arm.vector(target)
     for name, value, low, high in zip(arm.joint_names, out, arm.lower, arm.upper):
         if not (math.isfinite(value) and low <= value <= high and abs(value) <= _FURTHEST):
-            raise ConfigError(f"home position: {name} = {value:g} is outside its limits {low:g} to {high:g}")
+            raise ConfigError(
+                f"home position: {name} = {value:g} is outside its limits {low:g} to {high:g}", parameter=f"home.{name}"
+            )
     return out

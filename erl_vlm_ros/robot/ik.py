@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.robot.kinematics import Kinematics
 
 _LOOK_AHEAD = 0.02  # rad along the wanted motion, to see whether it leads into the singularity
@@ -61,7 +62,9 @@ def twist_to_joint_velocity(
     s = settings or IkSettings()
     q, twist = np.asarray(q, dtype=np.float64), np.asarray(twist, dtype=np.float64)
     if twist.shape != (6,) or not (np.isfinite(twist).all() and np.isfinite(q).all()):
-        raise ValueError(f"expected 6 finite velocities and finite joint positions, got {twist} at {q}")
+        raise DataError(
+            f"expected 6 finite velocities and finite joint positions, got {twist} at {q}", field="velocities"
+        )
     if np.abs(twist).max() < 1e-9:
         return JointMotion(np.zeros(len(q)), 1.0, "")
     wanted = twist.copy()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.robot.urdf import MOVING, Urdf, UrdfJoint, parse_urdf, read_urdf
 
 
@@ -98,7 +98,7 @@ class Kinematics:
         """[4, 4] of each moving joint's child frame, then of the tool."""
         q = np.asarray(q, dtype=np.float64)
         if q.shape != (len(self.joint_names),):
-            raise ValueError(f"expected {len(self.joint_names)} joint positions, got shape {q.shape}")
+            raise DataError(f"expected {len(self.joint_names)} joint positions, got shape {q.shape}", field="positions")
         frames, frame = [], np.eye(4)
         for i, position in enumerate(q):
             frame = frame @ self._origins[i]
@@ -114,18 +114,22 @@ class Kinematics:
 
 def _check(urdf: Urdf, moving: list[UrdfJoint], base: str, tool: str) -> None:
     if not moving:
-        raise ConfigError(
+        text = (
             f"no joint moves between '{base}' and '{tool}' in the URDF of '{urdf.name}': "
             "check the parameters 'base_frame' and 'tool_frame'"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="tool_frame")
     for joint in moving:
         where = f"joint '{joint.name}' between '{base}' and '{tool}' in the URDF of '{urdf.name}'"
         if joint.kind not in MOVING:
-            raise ConfigError(f"{where} is {joint.kind}; only {', '.join(MOVING)} joints can be commanded")
+            text = f"{where} is {joint.kind}; only {', '.join(MOVING)} joints can be commanded"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"joint.{joint.name}")
         if joint.mimics:
-            raise ConfigError(f"{where} mimics '{joint.mimics}': choose a 'tool_frame' before it")
+            text = f"{where} mimics '{joint.mimics}': choose a 'tool_frame' before it"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="tool_frame")
         if joint.velocity <= 0.0:
-            raise ConfigError(f'{where} has no velocity limit: add <limit velocity="..."/> to it')
+            text = f'{where} has no velocity limit: add <limit velocity="..."/> to it'
+            raise ConfigError(text, code=Code.NOT_GIVEN, parameter=f"joint.{joint.name}")
 
 
 def _skew(axis: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
+
 
 def rotation_vector(rotation: np.ndarray) -> np.ndarray:
     """[3] axis times angle of a matrix [3, 3]; the angle is below half a turn, at which the axis is lost."""
@@ -43,7 +45,7 @@ def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:
     """Rotation matrix [3, 3] of a quaternion, which is normalised. ValueError for one without a direction."""
     norm = np.sqrt(x * x + y * y + z * z + w * w)
     if not norm > 1e-6:
-        raise ValueError("a quaternion of length zero has no orientation (ee_pose without one?)")
+        raise DataError("a quaternion of length zero has no orientation (ee_pose without one?)", field="orientation")
     x, y, z, w = x / norm, y / norm, z / norm, w / norm
     return np.array(
         [

@@ -176,11 +176,12 @@ def robot_path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise ConfigError(f"robot file {path} does not exist", file=str(path))
+            raise ConfigError(f"robot file {path} does not exist", file=str(path), code=Code.MISSING_FILE)
         return path
     known = robot_names()
     if str(name_or_path) not in known:
-        raise ConfigError(f"unknown robot '{name_or_path}'; known: {', '.join(known)}, or give a path to a robot YAML")
+        text = f"unknown robot '{name_or_path}'; known: {', '.join(known)}, or give a path to a robot YAML"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="robot")
     return resource(f"config/robots/{name_or_path}.yaml")
 
 
@@ -193,9 +194,8 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     path = robot_path(name_or_path)
     raw, _ = read_yaml(path)
     if not isinstance(raw, dict):
-        raise ConfigError(
-            f"{path}: expected a mapping with the keys {', '.join(RobotSpec.model_fields)}", file=str(path)
-        )
+        problem = f"{path}: expected a mapping with the keys {', '.join(RobotSpec.model_fields)}"
+        raise ConfigError(problem, file=str(path), code=Code.UNREADABLE)
     try:
         spec = RobotSpec.model_validate(_tuples(raw))
         return _with_paths(spec, path.parent.resolve())
@@ -237,6 +237,9 @@ def remap_pairs(text: str) -> dict[str, str]:
     for pair in text.split():
         ours, _, its = pair.partition(":=")
         if not re.fullmatch(_NAME, ours) or not re.fullmatch(_NAME, its):
-            raise ConfigError(f"remap {pair!r}: expected OURS:=ITS, for instance ee_pose:=/tcp_pose_broadcaster/pose")
+            raise ConfigError(
+                f"remap {pair!r}: expected OURS:=ITS, for instance ee_pose:=/tcp_pose_broadcaster/pose",
+                parameter="remap",
+            )
         out[ours] = its
     return out

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 MOVING = ("revolute", "continuous", "prismatic")
 _LARGEST = 1e6  # m, rad or per second; some drivers write 1e5 where they mean no limit
@@ -57,22 +57,24 @@ class Urdf:
         """
         for parameter, frame in (("base_frame", base), ("tool_frame", tool)):
             if frame not in self.links:
-                raise ConfigError(
+                text = (
                     f"parameter '{parameter}' is '{frame}', but the URDF of '{self.name}' has no such link; "
                     f"it has {', '.join(self.links)}"
                 )
+                raise ConfigError(text, code=Code.UNKNOWN, parameter=parameter)
         outwards, to_base = self._way_down(tool), self._way_down(base)
         while outwards and to_base and outwards[0] is to_base[0]:
             outwards, to_base = outwards[1:], to_base[1:]
         for joint in (*to_base, *outwards):
             if joint.problem:
-                raise ConfigError(joint.problem)
+                raise ConfigError(joint.problem, code=Code.UNREADABLE, parameter=f"joint.{joint.name}")
         moving = [joint.name for joint in to_base if joint.kind != "fixed"]
         if moving:
-            raise ConfigError(
+            text = (
                 f"in the URDF of '{self.name}' the frame '{base}' (parameter 'base_frame') is moved by "
                 f"{', '.join(moving)}, and '{tool}' (parameter 'tool_frame') does not hang below it"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="base_frame")
         aside = np.eye(4)
         for joint in to_base:
             aside = aside @ joint.origin
@@ -84,7 +86,8 @@ class Urdf:
         found: list[UrdfJoint] = []
         while link in above:
             if len(found) > len(self.joints):
-                raise ConfigError(f"the URDF of '{self.name}' has a loop at link '{link}'")
+                text = f"the URDF of '{self.name}' has a loop at link '{link}'"
+                raise ConfigError(text, code=Code.UNREADABLE, parameter=f"link.{link}")
             found.append(above[link])
             link = above[link].parent
         return found[::-1]
@@ -95,7 +98,8 @@ def read_urdf(path: str | Path) -> Urdf:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"parameter 'urdf_file': cannot read {path}: {error}") from error
+        problem = f"parameter 'urdf_file': cannot read {path}: {error}"
+        raise ConfigError(problem, code=Code.UNREADABLE, parameter="urdf_file", file=str(path)) from error
     return parse_urdf(text, str(path))
 
 
@@ -107,9 +111,12 @@ def parse_urdf(text: str, source: str = "robot_description") -> Urdf:
     """
     root = _parse_xml(text, source)
     if root.tag != "robot":
-        raise ConfigError(f"{source} is not a URDF: its root element is <{root.tag}>, not <robot>")
+        raise ConfigError(
+            f"{source} is not a URDF: its root element is <{root.tag}>, not <robot>", code=Code.UNREADABLE, file=source
+        )
     if any(_is_xacro(element) for element in root.iter()):
-        raise ConfigError(f"{source} still holds xacro; expand it first: xacro robot.urdf.xacro > robot.urdf")
+        problem = f"{source} still holds xacro; expand it first: xacro robot.urdf.xacro > robot.urdf"
+        raise ConfigError(problem, code=Code.UNREADABLE, file=source)
     links = tuple(_attribute(link, "name", source) for link in root.findall("link"))
     # ros2_control's and transmission's <joint> are deeper in the tree: only direct children count.
     joints = tuple(_joint(element, source) for element in root.findall("joint"))
@@ -117,10 +124,13 @@ def parse_urdf(text: str, source: str = "robot_description") -> Urdf:
     for joint in joints:
         for link in (joint.parent, joint.child):
             if link not in known:
-                raise ConfigError(f"{source}: joint '{joint.name}' names the link '{link}', which does not exist")
+                problem = f"{source}: joint '{joint.name}' names the link '{link}', which does not exist"
+                raise ConfigError(problem, code=Code.UNREADABLE, parameter=f"joint.{joint.name}", file=source)
     for kind, found in (("link", links), ("joint", tuple(j.name for j in joints))):
         if len(set(found)) != len(found):
-            raise ConfigError(f"{source}: two elements <{kind}> have the same name")
+            raise ConfigError(
+                f"{source}: two elements <{kind}> have the same name", code=Code.UNREADABLE, parameter=kind, file=source
+            )
     return Urdf(root.get("name", ""), links, joints)
 
 
@@ -129,7 +139,8 @@ def _parse_xml(text: str, source: str) -> ElementTree.Element:
     parser, builder = expat.ParserCreate(), ElementTree.TreeBuilder()
 
     def refuse(*_: object) -> None:
-        raise ConfigError(f"{source} declares entities of its own, which no URDF needs: remove its <!DOCTYPE>")
+        text = f"{source} declares entities of its own, which no URDF needs: remove its <!DOCTYPE>"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="<!DOCTYPE>", file=source)
 
     parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
     parser.CharacterDataHandler = builder.data
@@ -137,7 +148,7 @@ def _parse_xml(text: str, source: str) -> ElementTree.Element:
     try:
         parser.Parse(text.encode("utf-8", "surrogatepass"), True)
     except (expat.ExpatError, AssertionError) as error:
-        raise ConfigError(f"{source} is not XML: {error}") from error
+        raise ConfigError(f"{source} is not XML: {error}", code=Code.UNREADABLE, file=source) from error
     return builder.close()
 
 
@@ -153,7 +164,7 @@ def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
     where = f"{source}: joint '{name}'"
     parent, child = element.find("parent"), element.find("child")
     if parent is None or child is None:
-        raise ConfigError(f"{where} has no parent or no child")
+        raise _refused(where, " has no parent or no child")
     ends = (_attribute(parent, "link", where), _attribute(child, "link", where))
     try:
         return _measured(element, name, kind, ends, where)
@@ -166,7 +177,7 @@ def _measured(element: ElementTree.Element, name: str, kind: str, ends: tuple[st
     axis = _vector(element.find("axis"), "xyz", (1.0, 0.0, 0.0), where)
     length = float(np.linalg.norm(axis))
     if kind in MOVING and length < 1e-9:
-        raise ConfigError(f"{where} has an axis of length 0")
+        raise _refused(where, " has an axis of length 0")
     lower, upper, velocity = _limits(element.find("limit"), kind, where)
     origin = element.find("origin")
     mimic = element.find("mimic")
@@ -191,14 +202,14 @@ def _limits(element: ElementTree.Element | None, kind: str, where: str) -> tuple
         return -np.inf, np.inf, 0.0
     if element is None:
         if kind in ("revolute", "prismatic"):
-            raise ConfigError(f"{where} is {kind} and has no <limit>")
+            raise _refused(where, f" is {kind} and has no <limit>")
         return -np.inf, np.inf, 0.0
     velocity = _number(element.get("velocity", "0"), where)
     if kind == "continuous":
         return -np.inf, np.inf, velocity
     lower, upper = (_number(element.get(key, "0"), where) for key in ("lower", "upper"))
     if lower >= upper:
-        raise ConfigError(f"{where}: lower limit {lower:g} is not below upper limit {upper:g}")
+        raise _refused(where, f": lower limit {lower:g} is not below upper limit {upper:g}")
     return lower, upper, velocity
 
 
@@ -215,6 +226,13 @@ def transform(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:
     return out
 
 
+def _refused(where: str, problem: str) -> ConfigError:
+    """Of an element: ``where`` is ``SOURCE`` or ``SOURCE: joint 'NAME'``."""
+    source, _, element = where.partition(": joint ")
+    parameter = f"joint.{element[1:-1]}" if element else ""
+    return ConfigError(f"{where}{problem}", code=Code.UNREADABLE, parameter=parameter, file=source)
+
+
 def _vector(
     element: ElementTree.Element | None, key: str, default: tuple[float, float, float], where: str
 ) -> np.ndarray:
@@ -223,7 +241,7 @@ def _vector(
         return np.array(default)
     values = [_number(word, where) for word in text.split()]
     if len(values) != 3:
-        raise ConfigError(f"{where}: {key}='{text}' must hold three numbers")
+        raise _refused(where, f": {key}='{text}' must hold three numbers")
     return np.array(values)
 
 
@@ -231,16 +249,16 @@ def _number(text: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ConfigError(f"{where}: '{text}' is not a number") from None
+        raise _refused(where, f": '{text}' is not a number") from None
     if not np.isfinite(value):
-        raise ConfigError(f"{where}: '{text}' is not finite")
+        raise _refused(where, f": '{text}' is not finite")
     if abs(value) > _LARGEST:
-        raise ConfigError(f"{where}: {value:g} is no number of a robot")
+        raise _refused(where, f": {value:g} is no number of a robot")
     return value
 
 
 def _attribute(element: ElementTree.Element, key: str, where: str) -> str:
     value = element.get(key)
     if not value:
-        raise ConfigError(f"{where}: <{element.tag}> has no {key}")
+        raise _refused(where, f": <{element.tag}> has no {key}")
     return value

@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, Image
 
 from erl_vlm_ros.camera.intrinsics import MODELS, Intrinsics
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.ros.convert import metrics_message, set_stamp
 
 _LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "stale": DiagnosticStatus.STALE}
@@ -19,7 +20,7 @@ _LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "stale": Di
 def depth_message(depth: np.ndarray, stamp_ns: int, frame_id: str) -> Image:
     """A 16UC1 Image in mm from uint16 [h, w]; 0 is unknown. ValueError for another shape or dtype."""
     if depth.dtype != np.uint16 or depth.ndim != 2:
-        raise ValueError(f"expected an uint16 depth image [h, w], got {depth.dtype} {list(depth.shape)}")
+        raise DataError(f"expected an uint16 depth image [h, w], got {depth.dtype} {list(depth.shape)}", field="image")
     height, width = depth.shape
     message = Image(height=height, width=width, encoding="16UC1", is_bigendian=0, step=2 * width)
     message.header.frame_id = frame_id
@@ -36,12 +37,14 @@ def depth_of(message: Image) -> np.ndarray:
     """
     kinds = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
     if message.encoding not in kinds:
-        raise ValueError(f"depth encoding '{message.encoding}' is not supported; use one of {', '.join(kinds)}")
+        raise DataError(
+            f"depth encoding '{message.encoding}' is not supported; use one of {', '.join(kinds)}", field="encoding"
+        )
     dtype = np.dtype((">" if message.is_bigendian else "<") + kinds[message.encoding])
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or step < width * dtype.itemsize or data.size < height * step:
-        raise ValueError(f"depth of {width}x{height} with step {step} does not fit {data.size} bytes")
+        raise DataError(f"depth of {width}x{height} with step {step} does not fit {data.size} bytes", field="data")
     rows = data[: height * step].reshape(height, step)[:, : width * dtype.itemsize]
     values = np.ascontiguousarray(rows).view(dtype)
     if dtype.kind == "u":

@@ -15,6 +15,8 @@ from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, Float64MultiArray, MultiArrayDimension, UInt8MultiArray
 
+from erl_vlm_ros.common.errors import DataError
+
 _NS = 1_000_000_000
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 
@@ -35,7 +37,7 @@ def set_stamp(stamp: Time, ns: int) -> None:
 def ns_to_stamp(ns: int) -> Time:
     """A new stamp. ValueError for negative time."""
     if ns < 0:
-        raise ValueError(f"a stamp cannot be negative, got {ns} ns")
+        raise DataError(f"a stamp cannot be negative, got {ns} ns", field="stamp")
     return Time(sec=ns // _NS, nanosec=ns % _NS)
 
 
@@ -45,7 +47,7 @@ def ns_to_stamp(ns: int) -> Time:
 def image_message(rgb: np.ndarray, stamp_ns: int, frame_id: str) -> Image:
     """An rgb8 Image from uint8 [h, w, 3]. ValueError for another shape or dtype."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise ValueError(f"expected an uint8 image [h, w, 3], got {rgb.dtype} {list(rgb.shape)}")
+        raise DataError(f"expected an uint8 image [h, w, 3], got {rgb.dtype} {list(rgb.shape)}", field="image")
     height, width = rgb.shape[:2]
     message = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
     message.header.frame_id = frame_id
@@ -64,12 +66,15 @@ def image_to_rgb(message: Image) -> np.ndarray:
     """
     channels = _CHANNELS.get(message.encoding)
     if channels is None:
-        raise ValueError(f"image encoding '{message.encoding}' is not supported; use one of {', '.join(_CHANNELS)}")
+        raise DataError(
+            f"image encoding '{message.encoding}' is not supported; use one of {', '.join(_CHANNELS)}", field="encoding"
+        )
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or step < width * channels or data.size < height * step:
-        raise ValueError(
-            f"image of {width}x{height} {message.encoding} with step {step} does not fit {data.size} bytes"
+        raise DataError(
+            f"image of {width}x{height} {message.encoding} with step {step} does not fit {data.size} bytes",
+            field="data",
         )
     image = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
     if channels == 1:
@@ -110,11 +115,13 @@ def joints_by_name(message: JointState, names: Sequence[str]) -> np.ndarray:
         ValueError: a joint is missing, or names and positions differ in length.
     """
     if len(message.position) != len(message.name):
-        raise ValueError(f"joint state has {len(message.name)} names and {len(message.position)} positions")
+        raise DataError(
+            f"joint state has {len(message.name)} names and {len(message.position)} positions", field="position"
+        )
     at = {name: i for i, name in enumerate(message.name)}
     missing = [name for name in names if name not in at]
     if missing:
-        raise ValueError(f"joint state lacks {', '.join(missing)} (it has {', '.join(message.name)})")
+        raise DataError(f"joint state lacks {', '.join(missing)} (it has {', '.join(message.name)})", field="name")
     position = message.position
     return np.array([position[at[name]] for name in names])
 
@@ -189,7 +196,7 @@ def width_message(width: float, stamp_ns: int) -> Float64MultiArray:
 def width_of(message: Float64MultiArray) -> tuple[float, int]:
     """(opening in m, stamp in ns or -1 when it carries none). ValueError unless it holds one number."""
     if len(message.data) != 1:
-        raise ValueError(f"gripper command must hold one number, got {len(message.data)}")
+        raise DataError(f"gripper command must hold one number, got {len(message.data)}", field="data")
     label = message.layout.dim[0].label if message.layout.dim else ""
     return message.data[0], int(label) if label.isdecimal() else -1
 
@@ -206,7 +213,7 @@ def rewards_of(message: Float32MultiArray) -> tuple[np.ndarray, int]:
     """(rewards float32 [T], number of the episode). ValueError for a message that names no episode."""
     label = message.layout.dim[0].label if message.layout.dim else ""
     if not label.isdecimal():
-        raise ValueError(f"rewards of no episode (label '{label}')")
+        raise DataError(f"rewards of no episode (label '{label}')", field="label")
     return np.array(message.data, np.float32), int(label)
 
 

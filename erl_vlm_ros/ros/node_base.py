@@ -27,7 +27,7 @@ from rclpy.task import Future
 from std_msgs.msg import UInt8MultiArray
 
 from erl_vlm_ros.common.dds import use_profile
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.bundle import Bundle, check_run, decode, encode, with_run
 from erl_vlm_ros.params.param import namespace
 from erl_vlm_ros.params.tables import PARAMETERS
@@ -121,7 +121,7 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
             use_profile()
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         except Exception as error:  # rclpy raises its own type for malformed -p and unreadable YAML
-            raise ConfigError(f"arguments not understood: {error}") from error
+            raise ConfigError(f"arguments not understood: {error}", code=Code.VALUE) from error
         executor = SingleThreadedExecutor()
         stop = Future()
         _catch_signals(stop)

@@ -12,7 +12,7 @@ from geometry_msgs.msg import PoseStamped, WrenchStamped
 from sensor_msgs.msg import Image, JointState
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, wrong_parameter
 from erl_vlm_ros.control.camera_watch import CameraWatch
 from erl_vlm_ros.control.frame_sync import LatestSync, StampSync
 from erl_vlm_ros.control.ports import Observed
@@ -68,7 +68,9 @@ class ObservationSource:
             kinds[OBJECT] = (PoseStamped, names.OBJECT_POSE)
         if p.extras_wrench:
             if not real_time:
-                raise ConfigError("parameter 'extras.wrench' of policy_controller: the simulation has no wrench topic")
+                raise wrong_parameter(
+                    "policy_controller", "extras.wrench", ": the simulation has no wrench topic", code=Code.DOES_NOT_FIT
+                )
             kinds[WRENCH] = (WrenchStamped, names.WRENCH)
         self._by_stamp = StampSync(tuple(kinds))
         self._latest = LatestSync(
@@ -144,10 +146,11 @@ class ObservationSource:
             self._watch.heard(self._cameras[part], message.width, message.height)
         if part in (EE, OBJECT) and message.header.frame_id != self._node.p.base_frame:
             topic = names.EE_POSE if part == EE else names.OBJECT_POSE
-            raise ConfigError(
+            text = (
                 f"parameter 'base_frame' is '{self._node.p.base_frame}', but {topic} comes in the frame "
                 f"'{message.header.frame_id}': set base_frame, or transform the pose"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="base_frame")
         if part == JOINTS and not self._seen_joints.issuperset(self._joints):
             self._seen_joints.update(message.name)
             now = time.monotonic()
@@ -157,10 +160,11 @@ class ObservationSource:
                 missing = [name for name in wanted if name not in self._seen_joints]
                 topics = self._node.p.joint_state_topics
                 if missing and now - self._first_joints_at > _GRACE_S:
-                    raise ConfigError(
+                    text = (
                         f"parameter '{parameter}': no joint {', '.join(missing)} on {', '.join(topics)}, "
                         f"which has {', '.join(sorted(self._seen_joints))}"
                     )
+                    raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"policy_controller.{parameter}")
         if part == EE:
             try:
                 self._rotation = rotation_of(*_quaternion(message))

@@ -15,7 +15,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 from erl_vlm_ros.control.home_watch import HomeWatch
 from erl_vlm_ros.ros import qos
 from erl_vlm_ros.ros.robot_calls import Answer, Resetter
@@ -60,9 +60,12 @@ class HomeStep:
         """``held``: whether a person drives the arm just now."""
         p = node.p
         if len(p.home_positions) != len(joints):
-            raise ConfigError(
-                f"parameter 'home_positions' of policy_controller has {len(p.home_positions)} numbers for "
-                f"{len(joints)} joints ({', '.join(joints)}); reset '{p.reset}' needs one in rad for each"
+            raise wrong_parameter(
+                "policy_controller",
+                "home_positions",
+                f"has {len(p.home_positions)} numbers for "
+                f"{len(joints)} joints ({', '.join(joints)}); reset '{p.reset}' needs one in rad for each",
+                code=Code.DOES_NOT_FIT,
             )
         self._node, self._log = node, node.get_logger()
         self._watch = HomeWatch(dict(zip(joints, p.home_positions)), p.home_tolerance, 0.3, p.home_timeout_s)
@@ -167,10 +170,8 @@ class ResetSequence:
         p = node.p
         wanted = p.reset.split("_then_")
         if not real_time and wanted[-1] != SERVICE:
-            raise ConfigError(
-                f"parameter 'reset' of policy_controller is '{p.reset}': in lock-step only the service can reset; "
-                "set lock_step to false"
-            )
+            text = f"is '{p.reset}': in lock-step only the service can reset; set lock_step to false"
+            raise wrong_parameter("policy_controller", "reset", text, code=Code.DOES_NOT_FIT)
         self._steps: Sequence[Any] = [_KINDS[kind](node, joints, held) for kind in wanted]
         self._current: int | None = None
 

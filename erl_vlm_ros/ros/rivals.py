@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from std_msgs.msg import String
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.local import OnlyOne, local_name
 from erl_vlm_ros.ros import qos
 from erl_vlm_ros.safety.faults import Fault
@@ -105,7 +105,8 @@ class Rivals:
         except BlockingIOError as holder:
             raise ConfigError(
                 f"a guard named {name} runs on this machine already, process {holder}: end it, or use another "
-                "ROS_DOMAIN_ID or namespace"
+                "ROS_DOMAIN_ID or namespace",
+                code=Code.IN_USE,
             ) from None
 
     def _on_alive(self, message: String) -> None:

@@ -39,7 +39,8 @@ class DriverTopics:
 
     def _twist(self, message: TwistStamped, now: int) -> None:
         if message.header.frame_id != self._base_frame:
-            raise Refused(f"twist in frame '{message.header.frame_id}', expected '{self._base_frame}'")
+            text = f"twist in frame '{message.header.frame_id}', expected '{self._base_frame}'"
+            raise Refused(text, field="frame_id")
         self._live.driver.command(convert.linear_of(message), convert.angular_of(message), convert.header_ns(message))
 
     def _joints(self, message: Float64MultiArray, now: int) -> None:

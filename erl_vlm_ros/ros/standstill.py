@@ -9,7 +9,7 @@ from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Float64MultiArray
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.robot.drivers import NEED_ZEROS
 from erl_vlm_ros.ros import convert, qos
 
@@ -22,10 +22,11 @@ class Standstill:
     def __init__(self, node: Any, adapter: str, base_frame: str) -> None:
         """Raises ConfigError for an ``adapter`` whose driver needs no zeros."""
         if adapter not in NEED_ZEROS:
-            raise ConfigError(
+            text = (
                 f"parameter 'adapter' is '{adapter}', whose driver holds the arm by itself: it needs no "
                 f"guard_watchdog; those that do: {', '.join(NEED_ZEROS)}"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="safety_guard.adapter")
         self._node, self._frame, self.adapter = node, base_frame, adapter
         self._joints = NEED_ZEROS[adapter] == "joints"
         kind, topic = (Float64MultiArray, names.ARM_JOINT_COMMANDS) if self._joints else (TwistStamped, names.ARM_TWIST)

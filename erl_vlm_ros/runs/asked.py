@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import RUN_FILE, load_run, read_json
 from erl_vlm_ros.data import learner_state
 from erl_vlm_ros.graphs.spec import TASK_COPY, DataOptions, RealOptions
@@ -71,13 +71,17 @@ def begun(run: Asked) -> Asked:
 def continued(run: Asked, resume: str) -> Asked:
     """The run in ``resume``, as it was begun. ConfigError: another task, seed, robot, graph or other recordings."""
     if run.out is not None and run.out.resolve() != Path(resume).resolve():
-        raise ConfigError("--resume DIR goes on in DIR itself; leave --out away")
+        raise ConfigError(
+            "--resume DIR goes on in DIR itself; leave --out away", code=Code.DOES_NOT_FIT, parameter="out"
+        )
     before = load_training_run(resume)
     for name, given in (("task", run.task), ("seed", run.seed), ("robot", run.robot or None)):
         if given is not None and given != before.get(name):
-            raise ConfigError(f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away")
+            text = f"--{name} {given}: the run in {resume} has {name} {before.get(name)}; leave it away"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=name, file=str(resume))
     if run.graph != before.get("graph", run.graph):
-        raise ConfigError(f"the run in {resume} is one of {before['graph']}: continue it with that graph")
+        text = f"the run in {resume} is one of {before['graph']}: continue it with that graph"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="graph", file=str(resume))
     return replace(
         run, task=before["task"], seed=before["seed"], robot=before.get("robot"), out=Path(resume),
         max_steps=run.max_steps or before.get("max_steps"), settings=[*before.get("set", []), *run.settings],
@@ -94,7 +98,8 @@ def _kept_data(data: DataOptions, before: dict[str, Any], run: str) -> DataOptio
     for key, value in given.items():
         if key not in ("updates", "evaluate") and value != getattr(old, key):
             name = key.replace("_", "-")
-            raise ConfigError(f"--{name} {value}: the run in {run} has {name} {getattr(old, key)}; leave it away")
+            text = f"--{name} {value}: the run in {run} has {name} {getattr(old, key)}; leave it away"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=name, file=str(run))
     return replace(old, **given)
 
 
@@ -115,5 +120,6 @@ def load_training_run(path: str | Path) -> dict[str, Any]:
     """run.json of a training run. ConfigError: there is none, or it is of something else."""
     run = load_run(path)
     if not {"task", "seed"} <= run.keys():
-        raise ConfigError(f"{Path(path) / RUN_FILE} is not that of a training run")
+        text = f"{Path(path) / RUN_FILE} is not that of a training run"
+        raise ConfigError(text, code=Code.UNREADABLE, file=str(Path(path) / RUN_FILE))
     return run

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import load_run, read_json
 from erl_vlm_ros.monitoring.comparison import Curve, draw_comparison
 from erl_vlm_ros.monitoring.files import METRICS, SUMMARY
@@ -96,7 +96,8 @@ def read_run(path: str | Path, by: str) -> Run:
     summary = read_json(folder / SUMMARY, f"{folder} has no {SUMMARY}: the run has not come to its end yet")
     judged = [e for e in summary.get("evaluations", []) if e.get("success_rate") is not None]
     if not judged:
-        raise ConfigError(f"{folder}: no evaluation with a success rate is in its {SUMMARY}: see erl-vlm evaluate")
+        text = f"{folder}: no evaluation with a success rate is in its {SUMMARY}: see erl-vlm evaluate"
+        raise ConfigError(text, code=Code.MISSING_FILE, file=str(folder))
     spent = _spent(folder / METRICS)
     points = [Point(int(e["env_steps"]), _at(spent["queries"], e["wall_s"]), float(e["success_rate"])) for e in judged]
     last = {name: float(values[-1][1]) if values else 0.0 for name, values in spent.items()}
@@ -111,7 +112,7 @@ def _group(folder: Path, by: str) -> str:
         return " ".join(filter(None, (_value(folder, "learner", "algorithm"), asked)))
     node, dot, name = by.partition(".")
     if not dot:
-        raise ConfigError(f"--by {by}: expected algorithm, folder or NODE.PARAMETER")
+        raise ConfigError(f"--by {by}: expected algorithm, folder or NODE.PARAMETER", parameter="by")
     return f"{name}={_value(folder, node, name)}"
 
 
@@ -119,7 +120,9 @@ def _value(folder: Path, node: str, name: str) -> str:
     file = folder / "config" / f"{node}.yaml"
     values = read_parameter_file(file).get(node, {})
     if name not in values:
-        raise ConfigError(f"{file} has no parameter {name}", parameter=f"{node}.{name}", file=str(file))
+        raise ConfigError(
+            f"{file} has no parameter {name}", parameter=f"{node}.{name}", file=str(file), code=Code.UNKNOWN
+        )
     return str(values[name])
 
 
@@ -161,7 +164,8 @@ def interval(scores: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     try:
         from scipy.stats import bootstrap
     except ImportError:
-        raise ConfigError("erl-vlm compare needs scipy: pip install scipy (or the extra 'compare')") from None
+        text = "erl-vlm compare needs scipy: pip install scipy (or the extra 'compare')"
+        raise ConfigError(text, code=Code.MISSING_PACKAGE, remedy="pip install scipy") from None
     groups = [np.array(task, float) for task in scores if len(task)]
     middle = interquartile_mean(*groups)
 

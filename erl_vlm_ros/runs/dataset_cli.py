@@ -91,9 +91,9 @@ def _collected(arguments: argparse.Namespace) -> list[Episode]:
     from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
 
     if arguments.episodes < 1:
-        raise ConfigError(f"--episodes must be at least 1, got {arguments.episodes}")
+        raise ConfigError(f"--episodes must be at least 1, got {arguments.episodes}", parameter="episodes")
     if arguments.noise > 1:
-        raise ConfigError(f"--noise must be from 0 to 1, got {arguments.noise}")
+        raise ConfigError(f"--noise must be from 0 to 1, got {arguments.noise}", parameter="noise")
     count = arguments.episodes
     levels = mixed_skill(count) if arguments.noise < 0 else [arguments.noise] * count
     shown = demonstrations(load_task(arguments.task), levels, arguments.seed)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.dataset import write_dataset
 from erl_vlm_ros.graphs.spec import DataOptions, Graph
@@ -49,11 +49,11 @@ class Scripted:
         """
         bridge = graph.find("sim_bridge")
         if bridge is None:
-            raise ConfigError(
+            text = (
                 "--demos scripted: only a simulated arm has a scripted expert (train_sim, or --use-sim-arm); record "
-                "demonstrations and name their dataset",
-                parameter="demos",
+                "demonstrations and name their dataset"
             )
+            raise ConfigError(text, parameter="demos", code=Code.DOES_NOT_FIT)
         from erl_vlm_ros.sim.backend import make_backend  # loads MuJoCo
         from erl_vlm_ros.sim.demonstrations import rough_demonstrations
 
@@ -63,10 +63,8 @@ class Scripted:
         arm = make_backend(sim["backend"], task, size, sim["robot_file"])
         try:
             if not hasattr(arm, "state"):
-                raise ConfigError(
-                    f"--demos scripted: no scripted expert knows the backend {sim['backend'] or task.world}",
-                    parameter="demos",
-                )
+                text = f"--demos scripted: no scripted expert knows the backend {sim['backend'] or task.world}"
+                raise ConfigError(text, parameter="demos", code=Code.DOES_NOT_FIT)
             shown = rough_demonstrations(arm, task, self.count, seed, self.noise)
         finally:
             arm.close()

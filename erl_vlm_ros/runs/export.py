@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data import learner_state
@@ -40,7 +40,8 @@ def trained_actor(run: Path) -> tuple[Bundle, int]:
     source = learner_state.find(run / "checkpoint")
     if source is None:
         missing = learner_state.path_in("").name
-        raise ConfigError(f"{run} holds no policy yet ({missing} is missing); let it run until a checkpoint is there")
+        text = f"{run} holds no policy yet ({missing} is missing); let it run until a checkpoint is there"
+        raise ConfigError(text, code=Code.MISSING_FILE, file=str(run))
     task = load_task(run / "config" / "task.yaml")
     files = [run / "config" / f"{kind}.yaml" for kind in learner_state.KINDS]
     stored = read_parameter_file(next((file for file in files if file.exists()), files[0])).get(NODE, {})
@@ -52,7 +53,8 @@ def trained_actor(run: Path) -> tuple[Bundle, int]:
         learner = Learner(learner_config(resolve(NODE, PARAMETERS[NODE], stored), task, spaces), 0)
         learner.load_state_dict(state)
     except (CheckpointError, KeyError, ValueError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise ConfigError(f"{source}: {error}", code=Code.UNREADABLE, file=str(source)) from error
     if learner.phase == EXPLORE:
-        raise ConfigError(f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy yet")
+        text = f"{run} was stopped while exploring ({learner.env_steps} steps): there is no policy yet"
+        raise ConfigError(text, code=Code.NOT_GIVEN, file=str(run))
     return learner.actor_bundle(), learner.env_steps

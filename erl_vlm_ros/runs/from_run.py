@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erl_vlm_ros.agents.base import needs_of
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import RunDirectory, load_run
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data import learner_state
@@ -49,7 +49,8 @@ class Origin:
         path, run = Path(before).resolve(), load_run(before)
         if learner_state.find(path / "checkpoint") is None:
             missing = learner_state.path_in("checkpoint")
-            raise ConfigError(f"--from {before}: {missing} is missing: nothing has been learned there yet")
+            text = f"--from {before}: {missing} is missing: nothing has been learned there yet"
+            raise ConfigError(text, code=Code.MISSING_FILE, parameter="from", file=str(before))
         layer = {}
         for node in ("learner", "reward_trainer", "vlm_rater"):
             file = path / "config" / f"{node}.yaml"
@@ -61,11 +62,11 @@ class Origin:
         algorithm = layer.get("learner", {}).get("algorithm", "sac")
         needs = needs_of(algorithm)
         if not (needs.rewards or needs.labels):
-            raise ConfigError(
+            text = (
                 f"--from {before}: its algorithm is {algorithm}, which learns nothing from steps of its own: learn "
-                "from the recordings with iql, or give them with --demos",
-                parameter="learner.algorithm",
+                "from the recordings with iql, or give them with --demos"
             )
+            raise ConfigError(text, parameter="learner.algorithm", code=Code.DOES_NOT_FIT)
         return cls(path, str(run.get("task", "")), layer)
 
     def task_file(self, task: str | None) -> str:
@@ -75,8 +76,11 @@ class Origin:
             return str(own)
         name, given = load_task(own).name, load_task(task).name
         if name != given:
-            raise ConfigError(f"--task {task} is the task {given}, but the run in {self.path} is of {name}: its labels "
-                              "say nothing about another")  # fmt: skip
+            text = (
+                f"--task {task} is the task {given}, but the run in {self.path} is of {name}: its labels say nothing "
+                "about another"
+            )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task", file=str(self.path))
         return task
 
     def robot(self, robot: str | None) -> str | None:

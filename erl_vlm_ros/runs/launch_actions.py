@@ -30,7 +30,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.graphs.companions import Companion, companions, needs_urdf
@@ -150,7 +150,9 @@ def evaluation() -> LaunchDescription:
     def start(context: LaunchContext) -> list[Action]:
         read = _reader(context, arguments)
         if not read("run"):
-            raise ConfigError("launch argument run is empty: name the run directory, run:=DIR")
+            raise ConfigError(
+                "launch argument run is empty: name the run directory, run:=DIR", code=Code.NOT_GIVEN, parameter="run"
+            )
         screens = _switch(read, "rviz"), _switch(read, "record")
         episodes, seed = _number(read("episodes"), "episodes"), _number(read("seed"), "seed")
         prepared = prepare_evaluation(read("run"), episodes, seed, _settings(read))
@@ -198,13 +200,13 @@ def _number(text: str, name: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ConfigError(f"launch argument {name}:={text}: expected a whole number") from None
+        raise ConfigError(f"launch argument {name}:={text}: expected a whole number", parameter=name) from None
 
 
 def _switch(read, name: str) -> bool:
     text = read(name).lower()
     if text not in ("true", "1", "false", "0"):
-        raise ConfigError(f"launch argument {name}:={read(name)}: expected true or false")
+        raise ConfigError(f"launch argument {name}:={read(name)}: expected true or false", parameter=name)
     return text in ("true", "1")
 
 
@@ -215,7 +217,12 @@ def _actions(prepared: Prepared, rviz: bool, record: bool) -> list[Action]:
     lacking = [c for c in wanted if c.package and c.package not in get_packages_with_prefixes()]
     if rviz and lacking:
         prepared.close()
-        raise ConfigError(f"rviz:=true needs the package {lacking[0].package}: sudo apt install {_apt(lacking[0])}")
+        raise ConfigError(
+            f"rviz:=true needs the package {lacking[0].package}: sudo apt install {_apt(lacking[0])}",
+            code=Code.MISSING_PACKAGE,
+            parameter="rviz",
+            remedy=f"sudo apt install {_apt(lacking[0])}",
+        )
     beside = [_companion(c) for c in wanted if c not in lacking]
     beside += [LogInfo(msg=f"no {c.name}: sudo apt install {_apt(c)}") for c in lacking]
     graph = prepared.graph.write_parameters(prepared.path / "config")

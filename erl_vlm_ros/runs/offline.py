@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write, read_json
 from erl_vlm_ros.data.dataset import read_info, robot_file
 from erl_vlm_ros.graphs.build import GRAPHS
@@ -32,21 +32,24 @@ def check_options(graph: str, data: DataOptions, real: RealOptions, max_steps: i
     if wrong:
         where = "train_sim and train_real know" if graph == GRAPH else f"only {GRAPH} knows"
         name = {"before": "from"}.get(wrong[0], wrong[0].replace("_", "-"))
-        raise ConfigError(f"--{name}: {where} this")
+        raise ConfigError(f"--{name}: {where} this", code=Code.DOES_NOT_FIT, parameter=name)
     if data.demos and data.before:
-        raise ConfigError("--from and --demos: the buffer begins with the one or the other; leave one away")
+        text = "--from and --demos: the buffer begins with the one or the other; leave one away"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="demos")
     if graph != GRAPH:
         return
     if max_steps is not None:
-        raise ConfigError(f"--max-steps: {GRAPH} makes no steps; --updates N says how much is learned")
+        text = f"--max-steps: {GRAPH} makes no steps; --updates N says how much is learned"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="max_steps")
     if data.evaluate_on not in (SIM, REAL):
-        raise ConfigError(f"--evaluate-on must be sim or real, got {data.evaluate_on}")
+        raise ConfigError(f"--evaluate-on must be sim or real, got {data.evaluate_on}", parameter="evaluate_on")
     for name, least in (("updates", 1), ("evaluate", 0)):
         value = getattr(data, name)
         if value is not None and value < least:
-            raise ConfigError(f"--{name} must be at least {least}, got {value}")
+            raise ConfigError(f"--{name} must be at least {least}, got {value}", parameter=name)
     if data.evaluate_on == SIM and replace(real, standin_vlm=False) != RealOptions():
-        raise ConfigError("options of a real arm need --evaluate-on real: the simulated arm knows none of them")
+        text = "options of a real arm need --evaluate-on real: the simulated arm knows none of them"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="evaluate_on")
 
 
 def absolute(data: DataOptions) -> DataOptions:
@@ -93,7 +96,8 @@ def write_robot_side(graph: Graph, arguments: RunArguments) -> str:
         side = GRAPHS[name](replace(arguments, overrides=there, real=replace(arguments.real, standin_vlm=False)))
     except ConfigError as error:
         if episodes_after(arguments.data) > 0:
-            raise ConfigError(f"the policy could not be evaluated: {error}; --evaluate 0 learns without it") from error
+            text = f"the policy could not be evaluated: {error}; --evaluate 0 learns without it"
+            raise ConfigError(text, code=error.code, parameter=error.parameter, file=error.file) from error
         return str(error)
     if arguments.real.use_sim_arm:
         write_arm_urdf(arguments.out, side.node("sim_bridge").parameters)

@@ -16,7 +16,7 @@ from torch import nn
 from erl_vlm_ros.agents.encoders import CLIP
 from erl_vlm_ros.agents.encoders.config import TRAINED
 from erl_vlm_ros.agents.encoders.keypoints import SHARPNESS, SMALLEST
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.control.actor_source import without_places
 from erl_vlm_ros.control.policies import Policy, read_policy
@@ -104,7 +104,10 @@ def _network(policy: Policy) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """The policy as a module, and inputs of the right shape."""
     within = policy.within if isinstance(policy, FromImages) else policy
     if not isinstance(within, SquashedGaussian):
-        raise ConfigError(f"a policy of the class {type(within).__name__} cannot be exported: only squashed Gaussians")
+        raise ConfigError(
+            f"a policy of the class {type(within).__name__} cannot be exported: only squashed Gaussians",
+            code=Code.DOES_NOT_FIT,
+        )
     observation = torch.zeros(1, policy.obs_dim)
     if not isinstance(policy, FromImages):
         return Network(policy), (observation,)
@@ -115,11 +118,11 @@ def _network(policy: Policy) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
 def _refuse_given_encoder(bundle: Bundle) -> None:
     seeing = bundle.meta.get("encoder")
     if isinstance(seeing, Mapping) and seeing.get("name") != TRAINED:
-        raise ConfigError(
+        text = (
             f"the policy sees through the encoder '{seeing.get('name')}', which is a file of its own: only {TRAINED} "
-            "become a part of the exported file",
-            parameter="learner.encoder.name",
+            "become a part of the exported file"
         )
+        raise ConfigError(text, parameter="learner.encoder.name", code=Code.DOES_NOT_FIT)
 
 
 def _torchscript(network: nn.Module, example: tuple[torch.Tensor, ...], about: dict[str, Any], path: Path) -> None:
@@ -134,7 +137,12 @@ def _onnx(network: nn.Module, example: tuple[torch.Tensor, ...], about: dict[str
         import onnx
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError as error:
-        raise ConfigError(f"--format onnx needs the package {error.name}: pip install 'erl_vlm_ros[export]'") from error
+        raise ConfigError(
+            f"--format onnx needs the package {error.name}: pip install 'erl_vlm_ros[export]'",
+            code=Code.MISSING_PACKAGE,
+            parameter="format",
+            remedy="pip install 'erl_vlm_ros[export]'",
+        ) from error
     program = torch.onnx.export(
         network, example, input_names=about["inputs"], output_names=["action"], opset_version=_OPSET, dynamo=True,
         verbose=False,

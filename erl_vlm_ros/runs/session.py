@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.plan import CONTROLLER
 from erl_vlm_ros.common.rundir import RunDirectory, atomic_write, load_run, read_json, save_run
@@ -99,10 +99,12 @@ def prepare_training(
     """
     real, data = real or RealOptions(), offline.absolute(data or DataOptions())
     if graph == "train_sim" and real != RealOptions():
-        raise ConfigError(f"{', '.join(chosen(real))}: only train_real knows this")
+        raise ConfigError(
+            f"{', '.join(chosen(real))}: only train_real knows this", code=Code.DOES_NOT_FIT, parameter=chosen(real)[0]
+        )
     offline.check_options(graph, data, real, max_steps)
     if max_steps is not None and max_steps < 1:
-        raise ConfigError(f"--max-steps must be at least 1, got {max_steps}")
+        raise ConfigError(f"--max-steps must be at least 1, got {max_steps}", parameter="max_steps")
     given = Asked(graph, task, seed, robot, Path(out) if out else None, max_steps, list(settings), real, data)
     run = begun(given) if resume is None else continued(given, resume)
     load_task(run.file), parse_overrides(run.settings)  # what is wrong there is told before a folder is made
@@ -197,9 +199,9 @@ def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[st
     from erl_vlm_ros.runs.export import export_actor
 
     if episodes < 1:
-        raise ConfigError(f"--episodes must be at least 1, got {episodes}")
+        raise ConfigError(f"--episodes must be at least 1, got {episodes}", parameter="episodes")
     if seed < 0:
-        raise ConfigError(f"--seed must not be negative, got {seed}")
+        raise ConfigError(f"--seed must not be negative, got {seed}", parameter="seed")
     source = Path(run).resolve()
     before = load_training_run(source)
     overrides = parse_overrides(settings)

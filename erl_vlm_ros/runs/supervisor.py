@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from erl_vlm_ros.common.dds import profile_setting
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.graphs.spec import Graph, NodeSpec, Respawns
 
 READY_TIMEOUT_S = 60.0
@@ -69,7 +69,7 @@ class Supervisor:
                 self._start(spec)
         except OSError as error:
             self.stop()
-            raise ConfigError(f"cannot start {spec.name}: {error}") from error
+            raise ConfigError(f"cannot start {spec.name}: {error}", code=Code.NOT_WRITTEN) from error
 
     def _start(self, spec: NodeSpec) -> None:
         log = self._log(spec.name).open("ab")
@@ -198,7 +198,8 @@ class Domain:
             if self._take(number):
                 self.number = number
                 return
-        raise ConfigError("no free ROS domain from 1 to 101 on this machine; set ROS_DOMAIN_ID")
+        text = "no free ROS domain from 1 to 101 on this machine; set ROS_DOMAIN_ID"
+        raise ConfigError(text, code=Code.IN_USE, parameter="ROS_DOMAIN_ID")
 
     def _take(self, number: int) -> bool:
         path = Path(tempfile.gettempdir()) / f"erl_vlm_ros.domain{number}.{os.getuid()}.lock"

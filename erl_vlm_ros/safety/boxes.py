@@ -23,7 +23,9 @@ class Box:
     def __post_init__(self) -> None:
         sides = zip(self.low, self.high, strict=True)
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in sides):
-            raise ConfigError(f"{self.name} {list(self.low)} to {list(self.high)} is empty or not finite")
+            raise ConfigError(
+                f"{self.name} {list(self.low)} to {list(self.high)} is empty or not finite", parameter=self.name
+            )
 
     def contains(self, position: Sequence[float], margin: float = 0.0) -> bool:
         """Whether a point lies in the box, its faces included, or no farther outside than ``margin`` on any axis."""
@@ -60,7 +62,8 @@ def parse_boxes(numbers: Sequence[float], parameter: str) -> tuple[Box, ...]:
     if len(numbers) % 6:
         raise ConfigError(
             f"parameter '{parameter}' has {len(numbers)} numbers; it needs six for each box "
-            "(low x, y, z, high x, y, z in m)"
+            "(low x, y, z, high x, y, z in m)",
+            parameter=f"safety_guard.{parameter}",
         )
     boxes = []
     for i in range(0, len(numbers), 6):

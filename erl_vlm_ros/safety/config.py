@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.safety.boxes import Box, parse_boxes
 from erl_vlm_ros.safety.envelope import Envelope
@@ -109,28 +109,31 @@ def _timeouts(p: Any) -> dict[str, float]:
 def _check_times(p: Any, task: Task, linear: Dynamics, angular: Dynamics | None, home_turn: Dynamics) -> None:
     period = 1.0 / task.control_hz
     if p.command_timeout_s <= period:
-        raise ConfigError(
+        text = (
             f"command_timeout_s {p.command_timeout_s:g} is not longer than the policy's period {period:g} s "
             f"(control_hz {task.control_hz:g} in {task.path}): every motion would stutter; give 1.15 periods or more"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="safety_guard.command_timeout_s", file=task.path)
     if p.horizon_s < 1.0 / p.rate_hz:
-        raise ConfigError(
+        text = (
             f"horizon_s {p.horizon_s:g} is shorter than the guard's own period {1 / p.rate_hz:g} s (rate_hz "
             f"{p.rate_hz:g}): give at least the command timeout of the arm's driver"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="safety_guard.horizon_s")
     for kind, dynamics in (("", linear), ("angular_", angular)):
         if dynamics is None:
             continue
         stop = dynamics.longest_stop_s(p.stop_within_s)
         if stop > p.stop_within_s + 1e-9:
-            raise ConfigError(
+            text = (
                 f"max_{kind}acceleration {dynamics.max_acceleration:g} and max_{kind}jerk {dynamics.max_jerk:g} need "
                 f"longer than stop_within_s {p.stop_within_s:g} to stop from {dynamics.max_speed:g}: "
                 f"raise them, lower max_{kind}speed, or allow a longer stop"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"safety_guard.max_{kind}acceleration")
     if home_turn.longest_stop_s(p.stop_within_s) > p.stop_within_s + 1e-9:
-        raise ConfigError(
+        text = (
             f"home_angular_acceleration {p.home_angular_acceleration:g} needs longer than stop_within_s "
-            f"{p.stop_within_s:g} to stop from {home_turn.max_speed:g} rad/s: raise it, or lower home_angular_speed",
-            parameter="safety_guard.home_angular_acceleration",
+            f"{p.stop_within_s:g} to stop from {home_turn.max_speed:g} rad/s: raise it, or lower home_angular_speed"
         )
+        raise ConfigError(text, parameter="safety_guard.home_angular_acceleration", code=Code.DOES_NOT_FIT)

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import ConfigError, DataError
 from erl_vlm_ros.safety.boxes import Box, Vector
 
 
-class Rejected(ValueError):
+class Rejected(DataError):
     """A command that must not be obeyed in any form; the message says why."""
 
 
@@ -37,11 +37,11 @@ class Envelope:
         for name in ("max_speed", "horizon_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} is {value}; it must be a positive number")
+                raise ConfigError(f"{name} is {value}; it must be a positive number", parameter=f"safety_guard.{name}")
         for name in ("max_step", "max_angular_speed"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} is {value}; it must be a number >= 0")
+                raise ConfigError(f"{name} is {value}; it must be a number >= 0", parameter=f"safety_guard.{name}")
 
     def box(self) -> Box:
         """The workspace as a Box."""
@@ -75,11 +75,11 @@ def limit_velocity(velocity: Sequence[float], position: Sequence[float], frame: 
         Rejected: a number is not finite, or the frame is not the envelope's.
     """
     if frame != envelope.frame:
-        raise Rejected(f"command in frame '{frame}', expected '{envelope.frame}'")
+        raise Rejected(f"command in frame '{frame}', expected '{envelope.frame}'", field="frame")
     if not all(map(math.isfinite, velocity)):
-        raise Rejected("velocity is not finite")
+        raise Rejected("velocity is not finite", field="velocity")
     if not all(map(math.isfinite, position)):
-        raise Rejected("end-effector position is not finite")
+        raise Rejected("end-effector position is not finite", field="position")
     changed = []
     scaled = _limit_speed(velocity, envelope.max_speed)
     if scaled != tuple(velocity):
@@ -105,9 +105,9 @@ def limit_rotation(angular: Sequence[float], envelope: Envelope) -> Limited:
         Rejected: a number is not finite, or rotation is not allowed at all.
     """
     if not all(map(math.isfinite, angular)):
-        raise Rejected("angular velocity is not finite")
+        raise Rejected("angular velocity is not finite", field="angular_velocity")
     if any(angular) and envelope.max_angular_speed == 0.0:
-        raise Rejected("rotation is not allowed (max_angular_speed is 0)")
+        raise Rejected("rotation is not allowed (max_angular_speed is 0)", field="max_angular_speed")
     scaled = _limit_speed(angular, envelope.max_angular_speed)
     return Limited(scaled, () if scaled == tuple(angular) else ("angular speed",))
 
@@ -153,5 +153,5 @@ def limit_axis(velocity: float, position: float, low: float, high: float, horizo
 def limit_width(width: float, envelope: Envelope) -> float:
     """Gripper opening clipped to 0..gripper_max. Rejected when it is not finite."""
     if not math.isfinite(width):
-        raise Rejected("gripper width is not finite")
+        raise Rejected("gripper width is not finite", field="gripper")
     return min(max(width, 0.0), envelope.gripper_max)

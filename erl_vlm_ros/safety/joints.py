@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 _DAMPING = 0.05  # of the least-squares inverse: near a singularity joints are not taken to be infinitely fast
 _SLOW = 1e-3  # rad/s: a joint that moves less is not moving towards its limit
@@ -25,15 +25,15 @@ class JointMargin:
     def __init__(self, names: Sequence[str], lower: Sequence[float], upper: Sequence[float], margin: float) -> None:
         """``lower``, ``upper``: limits of ``names``, may be infinite. ConfigError: lengths or order do not fit."""
         if not len(names) == len(lower) == len(upper):
-            raise ConfigError(
+            text = (
                 f"controller_joints has {len(names)} entries, joint_lower {len(lower)}, joint_upper {len(upper)}: "
                 "give as many limits as joints"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="safety_guard.controller_joints")
         for name, low, high in zip(names, lower, upper):
             if not high - low > 2 * margin:
-                raise ConfigError(
-                    f"joint '{name}' has no room between {low:g} and {high:g} with joint_margin {margin:g}"
-                )
+                text = f"joint '{name}' has no room between {low:g} and {high:g} with joint_margin {margin:g}"
+                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="safety_guard.joint_margin")
         self.names, self.margin = tuple(names), margin
         self._lower, self._upper = tuple(map(float, lower)), tuple(map(float, upper))
         self._entered: dict[str, tuple[float, ...]] = {}  # joint -> tool velocity that led it near its limit

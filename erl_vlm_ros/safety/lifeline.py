@@ -19,7 +19,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 VERSION = 1
 _LONGEST = 4096  # bytes of a message
@@ -106,7 +106,8 @@ class Listener:
             self._socket.listen(4)
         except OSError as error:
             self._socket.close()
-            raise ConfigError(f"cannot listen at {path}: {error.strerror or error}; set parameter 'socket'") from error
+            text = f"cannot listen at {path}: {error.strerror or error}; set parameter 'socket'"
+            raise ConfigError(text, code=Code.NOT_WRITTEN, parameter="socket", file=str(path)) from error
 
     def fileno(self) -> int:
         """For select and poll."""
@@ -128,7 +129,8 @@ class Listener:
 def check_path(path: Path) -> Path:
     """``path``, if a Unix socket may have it. ConfigError otherwise."""
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise ConfigError(f"the socket {path} has a name of more than {_LONGEST_PATH} bytes: set TMPDIR to a short one")
+        text = f"the socket {path} has a name of more than {_LONGEST_PATH} bytes: set TMPDIR to a short one"
+        raise ConfigError(text, parameter="TMPDIR", file=str(path))
     return path
 
 

@@ -44,10 +44,15 @@ class Dynamics:
     def __post_init__(self) -> None:
         for name in ("max_speed", "dt", "hold_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be a positive number")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; it must be a positive number", parameter=f"safety_guard.{name}"
+                )
         for name in ("max_acceleration", "max_jerk"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be a number >= 0 (0: not limited)")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; it must be a number >= 0 (0: not limited)",
+                    parameter=f"safety_guard.{name}",
+                )
 
     @property
     def limited(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.robot.spec import RobotSpec
 from erl_vlm_ros.sim.ik import DifferentialIK
 from erl_vlm_ros.sim.layout import ArmLayout, joint_limits
@@ -34,7 +34,9 @@ def read(path: Path | str, key: str) -> mujoco.MjSpec:
     try:
         return mujoco.MjSpec.from_file(str(path))
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{key}: {path} cannot be read as MJCF: {error}", parameter=key, file=str(path)) from error
+        raise ConfigError(
+            f"{key}: {path} cannot be read as MJCF: {error}", parameter=key, file=str(path), code=Code.UNREADABLE
+        ) from error
 
 
 def compiled(spec: mujoco.MjSpec, what: str, key: str) -> mujoco.MjModel:
@@ -42,7 +44,9 @@ def compiled(spec: mujoco.MjSpec, what: str, key: str) -> mujoco.MjModel:
     try:
         return spec.compile()
     except ValueError as error:
-        raise ConfigError(f"{key}: MuJoCo cannot compile {what}: {error}", parameter=key) from error
+        raise ConfigError(
+            f"{key}: MuJoCo cannot compile {what}: {error}", parameter=key, code=Code.UNREADABLE
+        ) from error
 
 
 def clear_arm(scene: mujoco.MjSpec, root: str = "base") -> None:
@@ -126,9 +130,8 @@ class Attached:
         robot, simulation = self.robot, self.robot.simulation
         self.joints = robot.joints
         if not self.joints:
-            raise ConfigError(
-                f"robot {robot.name}: joints must be named for its model to be simulated", parameter="joints"
-            )
+            text = f"robot {robot.name}: joints must be named for its model to be simulated"
+            raise ConfigError(text, parameter="joints", code=Code.NOT_GIVEN)
         theirs = simulation.joints or robot.joints
         self._check_joints(arm, theirs, "simulation.joints" if simulation.joints else "joints")
         for ours, name in zip(self.joints, theirs):
@@ -145,11 +148,11 @@ class Attached:
             key = "simulation.gripper_joints" if simulation.gripper_joints else "gripper.joints"
             self._check_joints(arm, [name.removeprefix("-") for name in named], key)
         if use_gripper and not named and not slides:
-            raise ConfigError(
+            text = (
                 f"the task uses a gripper, and robot {robot.name} has none: name its gripper.joints, or mount one with "
-                "simulation.gripper",
-                parameter="simulation.gripper",
+                "simulation.gripper"
             )
+            raise ConfigError(text, parameter="simulation.gripper", code=Code.NOT_GIVEN)
         self.fingers = robot.gripper.joints  # what joint_states tell
         if there:  # they count as the robot's own do
             self.scale, self.offset, self.driven = (
@@ -187,11 +190,11 @@ class Attached:
             raise ConfigError(
                 f"robot {self.robot.name}: its model {self.path} has no joint {', '.join(missing)}; it has "
                 f"{', '.join(known)}: correct {key}",
-                parameter=key, file=str(self.path),
-            )  # fmt: skip
+                parameter=key, file=str(self.path), code=Code.UNKNOWN)  # fmt: skip
         other = [name for name in names if arm.joint(name).type not in (_HINGE, _SLIDE)]
         if other:
-            raise ConfigError(f"{key}: joint {other[0]} of {self.path} neither turns nor slides", parameter=key)
+            text = f"{key}: joint {other[0]} of {self.path} neither turns nor slides"
+            raise ConfigError(text, parameter=key, code=Code.DOES_NOT_FIT, file=str(self.path))
 
     def _tool_of(self, arm: mujoco.MjSpec, model: mujoco.MjModel) -> None:
         """A site at the tool point, below the arm's last joint."""
@@ -202,8 +205,7 @@ class Attached:
             known = [s.name for s in arm.sites if s.name] + [b.name for b in arm.bodies if b.name != "world"]
             raise ConfigError(
                 f"simulation.tool: {self.path} has no site or body {name}; it has {', '.join(known)}",
-                parameter="simulation.tool", file=str(self.path),
-            )  # fmt: skip
+                parameter="simulation.tool", file=str(self.path), code=Code.UNKNOWN)  # fmt: skip
         if not name:  # the gripper's own, or the body that the last joint moves
             site = next((arm.site(n) for n in (f"{GRIPPER}ee", f"{GRIPPER}grip_site") if arm.site(n) is not None), None)
             body = arm.joint(self.joints[-1]).parent if site is None else None
@@ -224,8 +226,7 @@ class Attached:
         if not chain <= set(above):
             raise ConfigError(
                 f"simulation.tool: the tool of {self.path} does not hang on all of {', '.join(self.joints)}",
-                parameter="simulation.tool", file=str(self.path),
-            )  # fmt: skip
+                parameter="simulation.tool", file=str(self.path), code=Code.DOES_NOT_FIT)  # fmt: skip
 
     def _keyframe_home(self, model: mujoco.MjModel, keyframe: list[float]) -> np.ndarray | None:
         """The model's own key frame "home"; joints still have the model's names."""
@@ -268,10 +269,8 @@ class Attached:
         scene.attach(arm, frame=root.add_frame(), prefix=PREFIX)
         for name in (*self.joints, *(() if self.locked else self.driven)):
             if scene.joint(name) is not None:
-                raise ConfigError(
-                    f"joint {name} is in the scene and in the robot {self.robot.name}: rename the scene's",
-                    parameter="joints",
-                )
+                text = f"joint {name} is in the scene and in the robot {self.robot.name}: rename the scene's"
+                raise ConfigError(text, parameter="joints", code=Code.DOES_NOT_FIT)
             _rename(scene, PREFIX + name, name)
 
     def _drive(self, scene: mujoco.MjSpec) -> None:
@@ -302,11 +301,11 @@ def _mount(arm: mujoco.MjSpec, robot: RobotSpec) -> None:
     path = model_path(robot.simulation.gripper, "simulation.gripper")
     body = arm.body(robot.simulation.mount)
     if body is None:
-        raise ConfigError(
+        text = (
             f"simulation.mount: {robot.model} has no body {robot.simulation.mount}; it has "
-            f"{', '.join(b.name for b in arm.bodies if b.name != 'world')}",
-            parameter="simulation.mount",
+            f"{', '.join(b.name for b in arm.bodies if b.name != 'world')}"
         )
+        raise ConfigError(text, parameter="simulation.mount", code=Code.UNKNOWN)
     arm.attach(read(path, "simulation.gripper"), frame=body.add_frame(), prefix=GRIPPER)
 
 
@@ -342,10 +341,8 @@ def _freeze_inertia(arm: mujoco.MjSpec, model: mujoco.MjModel) -> None:
 
 def _turn_round(arm: mujoco.MjSpec, joint: mujoco.MjsJoint) -> None:
     if any(joint.name in (e.name1, e.name2) for e in arm.equalities):
-        raise ConfigError(
-            f"simulation.gripper_joints: -{joint.name}: the joint is linked to another in the model; leave it away",
-            parameter="simulation.gripper_joints",
-        )
+        text = f"simulation.gripper_joints: -{joint.name}: the joint is linked to another in the model; leave it away"
+        raise ConfigError(text, parameter="simulation.gripper_joints", code=Code.DOES_NOT_FIT)
     low, high = joint.range
     joint.axis, joint.range = [-x for x in joint.axis], [-high, -low]
     joint.ref, joint.springref = -joint.ref, -joint.springref

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.control.command import STILL
@@ -153,10 +153,11 @@ def named_cameras(backend: SimBackend) -> tuple[SimCamera, ...]:
 def check_control_rate(backend: SimBackend, task: Task) -> None:
     """Refuse a task whose control rate is not the backend's own: without a wall clock, a step is a control period."""
     if abs(task.control_hz * backend.control_period - 1.0) > 1e-9:
-        raise ConfigError(
+        text = (
             f"{task.path}: control_hz is {task.control_hz:g}; in lock-step the simulated arm makes "
             f"{1.0 / backend.control_period:g} steps a second (other rates: parameter 'lock_step' false)"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="control_hz", file=task.path)
 
 
 def make_backend(

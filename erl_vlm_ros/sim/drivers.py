@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.robot.follower import FollowerSettings, JointFollower
 from erl_vlm_ros.robot.kinematics import Kinematics
 
@@ -22,7 +22,7 @@ _AS_SERVO = FollowerSettings(speed_fraction=1.0, orientation_gain=0.0, max_error
 _NS = 1_000_000_000
 
 
-class Refused(ValueError):
+class Refused(DataError):
     """A command that a real driver would not obey either."""
 
 
@@ -61,9 +61,10 @@ class Driver:
     def _array(self, values: Sequence[float]) -> np.ndarray:
         """A controller's array, in its order, as ours."""
         if len(values) != len(self._order):
-            raise Refused(f"command size ({len(values)}) does not match number of interfaces ({len(self._order)})")
+            text = f"command size ({len(values)}) does not match number of interfaces ({len(self._order)})"
+            raise Refused(text, field="size")
         if not np.isfinite(values).all():
-            raise Refused("non-finite value; the message is dropped")
+            raise Refused("non-finite value; the message is dropped", field="values")
         return np.asarray(values, dtype=np.float64)[self._order]
 
     def _towards(self, q: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ class ServoDriver(Driver):
         """m/s and rad/s. Refused: not finite."""
         twist = np.array([*linear, *angular], dtype=np.float64)
         if not np.isfinite(twist).all():
-            raise Refused("twist is not finite")
+            raise Refused("twist is not finite", field="twist")
         self._twist, self._at = twist, stamp_ns
 
     def _move(self, q: np.ndarray, now_ns: int) -> np.ndarray:
@@ -146,15 +147,17 @@ class TrajectoryDriver(Driver):
         """
         own = self.kinematics.joint_names
         if sorted(names) != sorted(own):
-            raise Refused(f"trajectory for {', '.join(names) or 'no joint'}; the controller has {', '.join(own)}")
+            text = f"trajectory for {', '.join(names) or 'no joint'}; the controller has {', '.join(own)}"
+            raise Refused(text, field="joint_names")
         if not points or any(len(point) != len(names) for point in points):
-            raise Refused("trajectory without points, or a point without a position for every joint")
+            text = "trajectory without points, or a point without a position for every joint"
+            raise Refused(text, field="points")
         at = np.asarray(times, dtype=np.float64)
         if at[0] < 0.0 or np.any(np.diff(at) <= 0.0):
-            raise Refused("time_from_start must rise from point to point")
+            raise Refused("time_from_start must rise from point to point", field="time_from_start")
         array = np.asarray(points, dtype=np.float64)[:, [list(names).index(name) for name in own]]
         if not np.isfinite(array).all():
-            raise Refused("trajectory with a position that is not finite")
+            raise Refused("trajectory with a position that is not finite", field="positions")
         self._times = np.concatenate([[0.0], np.maximum(at, 1e-6)])
         self._points = np.vstack([self.reference, array])
         self._at = now_ns
@@ -183,10 +186,11 @@ def make_driver(
     """
     joints = kinematics.joint_names if joints is None else joints
     if sorted(joints) != sorted(kinematics.joint_names):
-        raise ConfigError(
+        text = (
             f"parameter 'controller_joints' is {', '.join(joints)}; "
             f"it must name exactly {', '.join(kinematics.joint_names)}, in any order"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="controller_joints")
     if timeout_s < 0.0:
         timeout_s = SERVO_TIMEOUT_S if name == "servo_twist" else 0.0
     return DRIVERS[name](kinematics, tick, joints, timeout_s)

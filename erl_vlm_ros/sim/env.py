@@ -42,9 +42,9 @@ class ArmEnv(gymnasium.Env):
         ConfigError for a wrong argument.
         """
         if reward not in REWARDS:
-            raise ConfigError(f"reward '{reward}': choose one of {', '.join(REWARDS)}")
+            raise ConfigError(f"reward '{reward}': choose one of {', '.join(REWARDS)}", parameter="reward")
         if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode '{render_mode}': only rgb_array is offered")
+            raise ConfigError(f"render_mode '{render_mode}': only rgb_array is offered", parameter="render_mode")
         image_size = 128 if image_size is None else image_size
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.render_mode = render_mode

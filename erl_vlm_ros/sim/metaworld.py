@@ -14,7 +14,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import NONE, Task
 from erl_vlm_ros.common.worlds import scene_of
 from erl_vlm_ros.control.command import STILL
@@ -39,10 +39,11 @@ def action_repeat(task: Task) -> int:
     """How many of MetaWorld's control steps one step of the task is. ConfigError unless a whole number of them."""
     repeat = round(RATE_HZ / task.control_hz)
     if not 1 <= repeat <= MAX_REPEAT or abs(repeat * task.control_hz - RATE_HZ) > 1e-9 * RATE_HZ:
-        raise ConfigError(
+        text = (
             f"{task.path}: control_hz is {task.control_hz:g}; MetaWorld makes {RATE_HZ:g} control steps a second and "
             f"repeats an action a whole number of times: {RATE_HZ:g} (each once), 40, 20 (four times) .. 4"
         )
+        raise ConfigError(text, parameter="control_hz", file=task.path)
     return repeat
 
 
@@ -51,9 +52,12 @@ def _environment(scene: str) -> Any:
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS as known
     except ImportError as error:
-        raise ConfigError(f"tasks of MetaWorld need the package metaworld ({error}): {_INSTALL}") from error
+        text = f"tasks of MetaWorld need the package metaworld ({error}): {_INSTALL}"
+        raise ConfigError(text, code=Code.MISSING_PACKAGE, parameter="task", remedy=_INSTALL) from error
     if scene not in known:
-        raise ConfigError(f"MetaWorld has no task '{scene}'; it has {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"MetaWorld has no task '{scene}'; it has {', '.join(sorted(known))}", code=Code.UNKNOWN, parameter="task"
+        )
     # a subclass with one method of its own: MetaWorld 3.1 sets 11 numbers of a weld, MuJoCo has 12 since 3.4
     env = type(known[scene].__name__, (known[scene],), {"reset_mocap_welds": _reset_welds})()
     env._freeze_rand_vec, env.seeded_rand_vec, env._set_task_called = False, True, True
@@ -79,18 +83,19 @@ class MetaWorld:
             ConfigError: no such task, its package is not installed, or a rate, rotation or size that cannot be.
         """
         if task.world != "metaworld":
-            raise ConfigError(
-                f"{task.path}: task '{task.name}' is none of MetaWorld's: their names are metaworld/SCENE"
-            )
+            text = f"{task.path}: task '{task.name}' is none of MetaWorld's: their names are metaworld/SCENE"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="name", file=task.path)
         if task.rotation != NONE:
-            raise ConfigError(f"{task.path}: action.rotation is {task.rotation}, but MetaWorld's hand does not turn")
+            text = f"{task.path}: action.rotation is {task.rotation}, but MetaWorld's hand does not turn"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="action.rotation", file=task.path)
         self.config, self.repeat = task, action_repeat(task)
         self.control_period, self.use_gripper = self.repeat / RATE_HZ, task.use_gripper
         self.scene, self.paper = scene_of(task.name)
         self.image_width, self.image_height = int(image_size[0]), int(image_size[1])
         check_image_size(self.image_width, self.image_height)
         if self.paper and self.scene not in PLACEMENTS:
-            raise ConfigError(f"{task.name}: the papers have no such task; they have {', '.join(sorted(PLACEMENTS))}")
+            text = f"{task.name}: the papers have no such task; they have {', '.join(sorted(PLACEMENTS))}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="task")
         self.env = _environment(self.scene)
         self.model, self.data = self.env.model, self.env.data
         if self.paper:
@@ -160,7 +165,8 @@ class MetaWorld:
 
     def track(self, joints: np.ndarray, gripper_width: float, seconds: float) -> None:
         """ConfigError: MetaWorld's arm has no joint controller."""
-        raise ConfigError("MetaWorld's arm is moved by its hand alone: parameter 'lock_step' must be true")
+        text = "MetaWorld's arm is moved by its hand alone: parameter 'lock_step' must be true"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="lock_step")
 
     def _judge(self, action: np.ndarray) -> None:
         """Observation, MetaWorld's information and reward at this instant; ``action`` [4] led here."""
@@ -222,7 +228,8 @@ class MetaWorld:
 
     def wrench(self) -> np.ndarray:
         """ConfigError: there is no force-torque sensor."""
-        raise ConfigError("MetaWorld's arm has no force-torque sensor: set sim_bridge.publish_wrench false")
+        text = "MetaWorld's arm has no force-torque sensor: set sim_bridge.publish_wrench false"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="sim_bridge.publish_wrench")
 
     def render(self) -> np.ndarray:
         """The view's image, uint8 [height, width, 3] RGB. ConfigError when no OpenGL back end works."""

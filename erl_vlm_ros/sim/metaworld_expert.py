@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.common.worlds import scene_of
 
@@ -29,10 +29,16 @@ class MetaWorldExpert:
         try:
             from metaworld.policies import ENV_POLICY_MAP as known
         except ImportError as error:
-            raise ConfigError(f"{task.name}: its expert needs the package metaworld ({error})") from error
+            raise ConfigError(
+                f"{task.name}: its expert needs the package metaworld ({error})",
+                code=Code.MISSING_PACKAGE,
+                parameter="task",
+                remedy="pip install metaworld",
+            ) from error
         scene = scene_of(task.name)[0]
         if scene not in known:
-            raise ConfigError(f"no scripted policy for task '{task.name}'; known: {', '.join(sorted(known))}")
+            text = f"no scripted policy for task '{task.name}'; known: {', '.join(sorted(known))}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="task")
         self._policy, self._scale = known[scene](), _FULL_SPEED / task.linear_speed
 
     def action(self, state: MetaWorldState, action_size: int) -> np.ndarray:

@@ -29,7 +29,9 @@ def model_path(text: str, key: str = "model") -> Path:
         return _menagerie(name, key)
     path = resource(text) if text.startswith(OUR_MODELS) else Path(text)
     if not path.is_file():
-        raise ConfigError(f"{key}: MuJoCo model {path} does not exist", parameter=key, file=str(path))
+        raise ConfigError(
+            f"{key}: MuJoCo model {path} does not exist", parameter=key, file=str(path), code=Code.MISSING_FILE
+        )
     return path
 
 
@@ -37,9 +39,8 @@ def _robosuite(name: str, key: str) -> Path:
     found = importlib.util.find_spec("robosuite")  # looks for the folder; imports nothing
     places = [] if found is None else [Path(place) / _ROBOSUITE for place in found.submodule_search_locations or ()]
     if not places:
-        raise ConfigError(
-            f"{key}: robosuite:{name} needs the package robosuite, of which only files are read: {_HOW}", parameter=key
-        )
+        text = f"{key}: robosuite:{name} needs the package robosuite, of which only files are read: {_HOW}"
+        raise ConfigError(text, parameter=key, code=Code.MISSING_PACKAGE, remedy=_HOW)
     for folder in places:
         for path in (folder / "robots" / name / "robot.xml", folder / "grippers" / f"{name}.xml"):
             if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
@@ -63,6 +64,8 @@ def _menagerie(name: str, key: str) -> Path:
             f"{key}: menagerie:{name} needs the package mujoco-menagerie, which downloads models when they are first "
             "used: pip install mujoco-menagerie",
             parameter=key,
+            code=Code.MISSING_PACKAGE,
+            remedy="pip install mujoco-menagerie",
         ) from error
     try:
         known = menagerie.get(robot)
@@ -70,8 +73,8 @@ def _menagerie(name: str, key: str) -> Path:
     except menagerie.MenagerieError as error:
         raise ConfigError(f"{key}: menagerie:{name}: {error}", code=Code.UNKNOWN, parameter=key) from error
     except OSError as error:
-        raise ConfigError(
+        text = (
             f"{key}: menagerie:{name} could not be downloaded ({error}): try again with a network, or give the path of "
-            "its MJCF file",
-            parameter=key,
-        ) from error
+            "its MJCF file"
+        )
+        raise ConfigError(text, parameter=key, code=Code.UNREACHABLE) from error

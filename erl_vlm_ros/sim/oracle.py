@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.sim.state import MAX_WIDTH, SimState
 
 _GAIN = 6.0  # 1/s, from position error to velocity
@@ -19,7 +19,8 @@ class Oracle:
         does whose commands are disturbed. ConfigError for an unknown task."""
         plans = {"drawer_open": self._drawer, "sweep_into": self._sweep, "pick_place": self._pick}
         if task_name not in plans:
-            raise ConfigError(f"no scripted policy for task '{task_name}'; known: {', '.join(sorted(plans))}")
+            text = f"no scripted policy for task '{task_name}'; known: {', '.join(sorted(plans))}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="task")
         self._plan, self._speed, self._phase, self._wait = plans[task_name], speed, 0, 0
         self._persistent = persistent
 

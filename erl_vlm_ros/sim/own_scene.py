@@ -9,7 +9,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.scene_rules import SceneRules
 from erl_vlm_ros.common.tasks import Task
@@ -36,7 +36,8 @@ def join(task: Task) -> mujoco.MjSpec:
     whole = read(resource(OUR_ARM), "scene")
     scene = read(task.scene, "scene")
     if scene.camera(_CAMERA) is None:
-        raise ConfigError(f"scene: {task.scene} has no camera named {_CAMERA}", parameter="scene", file=task.scene)
+        text = f"scene: {task.scene} has no camera named {_CAMERA}"
+        raise ConfigError(text, parameter="scene", file=task.scene, code=Code.DOES_NOT_FIT)
     for element in [*scene.keys, *scene.lights]:
         scene.delete(element)
     whole.attach(scene, frame=whole.worldbody.add_frame(), prefix=_PREFIX)
@@ -89,12 +90,10 @@ class OwnTask(SimTask):
             raise ConfigError(
                 f"{self._task.path}: {key}: {self._task.scene} has no {what} '{name}'; it has "
                 f"{', '.join(known) or 'none'}",
-                parameter=key, file=self._task.path,
-            )  # fmt: skip
+                parameter=key, file=self._task.path, code=Code.UNKNOWN)  # fmt: skip
         if kind in ("joint", "speed") and self._model.jnt_type[found] not in (2, 3):
-            raise ConfigError(
-                f"{self._task.path}: {key}: joint '{name}' neither turns nor slides: use site or body", parameter=key
-            )
+            text = f"{self._task.path}: {key}: joint '{name}' neither turns nor slides: use site or body"
+            raise ConfigError(text, parameter=key, code=Code.DOES_NOT_FIT, file=self._task.path)
         return found
 
     # What expressions look up.
@@ -149,5 +148,6 @@ class OwnTask(SimTask):
 
 def _rules_of(task: Task) -> SceneRules:
     if task.rules is None:
-        raise ConfigError(f"{task.path}: scene needs simulation: progress and success", parameter="simulation")
+        text = f"{task.path}: scene needs simulation: progress and success"
+        raise ConfigError(text, parameter="simulation", code=Code.NOT_GIVEN, file=task.path)
     return task.rules

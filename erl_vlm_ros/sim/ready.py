@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.sim.ik import DifferentialIK, rotation_error
 from erl_vlm_ros.sim.layout import TOOL_DOWN
 
@@ -73,4 +73,5 @@ def _unreachable(point: np.ndarray, what: str) -> ConfigError:
         f"simulation.base: the arm does not reach {what} of the task's workspace, {np.round(point, 3).tolist()} "
         "m, with its tool down: set simulation.base, base_turn or home in the robot file, or the task file's workspace",
         parameter="simulation.base",
+        code=Code.DOES_NOT_FIT,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 MAX_WIDTH, MAX_HEIGHT = 640, 480
 _BACKENDS = {
@@ -49,7 +49,8 @@ def check_image_size(width: int, height: int) -> None:
     """Raise ConfigError unless 16 <= width <= 640 and 16 <= height <= 480."""
     if not (16 <= width <= MAX_WIDTH and 16 <= height <= MAX_HEIGHT):
         raise ConfigError(
-            f"image_size {width}x{height}: width must be 16..{MAX_WIDTH} and height 16..{MAX_HEIGHT} pixels"
+            f"image_size {width}x{height}: width must be 16..{MAX_WIDTH} and height 16..{MAX_HEIGHT} pixels",
+            parameter="image_size",
         )
 
 
@@ -98,10 +99,11 @@ class CameraRenderer:
             with _no_collection():
                 self._renderer = mujoco.Renderer(model, height=height, width=width)
         except Exception as error:  # OpenGL bindings raise many unrelated types
-            raise ConfigError(
+            text = (
                 f"rendering does not work with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); "
                 f"install Mesa: {_APT}, and unset MUJOCO_GL or set it to egl"
-            ) from error
+            )
+            raise ConfigError(text, code=Code.MISSING_PACKAGE, parameter="MUJOCO_GL", remedy=_APT) from error
         flags = self._renderer.scene.flags
         for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE"):
             flags[getattr(mujoco.mjtRndFlag, name)] = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.sim.layout import ArmLayout
 from erl_vlm_ros.sim.state import SimState
 
@@ -57,7 +57,7 @@ class SimTask:
     def truth_class(self, state: SimState, n: int) -> int:
         """True class 0..n-1 among the n classes of the task file. ConfigError unless n is 2..5."""
         if n not in self.merge:
-            raise ConfigError(f"n_classes {n}: the simulated tasks know 2 to 5 classes")
+            raise ConfigError(f"n_classes {n}: the simulated tasks know 2 to 5 classes", parameter="n_classes")
         return self.merge[n][self.rung(state)]
 
     def object_position(self, state: SimState) -> np.ndarray:
@@ -181,5 +181,7 @@ TASKS: dict[str, type[SimTask]] = {cls.name: cls for cls in (DrawerOpen, SweepIn
 def make_task(name: str) -> SimTask:
     """The simulated task called ``name``. ConfigError when there is none."""
     if name not in TASKS:
-        raise ConfigError(f"unknown simulated task '{name}'; known: {', '.join(sorted(TASKS))}")
+        raise ConfigError(
+            f"unknown simulated task '{name}'; known: {', '.join(sorted(TASKS))}", code=Code.UNKNOWN, parameter="task"
+        )
     return TASKS[name]()

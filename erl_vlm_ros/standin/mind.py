@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.feedback.noise_model import SHARING, NoiseModel, chance
 from erl_vlm_ros.robot.spec import load_robot
 from erl_vlm_ros.standin import words as words
@@ -31,7 +31,7 @@ MODEL = "stand-in"
 _SAME = 0.2  # of a rung: closer than that, neither of two situations is better
 
 
-class BadRequest(ValueError):
+class BadRequest(DataError):
     """The request is not one the stand-in understands: HTTP 400."""
 
 
@@ -60,9 +60,11 @@ class MindConfig:
     def __post_init__(self) -> None:
         for name in ("error_rate", "systematic_rate", "sharing", "order_bias"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+                raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}", parameter=name)
         if self.task and self.task not in TASKS:
-            raise ConfigError(f"task '{self.task}': the stand-in knows {', '.join(TASKS)}")
+            raise ConfigError(
+                f"task '{self.task}': the stand-in knows {', '.join(TASKS)}", code=Code.UNKNOWN, parameter="task"
+            )
         if self.robot:
             load_robot(self.robot)
 
@@ -71,7 +73,8 @@ class MindConfig:
         if self.noise_model is None:
             return NoiseModel.uniform(n, self.error_rate, self.systematic_rate, self.sharing)
         if self.noise_model.n_classes != n:
-            raise BadRequest(f"{n} classes; the stand-in's noise model is for {self.noise_model.n_classes}")
+            text = f"{n} classes; the stand-in's noise model is for {self.noise_model.n_classes}"
+            raise BadRequest(text, field="n_classes")
         return self.noise_model
 
 
@@ -92,7 +95,7 @@ class Mind:
         text, images = _content(request)
         task = self.config.task or words.task_of(text)
         if task is None:
-            raise BadRequest("the prompt names no task that the stand-in knows")
+            raise BadRequest("the prompt names no task that the stand-in knows", field="task")
         names, keys = _classes(request, text)
         if _compares(text):
             return self._compare(task, request, text, images, names, keys), {}
@@ -112,7 +115,7 @@ class Mind:
         else:
             analysis = _analysis(text)
         if not names:
-            raise BadRequest("neither an image nor a list of classes")
+            raise BadRequest("neither an image nor a list of classes", field="messages")
         model = str(request.get("model") or MODEL)
         text = text if model == MODEL else f"{model} is asked: {text}"
         sampled = float(request.get("temperature") or 0.0) > 0.0
@@ -141,14 +144,16 @@ class Mind:
             analysis = _analysis(text)
         first, mark, second = analysis.partition("\nSecond:")
         if not mark:
-            raise BadRequest("the analysis does not speak of a second situation")
+            raise BadRequest("the analysis does not speak of a second situation", field="analysis")
         choice = names[self._prefer(task, first, second, text + analysis, len(names))]
         return json.dumps({keys[0]: choice}) if keys else choice
 
     def _prefer(self, task: str, first: str, second: str, question: str, n: int) -> int:
         """0: the first, 1: the second, 2: neither, of two descriptions; ``order_bias`` and errors are added."""
         if n != 3:
-            raise BadRequest(f"{n} answers; the stand-in compares with 3: first, second, no preference")
+            raise BadRequest(
+                f"{n} answers; the stand-in compares with 3: first, second, no preference", field="n_classes"
+            )
         seed = self.config.seed
         if chance(seed, "order", question) < self.config.order_bias:
             return 0
@@ -170,7 +175,7 @@ class Mind:
     ) -> tuple[int, np.ndarray]:
         """(class, how probable it takes each class to be) of a description."""
         if n not in words.MERGE:
-            raise BadRequest(f"{n} classes; the stand-in rates with 2 to 5")
+            raise BadRequest(f"{n} classes; the stand-in rates with 2 to 5", field="n_classes")
         noise, seed = self.config.noise(n), self.config.seed
         variation = words.wording(question) + ("" if model == MODEL else f" {model}")
         cluster = words.cell(task, description, 100.0 * noise.cell_m)
@@ -193,7 +198,7 @@ def _content(request: dict[str, Any]) -> tuple[str, list[bytes]]:
     texts, images = [], []
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise BadRequest("messages must be a non-empty list")
+        raise BadRequest("messages must be a non-empty list", field="messages")
     for message in messages:
         content = message.get("content") if isinstance(message, dict) else None
         for part in [{"type": "text", "text": content}] if isinstance(content, str) else content or []:
@@ -202,18 +207,18 @@ def _content(request: dict[str, Any]) -> tuple[str, list[bytes]]:
             elif part.get("type") == "image_url":
                 images.append(_image(str((part.get("image_url") or {}).get("url", ""))))
             else:
-                raise BadRequest(f"content of type {part.get('type')!r}")
+                raise BadRequest(f"content of type {part.get('type')!r}", field="content")
     return "\n".join(texts), images
 
 
 def _image(url: str) -> bytes:
     head, _, data = url.partition(",")
     if not head.startswith("data:image/") or not head.endswith(";base64"):
-        raise BadRequest("images must be data URLs with base64")
+        raise BadRequest("images must be data URLs with base64", field="image_url")
     try:
         return base64.b64decode(data, validate=True)
     except binascii.Error as error:
-        raise BadRequest("the image is not valid base64") from error
+        raise BadRequest("the image is not valid base64", field="image_url") from error
 
 
 def _analysis(text: str) -> str:
@@ -228,7 +233,7 @@ def _lines(analysis: str, count: int) -> list[str]:
     if count < 2:
         return told[-1:]
     if len(told) <= count + 1:
-        raise BadRequest(f"the analysis does not speak of {count + 1} images")
+        raise BadRequest(f"the analysis does not speak of {count + 1} images", field="analysis")
     return told[-count:]
 
 
@@ -240,6 +245,6 @@ def _classes(request: dict[str, Any], text: str) -> tuple[list[str], list[str]]:
         asked = {str(k): v["enum"] for k, v in properties.items() if isinstance(v, dict) and v.get("enum")}
         if asked:
             return [str(v) for v in next(iter(asked.values()))], list(asked)
-        raise BadRequest("the JSON schema has no enum to choose from")
+        raise BadRequest("the JSON schema has no enum to choose from", field="response_format")
     listed = re.search(r"(?:classes, worst first|The answers):\n((?:- .+\n?)+)", text)
     return re.findall(r"^- ([^:\n]+)(?::|$)", listed.group(1), re.MULTILINE) if listed else [], []

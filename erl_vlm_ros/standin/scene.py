@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 
 
@@ -40,7 +40,8 @@ def _load() -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"), object_hook=_named)
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}); run python -m erl_vlm_ros.standin.calibrate") from None
+        text = f"{path} is not valid JSON ({error}); run python -m erl_vlm_ros.standin.calibrate"
+        raise ConfigError(text, code=Code.UNREADABLE, file=str(path)) from None
 
 
 def _named(raw: dict[str, Any]) -> Any:

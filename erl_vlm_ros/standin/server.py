@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.standin.mind import MODEL, BadRequest, Mind
 
 _MAX_BODY = 32 << 20  # bytes
@@ -45,10 +45,11 @@ class FaultConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rate <= 1.0:
-            raise ConfigError(f"fault rate must be from 0 to 1, got {self.rate}")
+            raise ConfigError(f"fault rate must be from 0 to 1, got {self.rate}", parameter="rate")
         unknown = [kind for kind in self.kinds if kind not in self.KINDS]
         if unknown or not self.kinds:
-            raise ConfigError(f"unknown fault {', '.join(unknown)}; known: {', '.join(self.KINDS)}")
+            text = f"unknown fault {', '.join(unknown)}; known: {', '.join(self.KINDS)}"
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="faults")
 
 
 class StandinServer:
@@ -167,9 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             request = json.loads(body)
             if not isinstance(request, dict):
-                raise BadRequest("the request must be a JSON object")
+                raise BadRequest("the request must be a JSON object", field="body")
             if request.get("response_format") and not owner.structured:
-                raise BadRequest("response_format is not supported")
+                raise BadRequest("response_format is not supported", field="response_format")
             with owner.thinking:
                 both = getattr(owner.mind, "answer_with_beliefs", None)
                 text, beliefs = both(request) if both else (owner.mind.answer(request), {})

@@ -17,7 +17,7 @@ import sys
 
 import cv2
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.noise_model import SHARING, load_noise_model
 from erl_vlm_ros.standin.mind import Mind, MindConfig
 from erl_vlm_ros.standin.server import FaultConfig, StandinServer
@@ -79,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         faults = FaultConfig(args.fault_rate, kinds, args.seed)
         key = os.environ.get(args.api_key_env, "") if args.api_key_env else ""
         if args.api_key_env and not key:
-            raise ConfigError(f"--api-key-env names {args.api_key_env}, which is not set")
+            text = f"--api-key-env names {args.api_key_env}, which is not set"
+            raise ConfigError(text, code=Code.NOT_GIVEN, parameter="api_key_env")
         server = StandinServer(mind, args.host, args.port, args.latency, faults, not args.no_schema, key)
     except (ConfigError, OSError) as error:
         print(f"standin_vlm: {error}", file=sys.stderr)

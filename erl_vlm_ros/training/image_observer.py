@@ -13,7 +13,7 @@ from erl_vlm_ros.agents.base import Policy
 from erl_vlm_ros.agents.encoders.config import EncoderConfig, given_encoder
 from erl_vlm_ros.agents.encoders.features import ImageFeatures
 from erl_vlm_ros.agents.encoders.keypoints import Keypoints
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.control.policies.from_images import ACTING, KIND, SEEING
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
@@ -72,11 +72,11 @@ class ImageObserver:
         if self.given is None:
             trunk = getattr(model, "trunk", None)
             if trunk is None:
-                raise ConfigError(
+                text = (
                     "a policy from images needs reward_trainer.reward_model trunk_heads: its encoder is that trunk's; "
-                    "or an encoder of its own, learner.encoder.name file",
-                    parameter="reward_trainer.reward_model",
+                    "or an encoder of its own, learner.encoder.name file"
                 )
+                raise ConfigError(text, parameter="reward_trainer.reward_model", code=Code.DOES_NOT_FIT)
             arrays = {name: value.detach().numpy() for name, value in trunk.state_dict().items()}
             images = decode_many(replay.frame_jpegs, model.image_size)
             encoder = Keypoints.from_trunk(model.image_size, arrays).standardised(images)

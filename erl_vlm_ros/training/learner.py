@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.agents.base import Policy
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.control.actor_source import DEMONSTRATED, MAX_DEMONSTRATED
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
@@ -47,11 +47,11 @@ class Learner:
         images = config.encoder is not None
         self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces) if images else None
         if images and config.encoder.trained and not self.agent.needs.rewards:
-            raise ConfigError(
+            text = (
                 f"learner.encoder.name is '{config.encoder.name}', which comes from a reward model, and the algorithm "
-                f"'{config.agent.algorithm}' has none: give it a frozen network, learner.encoder.name file",
-                parameter="learner.encoder.name",
+                f"'{config.agent.algorithm}' has none: give it a frozen network, learner.encoder.name file"
             )
+            raise ConfigError(text, parameter="learner.encoder.name", code=Code.DOES_NOT_FIT)
         sizes = (config.obs_dim, config.act_dim, config.prop_dim)
         self.spaces = config.spaces if self.images is None else self.images.spaces  # of what the agent sees
         self.replay = ReplayBuffer(config.capacity, *sizes, self.spaces)
@@ -128,7 +128,7 @@ class Learner:
             ValueError: there was none.
         """
         if not len(self.replay):
-            raise ValueError("there is no episode to learn from")
+            raise DataError("there is no episode to learn from", field="episodes")
         if self.ended_at is None:
             self.ended_at = self.updates
         if self.phase == EXPLORE and not self.asks:
@@ -364,11 +364,11 @@ class Learner:
             ConfigError: the state is of another algorithm or of other sizes.
         """
         if state["algorithm"] != self.config.agent.algorithm:
-            raise ConfigError(
+            text = (
                 f"the checkpoint is of the algorithm '{state['algorithm']}', learner.algorithm is "
-                f"'{self.config.agent.algorithm}': set it back, or begin a new run",
-                parameter="learner.algorithm",
+                f"'{self.config.agent.algorithm}': set it back, or begin a new run"
             )
+            raise ConfigError(text, parameter="learner.algorithm", code=Code.DOES_NOT_FIT)
         self.agent.load_state_dict(state["agent"])
         if self.images is not None:
             self.images.load_state_dict(state["images"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from erl_vlm_ros.agents.base import AgentSpec
 from erl_vlm_ros.agents.encoders.config import EncoderConfig
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.selection import SelectionConfig
 from erl_vlm_ros.data.spaces import Spaces
 
@@ -51,4 +51,5 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         if self.capacity < self.episode_steps:
-            raise ConfigError(f"capacity {self.capacity} does not hold one episode of {self.episode_steps} steps")
+            text = f"capacity {self.capacity} does not hold one episode of {self.episode_steps} steps"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="learner.capacity")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.plan import RunPlan
 from erl_vlm_ros.common.tasks import NONE, Task
 from erl_vlm_ros.control.policies import Policy, make_policy
@@ -159,7 +159,8 @@ class LocalLoop:
             if learner.round_due():
                 failed = 0 if self._rate() else failed + 1
             if learner.stalled or failed >= _MOST_FAILED:
-                raise ConfigError(f"no valid label in {failed} rounds, {learner.schedule.requested} asked for in all")
+                text = f"no valid label in {failed} rounds, {learner.schedule.requested} asked for in all"
+                raise ConfigError(text, code=Code.NOT_GIVEN, parameter="max_ratings")
             self._timed("update", lambda: learner.update(_CHUNK))
 
     def summary(self) -> dict[str, Any]:

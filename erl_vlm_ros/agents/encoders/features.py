@@ -12,6 +12,7 @@ import numpy as np
 from erl_vlm_ros.agents.encoders import CLIP, Encoder
 from erl_vlm_ros.agents.encoders.config import TRAINED
 from erl_vlm_ros.agents.encoders.keypoints import Keypoints
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.images import decode_many
 
 _ENCODER = "encoder."
@@ -31,7 +32,9 @@ class ImageFeatures:
         for name in ("mean", "deviation"):
             array = np.ascontiguousarray(getattr(self, name), np.float32)
             if array.ndim != 1 or array.size <= self.encoder.size or not np.isfinite(array).all():
-                raise ValueError(f"image features: {name} must be finite and longer than {self.encoder.size}")
+                raise DataError(
+                    f"image features: {name} must be finite and longer than {self.encoder.size}", field=name
+                )
             object.__setattr__(self, name, array)
         if self.mean.shape != self.deviation.shape or (self.deviation <= 0).any():
             raise ValueError("image features: deviations must be above 0, as many as means")

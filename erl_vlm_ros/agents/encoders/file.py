@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from erl_vlm_ros.agents.encoders import check_images
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
 _MOST_BYTES = 512 << 20
@@ -48,14 +48,14 @@ class FileEncoder:
         if checksum and found != checksum.strip().lower():
             raise ConfigError(
                 f"encoder.checksum is {checksum[:64]}, but {path} has the SHA-256 {found}: another file, or damaged",
-                parameter="encoder.checksum", file=path,
-            )  # fmt: skip
+                parameter="encoder.checksum", file=path, code=Code.DOES_NOT_FIT)  # fmt: skip
         self.image_size, self.checksum = image_size, found
         self._mean, self._deviation = np.float32(mean), np.float32(deviation)
         try:
             self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
         except cv2.error as error:
-            raise ConfigError(f"{path} is no ONNX file that OpenCV reads: {error.err}", file=path) from error
+            text = f"{path} is no ONNX file that OpenCV reads: {error.err}"
+            raise ConfigError(text, file=path, code=Code.UNREADABLE, parameter="encoder.path") from error
         blank = np.zeros((1, image_size, image_size, 3), np.uint8)
         try:
             self.size = self.encode_one(blank).size
@@ -63,10 +63,10 @@ class FileEncoder:
             raise ConfigError(
                 f"the network in {path} does not take an image of {image_size} px: {error}; set encoder.image_size to "
                 "the size that it was made for",
-                parameter="encoder.image_size", file=path,
-            ) from error  # fmt: skip
+                parameter="encoder.image_size", file=path, code=Code.DOES_NOT_FIT) from error  # fmt: skip
         if not 1 <= self.size <= _MOST_FEATURES:
-            raise ConfigError(f"{path} gives {self.size} features, 1 to {_MOST_FEATURES} can be stored", file=path)
+            text = f"{path} gives {self.size} features, 1 to {_MOST_FEATURES} can be stored"
+            raise ConfigError(text, file=path, code=Code.UNREADABLE, parameter="encoder.path")
 
     @property
     def version(self) -> str:
@@ -98,17 +98,15 @@ def _read(path: str) -> bytes:
         data = Path(path).read_bytes() if size <= _MOST_BYTES else b""
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise ConfigError(
-            f"encoder.path: {path!r} cannot be read: {error}", parameter="encoder.path", file=path
+            f"encoder.path: {path!r} cannot be read: {error}", parameter="encoder.path", file=path, code=Code.UNREADABLE
         ) from error
     if not data:
         raise ConfigError(
             f"encoder.path: {path} has {size} bytes, it must have 1 to {_MOST_BYTES}",
-            parameter="encoder.path", file=path,
-        )  # fmt: skip
+            parameter="encoder.path", file=path, code=Code.UNREADABLE)  # fmt: skip
     if data[:4] == _TORCHSCRIPT:
         raise ConfigError(
             f"encoder.path: {path} looks like TorchScript, and the robot side runs no torch: export it with "
             "torch.onnx.export",
-            parameter="encoder.path", file=path,
-        )  # fmt: skip
+            parameter="encoder.path", file=path, code=Code.UNREADABLE)  # fmt: skip
     return data

@@ -57,4 +57,4 @@ def read_policy(bundle: Bundle, given: Encoder | None = None) -> Policy:
     try:
         return make_policy(str(kind), bundle.arrays, bundle.meta, given)
     except ValueError as error:
-        raise BundleError(f"actor: {error}") from error
+        raise BundleError.of(error, "actor", "actor") from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from erl_vlm_ros.agents.encoders import Encoder
 from erl_vlm_ros.agents.encoders.features import ImageFeatures
+from erl_vlm_ros.common.errors import DataError
 
 KIND = "from_images"
 ACTING, SEEING = "policy.", "seeing."  # prefixes of the arrays of the policy within, and of the features
@@ -45,7 +46,7 @@ class FromImages:
         """
         seeing, kind = meta.get("encoder"), meta.get("within")
         if not isinstance(seeing, Mapping) or not isinstance(kind, str) or kind == KIND:
-            raise ValueError("a policy from images needs an encoder and the kind of the policy within")
+            raise DataError("a policy from images needs an encoder and the kind of the policy within", field="encoder")
         features = ImageFeatures.read(_of(arrays, SEEING), seeing, given)
         return cls(features, make(kind, _of(arrays, ACTING), meta))
 
@@ -58,10 +59,12 @@ class FromImages:
     ) -> np.ndarray:
         """Proprioception [P] and the frame as it is stored -> action float32 [A]. ValueError: no frame, no JPEG."""
         if jpeg is None:
-            raise ValueError("a policy from images needs the frame")
+            raise DataError("a policy from images needs the frame", field="frame")
         obs = np.asarray(obs, np.float32)
         if obs.shape != (self.obs_dim,):
-            raise ValueError(f"observation has shape {list(obs.shape)}, the policy expects [{self.obs_dim}]")
+            raise DataError(
+                f"observation has shape {list(obs.shape)}, the policy expects [{self.obs_dim}]", field="observation"
+            )
         return self.within.act(np.append(obs, self.features([jpeg()], obs[None])[0]), deterministic, rng)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
+
 AVERAGE = "average."
 
 
@@ -27,10 +29,12 @@ class SquashedGaussian:
         self._average = _layers(average) if average else self._layers
         shapes = [[w.shape for w, _ in layers] for layers in (self._layers, self._average)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"actor's averaged weights have shapes {shapes[1]}, its own {shapes[0]}")
+            raise DataError(f"actor's averaged weights have shapes {shapes[1]}, its own {shapes[0]}", field="averaged")
         width = self._layers[-1][0].shape[1]
         if bounds.shape != (2,) or not np.isfinite(bounds).all() or width % 2:
-            raise ValueError("actor needs log_std_bounds [2] and an output of twice the action size")
+            raise DataError(
+                "actor needs log_std_bounds [2] and an output of twice the action size", field="log_std_bounds"
+            )
         self.obs_dim, self.act_dim = self._layers[0][0].shape[0], width // 2
         self._middle, self._half = float(bounds.mean()), float(bounds[1] - bounds[0]) / 2
 
@@ -43,7 +47,9 @@ class SquashedGaussian:
         """Observation [O] -> action float32 [A] in [-1, 1]: the mean's tanh, or a sample drawn with ``rng``."""
         x = np.asarray(obs, np.float32)
         if x.shape != (self.obs_dim,):
-            raise ValueError(f"observation has shape {list(x.shape)}, the actor expects [{self.obs_dim}]")
+            raise DataError(
+                f"observation has shape {list(x.shape)}, the actor expects [{self.obs_dim}]", field="observation"
+            )
         *hidden, (w, b) = self._average if deterministic else self._layers
         for weights, bias in hidden:
             x = np.maximum(x @ weights + bias, 0.0)
@@ -52,7 +58,7 @@ class SquashedGaussian:
         if deterministic:
             return np.tanh(mean)
         if rng is None:
-            raise ValueError("a stochastic action needs a random generator")
+            raise DataError("a stochastic action needs a random generator", field="rng")
         log_std = np.tanh(out[self.act_dim :]) * self._half + self._middle
         noise = rng.standard_normal(self.act_dim, np.float32)
         return np.tanh(mean + np.exp(log_std) * noise)
@@ -63,13 +69,20 @@ def _layers(arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]
     count = sum(name.startswith("w") for name in arrays)
     names = {f"{letter}{i}" for letter in "wb" for i in range(count)}
     if count < 1 or set(arrays) != names:
-        raise ValueError(f"actor arrays should be {sorted(names)}, got {sorted(arrays)}")
+        raise DataError(
+            f"actor arrays should be {sorted(names)}, got {sorted(arrays)}", field=",".join(sorted(set(arrays) ^ names))
+        )
     if not all(np.isfinite(a).all() for a in arrays.values()):
-        raise ValueError("actor arrays hold a number that is not finite")
+        raise DataError(
+            "actor arrays hold a number that is not finite",
+            field=next(name for name, a in arrays.items() if not np.isfinite(a).all()),
+        )
     layers = [(np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32)) for i in range(count)]
     width = None
     for i, (w, b) in enumerate(layers):
         if w.ndim != 2 or b.shape != w.shape[1:] or width not in (None, w.shape[0]):
-            raise ValueError(f"actor layer {i}: weights {list(w.shape)} and bias {list(b.shape)} do not fit")
+            raise DataError(
+                f"actor layer {i}: weights {list(w.shape)} and bias {list(b.shape)} do not fit", field=f"layer {i}"
+            )
         width = w.shape[1]
     return layers

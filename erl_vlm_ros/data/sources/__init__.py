@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.data.sources.base import EpisodeSource, SourcedEpisode, SourceType
 from erl_vlm_ros.data.sources.memory import ListSource, LiveSource
@@ -46,10 +46,8 @@ def unseen(source: EpisodeSource, known: Callable[[], int], spaces: Spaces | Non
             try:
                 item = SourcedEpisode(item.episode.seen_as(spaces), item.rewards)
             except SpecError as error:
-                raise ConfigError(
-                    f"the episodes of learner.episode_source_path do not fit this run: {error}",
-                    parameter="learner.episode_source_path",
-                ) from error
+                text = f"the episodes of learner.episode_source_path do not fit this run: {error}"
+                raise ConfigError(text, parameter="learner.episode_source_path", code=Code.DOES_NOT_FIT) from error
         yield item
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.data import learner_state
 from erl_vlm_ros.data.checkpoint import CheckpointError
 from erl_vlm_ros.data.episode import Episode
@@ -25,16 +25,19 @@ class RunSource:
     def __init__(self, path: str, rewards: bool):
         folder = next((f for f in (Path(path), Path(path) / "checkpoint") if path and learner_state.find(f)), None)
         if folder is None:
-            raise ConfigError(
+            text = (
                 f"parameter 'episode_source_path' is '{path}', which is neither a run directory nor its checkpoint "
-                f"folder: no {learner_state.path_in('').name} is in it",
-                parameter="learner.episode_source_path",
+                f"folder: no {learner_state.path_in('').name} is in it"
             )
+            raise ConfigError(text, parameter="learner.episode_source_path", code=Code.MISSING_FILE, file=str(path))
         try:
             self._load(learner_state.load(folder)["replay"])
         except (CheckpointError, KeyError, ValueError) as error:
             raise ConfigError(
-                f"episode_source_path {path}: {error}", parameter="learner.episode_source_path"
+                f"episode_source_path {path}: {error}",
+                parameter="learner.episode_source_path",
+                code=Code.UNREADABLE,
+                file=str(path),
             ) from error
         self._rewards, self._next = rewards, 0
 
@@ -48,7 +51,9 @@ class RunSource:
         self._prop_dim = int(state["sizes"]["prop_dim"])
         self._extra_names, self._spaces = list(state.get("extra_names", ())), spaces_in(state)
         if len(self._jpegs) != self._first[-1] + len(self._lengths):
-            raise ValueError("the buffer in the checkpoint is inconsistent: its columns have different lengths")
+            raise DataError(
+                "the buffer in the checkpoint is inconsistent: its columns have different lengths", field="columns"
+            )
 
     @property
     def exhausted(self) -> bool:

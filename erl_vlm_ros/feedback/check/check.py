@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.query import QueryBatch
 from erl_vlm_ros.feedback.check.frames import CheckFrames
@@ -61,15 +61,16 @@ def make_candidates(models: Sequence[str], prompts: Sequence[str], variations: S
     """
     unknown = [name for name in variations if name not in VARIATIONS]
     if unknown:
-        raise ConfigError(f"--variation {unknown[0]} is unknown; choose from {', '.join(VARIATIONS)}")
+        text = f"--variation {unknown[0]} is unknown; choose from {', '.join(VARIATIONS)}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="variation")
     if not models or not prompts:
-        raise ConfigError("name at least one --model and one --prompts")
+        raise ConfigError("name at least one --model and one --prompts", code=Code.NOT_GIVEN, parameter="model")
     out = [Candidate(model, prompt) for model in models for prompt in prompts]
     out += [Candidate(models[0], VARIATIONS[name].prompts, VARIATIONS[name]) for name in variations]
     names = [candidate.name for candidate in out]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ConfigError(f"{twice[0]} is named twice")
+        raise ConfigError(f"{twice[0]} is named twice", code=Code.DOES_NOT_FIT, parameter="model")
     return out
 
 
@@ -92,13 +93,14 @@ def ask(
         ConfigError: the endpoint cannot be reached, the task lacks a number of classes, or the budget is too small.
     """
     if repeats < 1:
-        raise ConfigError(f"--repeats must be 1 or more, got {repeats}")
+        raise ConfigError(f"--repeats must be 1 or more, got {repeats}", parameter="repeats")
     wanted = len(frames) * repeats * len(candidates) * len(classes)
     if wanted > config.max_queries:
-        raise ConfigError(
+        text = (
             f"{len(frames)} frames x {repeats} repeats x {len(candidates)} raters x {len(classes)} numbers of classes "
             f"are {wanted} ratings, more than --max-queries {config.max_queries}; raise it, or lower --count"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="max_queries")
     segments = frames.segments(task)
     out, first = [], True
     for candidate in candidates:

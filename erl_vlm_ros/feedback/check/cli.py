@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task, load_task
 from erl_vlm_ros.feedback.check.check import ask, make_candidates
 from erl_vlm_ros.feedback.check.frames import load_frames, read_reference
@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     if all((x.ratings < 0).all() for x in answers):
         reasons = ", ".join(sorted({reason for x in answers for reason in x.reasons}))
         advice = "; ".join(PROBLEMS[r] for x in answers for r, _ in x.reasons.most_common(1) if r in PROBLEMS)
-        raise ConfigError(f"not one valid rating ({reasons}): {advice or 'see --model, --api-key-env and the ledger'}")
+        text = f"not one valid rating ({reasons}): {advice or 'see --model, --api-key-env and the ledger'}"
+        raise ConfigError(text, code=Code.UNREACHABLE, parameter="model")
     report = CheckReport(frames, answers, task, prices, _full_run(task), a.seed)
     print("\n".join(report.write(folder)))
     print(f"report: {folder / WORDS}, curve: {folder / CURVE}")
@@ -102,7 +103,8 @@ def _settings(texts: list[str]) -> dict[str, Any]:
     known = {field.name for field in fields(RaterConfig)}
     if given.keys() - known:
         wrong = sorted(given.keys() - known)[0]
-        raise ConfigError(f"--set {wrong}: no setting of how a model is asked; choose from {', '.join(sorted(known))}")
+        problem = f"--set {wrong}: no setting of how a model is asked; choose from {', '.join(sorted(known))}"
+        raise ConfigError(problem, code=Code.UNKNOWN, parameter=f"vlm_rater.{wrong}")
     return {name: values[name] for name in given}
 
 

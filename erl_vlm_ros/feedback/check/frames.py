@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.bag import is_bag, read_images
 from erl_vlm_ros.data.image_headers import JPEG_SIGNATURE, ImageError
@@ -71,12 +71,13 @@ def load_frames(source: str, task: str, count: int, seed: int = 0, topic: str = 
         ConfigError: nothing there, or an image that cannot be read; names it.
     """
     if count < 2:
-        raise ConfigError(f"--count must be 2 or more, got {count}")
+        raise ConfigError(f"--count must be 2 or more, got {count}", parameter="count")
     if source == SIM:
         return _simulated(task, count, seed)
     path = Path(source)
     if not path.exists():
-        raise ConfigError(f"--frames {source} does not exist; give a folder of images, a bag, or 'sim'")
+        text = f"--frames {source} does not exist; give a folder of images, a bag, or 'sim'"
+        raise ConfigError(text, code=Code.MISSING_FILE, parameter="frames", file=str(source))
     if is_bag(path):
         images = read_images(path, topic)
         frames = CheckFrames(
@@ -104,12 +105,15 @@ def read_reference(path: str | Path, frames: CheckFrames, names: dict[int, list[
             fields = reader.fieldnames or []
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
-        raise ConfigError(f"reference labels {path} cannot be read: {error}") from error
+        raise ConfigError(
+            f"reference labels {path} cannot be read: {error}", code=Code.UNREADABLE, file=str(path)
+        ) from error
     columns = {n: f"class_{n}" for n in names if f"class_{n}" in fields}
     if "class" in fields and len(names) == 1:
         columns = {next(iter(names)): "class"}
     if "frame" not in fields or not columns:
-        raise ConfigError(f"{path}:1: needs the columns frame and class_N (class will do for one N); it has {fields}")
+        problem = f"{path}:1: needs the columns frame and class_N (class will do for one N); it has {fields}"
+        raise ConfigError(problem, code=Code.UNREADABLE, file=f"{path}:1")
     index = {name: i for i, name in enumerate(frames.names)}
     out = {n: np.full(len(frames), -1, np.int64) for n in columns}
     for line, row in enumerate(rows, start=2):
@@ -120,7 +124,8 @@ def read_reference(path: str | Path, frames: CheckFrames, names: dict[int, list[
             if text:
                 out[n][index[row["frame"]]] = _label(text, names[n], f"{path}:{line}: {column}")
     if all((labels < 0).all() for labels in out.values()):
-        raise ConfigError(f"{path}: none of its frames is among the frames that are checked, such as {frames.names[0]}")
+        problem = f"{path}: none of its frames is among the frames that are checked, such as {frames.names[0]}"
+        raise ConfigError(problem, code=Code.DOES_NOT_FIT, file=str(path))
     return out
 
 
@@ -130,15 +135,20 @@ def _label(text: str, names: list[str], where: str) -> int:
         return lowered.index(text.lower())
     if text.isdigit() and int(text) < len(names):
         return int(text)
-    raise ConfigError(f"{where}: '{text}' is none of {', '.join(names)} (or 0..{len(names) - 1})")
+    raise ConfigError(
+        f"{where}: '{text}' is none of {', '.join(names)} (or 0..{len(names) - 1})", code=Code.UNKNOWN, file=where
+    )
 
 
 def _folder(path: Path, good: bool) -> CheckFrames:
     if not path.is_dir():
-        raise ConfigError(f"--frames {path} is neither a folder nor a bag (.mcap, .db3)")
+        raise ConfigError(
+            f"--frames {path} is neither a folder nor a bag (.mcap, .db3)", parameter="frames", file=str(path)
+        )
     files = sorted((p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES), key=_natural)
     if not files:
-        raise ConfigError(f"--frames {path} holds no image ({', '.join(_SUFFIXES)})")
+        text = f"--frames {path} holds no image ({', '.join(_SUFFIXES)})"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="frames", file=str(path))
     parents = sorted({p.parent for p in files})
     return CheckFrames(
         [str(p.relative_to(path)) for p in files], [_image(p) for p in files],
@@ -157,7 +167,7 @@ def _image(path: Path) -> bytes:
     try:
         image = decode_image(data)
     except ImageError as error:
-        raise ConfigError(f"{path} cannot be read as an image: {error}") from None
+        raise ConfigError(f"{path} cannot be read as an image: {error}", code=Code.UNREADABLE, file=str(path)) from None
     return data if data[:2] == JPEG_SIGNATURE else encode_jpeg(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), 95)
 
 

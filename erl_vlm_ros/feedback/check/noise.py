@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.feedback.check.stats import histograms
 from erl_vlm_ros.feedback.noise_model import SHARING
 
@@ -51,7 +52,7 @@ def split_errors(
     shares = histograms(answers, n)
     rows = np.flatnonzero((reference >= 0) & (shares.sum(1) > 0))
     if not len(rows):
-        raise ValueError("no view has both a valid answer and a reference class")
+        raise DataError("no view has both a valid answer and a reference class", field="reference")
     keys, group = np.unique(np.stack([clusters[rows], reference[rows]], 1), axis=0, return_inverse=True)
     group = group.ravel()
     evidence = np.zeros((len(keys), n))  # answers of the group's views, by class

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.feedback.kinds.base import FeedbackKind
 
@@ -29,7 +29,8 @@ def register(kind: FeedbackKind) -> FeedbackKind:
         KINDS.register(kind.name, kind)
         known = _known[kind.name] = kind
     if type(known) is not type(kind):
-        raise ConfigError(f"feedback '{kind.name}' is {type(known).__qualname__} already; choose another name")
+        text = f"feedback '{kind.name}' is {type(known).__qualname__} already; choose another name"
+        raise ConfigError(text, code=Code.EXISTS, parameter="vlm_rater.feedback")
     return known
 
 
@@ -54,7 +55,9 @@ def kind_named(name: str) -> FeedbackKind:
     """
     kind = KINDS.load(name)
     if not isinstance(kind, FeedbackKind):
-        raise ConfigError(f"feedback '{name}' is a {type(kind).__name__}, not a FeedbackKind object")
+        raise ConfigError(
+            f"feedback '{name}' is a {type(kind).__name__}, not a FeedbackKind object", parameter="vlm_rater.feedback"
+        )
     return register(kind)
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 SCHEMA_VERSION = 3
 AUDIT = "audit"  # source of ratings that an auditor gave in place of the teacher
@@ -64,21 +64,23 @@ def open_file(path: Path, create: bool = True) -> sqlite3.Connection:
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.is_file():
-            raise ConfigError(f"there is no ledger {path}")
+            raise ConfigError(f"there is no ledger {path}", code=Code.MISSING_FILE, file=str(path))
         db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         db.execute("PRAGMA trusted_schema=OFF")  # the file may come from another user
         tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
         application = db.execute("PRAGMA application_id").fetchone()[0]
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if tables and application != _APPLICATION_ID:
-            raise ConfigError(f"{path} is an SQLite file but not a rating ledger; choose another ledger path")
+            text = f"{path} is an SQLite file but not a rating ledger; choose another ledger path"
+            raise ConfigError(text, code=Code.UNREADABLE, file=str(path))
         if tables and version != SCHEMA_VERSION and version not in _MIGRATIONS:
-            raise ConfigError(
+            text = (
                 f"ledger {path} has schema version {version}, this program reads version {SCHEMA_VERSION};"
                 " use the version of erl_vlm_ros that wrote it, or start with a new ledger file"
             )
+            raise ConfigError(text, code=Code.OTHER_VERSION, file=str(path))
         if not tables and not create:
-            raise ConfigError(f"ledger {path} is empty")
+            raise ConfigError(f"ledger {path} is empty", code=Code.UNREADABLE, file=str(path))
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")  # a commit is on disk, not only with the kernel
         if tables:
@@ -90,13 +92,11 @@ def open_file(path: Path, create: bool = True) -> sqlite3.Connection:
             )
         return db
     except sqlite3.DatabaseError as error:
-        raise ConfigError(
-            f"ledger {path} cannot be opened: {error}; choose another ledger path or repair the file"
-        ) from error
+        text = f"ledger {path} cannot be opened: {error}; choose another ledger path or repair the file"
+        raise ConfigError(text, code=Code.UNREADABLE, file=str(path)) from error
     except OSError as error:
-        raise ConfigError(
-            f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
-        ) from error
+        text = f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
+        raise ConfigError(text, code=Code.NOT_WRITTEN, file=str(path)) from error
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -128,9 +128,8 @@ def lock_file(path: Path, patience_s: float = 5.0) -> TextIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(f"{path}.lock", "a")  # noqa: SIM115
     except OSError as error:
-        raise ConfigError(
-            f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
-        ) from error
+        text = f"ledger {path} cannot be created: {error.strerror}; choose a folder that can be written"
+        raise ConfigError(text, code=Code.NOT_WRITTEN, file=str(path)) from error
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,9 +137,8 @@ def lock_file(path: Path, patience_s: float = 5.0) -> TextIO:
         except OSError:
             if time.monotonic() > deadline:
                 file.close()
-                raise ConfigError(
-                    f"ledger {path} is in use by another process; stop it, or choose another ledger path"
-                ) from None
+                text = f"ledger {path} is in use by another process; stop it, or choose another ledger path"
+                raise ConfigError(text, code=Code.IN_USE, file=str(path)) from None
             time.sleep(0.1)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.views import NAMES
 from erl_vlm_ros.feedback.kinds import RATING
 from erl_vlm_ros.feedback.ledger.file import NAME_KINDS, content_hash, image_hash, open_file
@@ -52,7 +52,9 @@ def export_ledger(path: str | Path, folder: str | Path) -> dict[str, int]:
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already; give a folder that is new or empty")
+        raise ConfigError(
+            f"{folder} is there already; give a folder that is new or empty", code=Code.EXISTS, file=str(folder)
+        )
     db = open_file(Path(path), create=False)
     try:
         db.execute("BEGIN")  # one moment of a ledger that may be in use
@@ -61,7 +63,8 @@ def export_ledger(path: str | Path, folder: str | Path) -> dict[str, int]:
         for name, jpeg in db.execute("SELECT hash, jpeg FROM images"):
             # The name becomes that of a file, and the ledger may come from another user.
             if not isinstance(jpeg, bytes) or image_hash(jpeg) != name:
-                raise ConfigError(f"ledger {path}: an image is not what its name says; the file is damaged")
+                text = f"ledger {path}: an image is not what its name says; the file is damaged"
+                raise ConfigError(text, code=Code.UNREADABLE, file=str(path))
             (folder / "images" / f"{name}.jpg").write_bytes(jpeg)
             counts["images"] += 1
         ratings = ", ".join(f"ratings.{'created' if name == 'rated' else name}" for name in _RATING)
@@ -76,7 +79,9 @@ def export_ledger(path: str | Path, folder: str | Path) -> dict[str, int]:
     except (ValueError, TypeError, LookupError, sqlite3.DatabaseError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"ledger {path}: a row is damaged ({type(error).__name__}: {error})") from error
+        raise ConfigError(
+            f"ledger {path}: a row is damaged ({type(error).__name__}: {error})", code=Code.UNREADABLE, file=str(path)
+        ) from error
     finally:
         db.close()
 
@@ -125,14 +130,18 @@ def _version(path: Path) -> int:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give a folder that `erl-vlm ledger export` wrote") from error
+        text = f"{path}: {error.strerror}; give a folder that `erl-vlm ledger export` wrote"
+        raise ConfigError(text, code=Code.UNREADABLE, file=str(path)) from error
     except ValueError as error:
-        raise ConfigError(f"{path}: is not JSON: {error}") from error
+        raise ConfigError(f"{path}: is not JSON: {error}", code=Code.UNREADABLE, file=str(path)) from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise ConfigError(f"{path}: field format is not '{FORMAT}'")
+        raise ConfigError(
+            f"{path}: field format is not '{FORMAT}'", code=Code.UNREADABLE, parameter="format", file=str(path)
+        )
     version = told.get("version")
     if version not in (_OLD, VERSION):
-        raise ConfigError(f"{path}: field version is {version}, this program reads {_OLD} and {VERSION}")
+        text = f"{path}: field version is {version}, this program reads {_OLD} and {VERSION}"
+        raise ConfigError(text, code=Code.OTHER_VERSION, parameter="version", file=str(path))
     return version
 
 
@@ -142,15 +151,20 @@ def _read(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             if next(reader, None) != list(columns):
-                raise ConfigError(f"{path}:1: the columns must be {','.join(columns)}")
+                raise ConfigError(
+                    f"{path}:1: the columns must be {','.join(columns)}", code=Code.UNREADABLE, file=f"{path}:1"
+                )
             for cells in reader:
                 if len(cells) != len(columns):
-                    raise ConfigError(f"{path}:{reader.line_num}: {len(cells)} fields, expected {len(columns)}")
+                    text = f"{path}:{reader.line_num}: {len(cells)} fields, expected {len(columns)}"
+                    raise ConfigError(text, code=Code.UNREADABLE, file=f"{path}:{reader.line_num}")
                 yield _line(dict(zip(columns, cells)), f"{path}:{reader.line_num}")
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}", code=Code.UNREADABLE, file=str(path)) from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not a CSV file in UTF-8: {error}") from error
+        raise ConfigError(
+            f"{path}: is not a CSV file in UTF-8: {error}", code=Code.UNREADABLE, file=str(path)
+        ) from error
 
 
 def _line(line: dict[str, str], where: str) -> dict[str, Any]:
@@ -167,9 +181,13 @@ def _line(line: dict[str, str], where: str) -> dict[str, Any]:
             elif name in _JSON:
                 out[name] = json.loads(text)
         except (ValueError, TypeError, OverflowError) as error:
-            raise ConfigError(f"{where}: field {name}: {error}") from error
+            raise ConfigError(
+                f"{where}: field {name}: {error}", code=Code.UNREADABLE, parameter=name, file=where
+            ) from error
     if not _HASH.fullmatch(out["hash"]):
-        raise ConfigError(f"{where}: field hash: expected 64 hexadecimal digits")
+        raise ConfigError(
+            f"{where}: field hash: expected 64 hexadecimal digits", code=Code.UNREADABLE, parameter="hash", file=where
+        )
     if "images" in out:
         _check_query(out, where)
     return out
@@ -178,7 +196,8 @@ def _line(line: dict[str, str], where: str) -> dict[str, Any]:
 def _check_query(line: dict[str, Any], where: str) -> None:
     images, shapes = line["images"], line["shapes"]
     if not isinstance(images, list) or not images or not all(isinstance(i, str) and _HASH.fullmatch(i) for i in images):
-        raise ConfigError(f"{where}: field images: expected a list of image names")
+        text = f"{where}: field images: expected a list of image names"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="images", file=where)
     for name in _ARRAYS:
         try:
             frames = len(images) // max(1, len(shapes.get(NAMES, ())))
@@ -187,21 +206,27 @@ def _check_query(line: dict[str, Any], where: str) -> None:
         except (KeyError, TypeError, IndexError, ValueError):
             fits = False
         if not fits:
-            raise ConfigError(f"{where}: field {name}: does not have the shape that field shapes gives")
+            text = f"{where}: field {name}: does not have the shape that field shapes gives"
+            raise ConfigError(text, code=Code.UNREADABLE, parameter=name, file=where)
     n, names, rating = line["n_classes"], line["classes"], line["rating"]
     if not isinstance(names, list) or len(names) not in (0, n):
-        raise ConfigError(f"{where}: field classes: expected {n} names")
+        raise ConfigError(
+            f"{where}: field classes: expected {n} names", code=Code.UNREADABLE, parameter="classes", file=where
+        )
     if rating is not None and not -1 <= rating < n:
-        raise ConfigError(f"{where}: field rating: {rating} is none of {n} classes")
+        text = f"{where}: field rating: {rating} is none of {n} classes"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="rating", file=where)
 
 
 def _read_image(path: Path, name: str) -> bytes:
     try:
         jpeg = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}", code=Code.MISSING_FILE, file=str(path)) from error
     if image_hash(jpeg) != name:
-        raise ConfigError(f"{path}: is not the image that was exported under this name")
+        raise ConfigError(
+            f"{path}: is not the image that was exported under this name", code=Code.DOES_NOT_FIT, file=str(path)
+        )
     return jpeg
 
 

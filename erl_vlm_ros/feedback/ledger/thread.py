@@ -11,10 +11,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from erl_vlm_ros.common.errors import Code, StateError
+
 _BATCH = 256  # operations in one commit
 
 
-class LedgerError(RuntimeError):
+class LedgerError(StateError):
     """The ledger cannot be written (disk full, file gone); nothing more may be asked."""
 
 
@@ -41,7 +43,7 @@ class LedgerThread:
         future: Future = Future()
         with self._lock:
             if self._closed:
-                raise LedgerError(f"ledger {self._path} is closed")
+                raise LedgerError(f"ledger {self._path} is closed", file=str(self._path))
             self._work.put((operation, future))
         return future
 
@@ -106,4 +108,5 @@ class LedgerThread:
     def _error(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):
             return error
-        return LedgerError(f"cannot write ledger {self._path}: {error}; free disk space or repair the file")
+        text = f"cannot write ledger {self._path}: {error}; free disk space or repair the file"
+        return LedgerError(text, code=Code.NOT_WRITTEN, file=str(self._path))

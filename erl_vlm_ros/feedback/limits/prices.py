@@ -49,7 +49,7 @@ def load_prices(path: str | Path = "") -> dict[str, Price]:
         ConfigError: not readable, or a key is unknown, missing or of the wrong kind; names file, line and key.
     """
     file = Path(path) if path else resource("config/prices.yaml")
-    _, node = read_yaml(file, f"parameter 'prices': price table {file}")
+    _, node = read_yaml(file, f"parameter 'prices': price table {file}", "vlm_rater.prices")
     table = _Table(file)
     top = table.mapping(node, "")
     if set(top) != {"models"}:
@@ -65,7 +65,9 @@ class _Table:
 
     def fail(self, node: Any, key: str, words: str) -> None:
         line = node.start_mark.line + 1 if node is not None else 1
-        raise ConfigError(f"{self._file}:{line}: {key + ': ' if key else ''}{words}")
+        raise ConfigError(
+            f"{self._file}:{line}: {key + ': ' if key else ''}{words}", parameter=key, file=f"{self._file}:{line}"
+        )
 
     def mapping(self, node: Any, key: str) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
 from erl_vlm_ros.data.reasons import is_outage
 from erl_vlm_ros.data.spaces import EE_POSITION
@@ -38,9 +38,14 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
-            raise ConfigError(f"audit.share must be above 0 and at most 1, got {self.share}")
+            raise ConfigError(
+                f"audit.share must be above 0 and at most 1, got {self.share}", parameter="vlm_rater.audit.share"
+            )
         if not self.spacing_m > 0.0:
-            raise ConfigError(f"audit.spacing_m must be a length above 0 in m, got {self.spacing_m}")
+            raise ConfigError(
+                f"audit.spacing_m must be a length above 0 in m, got {self.spacing_m}",
+                parameter="vlm_rater.audit.spacing_m",
+            )
 
 
 class AuditedTeacher(StagedTeacher):
@@ -53,7 +58,8 @@ class AuditedTeacher(StagedTeacher):
 
     def __init__(self, teacher: Teacher, auditor: Teacher, config: AuditConfig, record: Record | None = None) -> None:
         if list(teacher.class_names) != list(auditor.class_names):
-            raise ConfigError("the auditor rates other classes than the teacher")
+            text = "the auditor rates other classes than the teacher"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.audit.teacher")
         super().__init__(teacher, [auditor])
         self.auditor = auditor
         self.name = f"{teacher.texts()['teacher']} audited by {auditor.texts()['teacher']}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import replace
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.reasons import is_outage
 from erl_vlm_ros.feedback.kinds.base import count
@@ -30,10 +30,8 @@ class BothOrders(StagedTeacher):
 
     def __init__(self, teacher: Teacher) -> None:
         if teacher.kind is not PREFERENCE:
-            raise ConfigError(
-                f"vlm_rater.both_orders is for the feedback preference; it is {teacher.kind.name}: set it to false",
-                parameter="vlm_rater.both_orders",
-            )
+            text = f"vlm_rater.both_orders is for the feedback preference; it is {teacher.kind.name}: set it to false"
+            raise ConfigError(text, parameter="vlm_rater.both_orders", code=Code.DOES_NOT_FIT)
         super().__init__(teacher, ())
 
     @property

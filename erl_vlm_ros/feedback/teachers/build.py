@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.feedback.kinds import FeedbackKind, kind_named
 from erl_vlm_ros.feedback.ledger.file import AUDIT
@@ -40,12 +40,14 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
         ConfigError: unknown name, or parameters that make no sense; names the parameter.
     """
     if name not in TEACHERS:
-        raise ConfigError(f"teacher '{name}' is unknown; choose one of {', '.join(TEACHERS)}")
+        text = f"teacher '{name}' is unknown; choose one of {', '.join(TEACHERS)}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="vlm_rater.teacher")
     auditor = values["audit.teacher"]
     if values["audit.share"] <= 0:
         return _answering(name, values, task, ledger)
     if name == "ledger" or auditor == name != "vlm":
-        raise ConfigError(f"audit.share is {values['audit.share']}, but {_NO_AUDIT[name]}; set audit.share to 0")
+        text = f"audit.share is {values['audit.share']}, but {_NO_AUDIT[name]}; set audit.share to 0"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.audit.share")
     config = AuditConfig(**_group(values, "audit.", AuditConfig))
     names, who = _class_names(values, task), f"{name} audited by {auditor}"
     record = Record(ledger, task.name, names, AUDIT, who, _kind(values).part)
@@ -77,7 +79,8 @@ def _auditor_values(values: Values) -> dict[str, Any]:
     """
     given = {key: values[f"audit.{key}"] for key in ("model", "base_url", "api_key_env") if values[f"audit.{key}"]}
     if values["audit.teacher"] == "vlm" and not given.keys() & {"model", "base_url"}:
-        raise ConfigError("audit.teacher is vlm, but no other model is named: set audit.model, or audit.base_url")
+        text = "audit.teacher is vlm, but no other model is named: set audit.model, or audit.base_url"
+        raise ConfigError(text, code=Code.NOT_GIVEN, parameter="vlm_rater.audit.model")
     limit = values["audit.timeout_s"]  # a round waits for its audits
     given |= {"human.round_timeout_s": limit, "give_up_s": min(values["give_up_s"], limit)}
     return {**values, **given, "feedback": _kind(values).part.name, "rerate.variations": [""]}
@@ -168,7 +171,8 @@ def ensemble_members(values: Values) -> list[tuple[str, RaterConfig, int]]:
     count = max(map(len, lists.values()))
     for key, entries in lists.items():
         if len(entries) not in (1, count):
-            raise ConfigError(f"ensemble.{key} has {len(entries)} entries; give one for all, or {count}")
+            text = f"ensemble.{key} has {len(entries)} entries; give one for all, or {count}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"vlm_rater.ensemble.{key}")
         lists[key] = entries * count if len(entries) == 1 else entries
     members = []
     for i in range(count):
@@ -181,10 +185,11 @@ def ensemble_members(values: Values) -> list[tuple[str, RaterConfig, int]]:
     names = [name for name, _, _ in members]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ConfigError(
+        text = (
             f"two members of the ensemble are '{twice[0]}' and would answer alike: give them different models or"
             " prompts, or ask one several times with ensemble.votes"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.ensemble.models")
     return members
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
 from erl_vlm_ros.feedback.kinds.base import count
 from erl_vlm_ros.feedback.teachers.base import Teacher
@@ -37,9 +37,15 @@ class VoteConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_margin <= 1.0:
-            raise ConfigError(f"ensemble.min_margin must be from 0 to 1, got {self.min_margin}")
+            raise ConfigError(
+                f"ensemble.min_margin must be from 0 to 1, got {self.min_margin}",
+                parameter="vlm_rater.ensemble.min_margin",
+            )
         if self.min_votes < 0 or self.straggler_s < 0:
-            raise ConfigError("ensemble.min_votes and ensemble.straggler_s must not be negative")
+            raise ConfigError(
+                "ensemble.min_votes and ensemble.straggler_s must not be negative",
+                parameter="vlm_rater.ensemble.min_votes",
+            )
 
 
 def count_votes(votes: Sequence[int], n_classes: int, config: VoteConfig) -> tuple[int, str, np.ndarray | None]:
@@ -80,9 +86,11 @@ class EnsembleTeacher(Waiting):
 
     def __init__(self, members: Mapping[str, Teacher], config: VoteConfig, record: Record | None = None) -> None:
         if len(members) < 2:
-            raise ConfigError("an ensemble needs at least two votes: name more models, or raise votes")
+            text = "an ensemble needs at least two votes: name more models, or raise votes"
+            raise ConfigError(text, code=Code.NOT_GIVEN, parameter="vlm_rater.ensemble.votes")
         if config.min_votes > len(members):
-            raise ConfigError(f"ensemble.min_votes is {config.min_votes}, but there are only {len(members)} votes")
+            text = f"ensemble.min_votes is {config.min_votes}, but there are only {len(members)} votes"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.ensemble.min_votes")
         self._members, self._config, self._record = dict(members), config, record
         first = next(iter(self._members.values()))
         self.kind, self.class_names = first.kind, first.class_names

@@ -33,9 +33,12 @@ class HumanConfig:
 
     def __post_init__(self) -> None:
         if self.round_timeout_s < 0 or self.undo_s < 0:
-            raise ConfigError("human.round_timeout_s and human.undo_s must not be negative")
+            raise ConfigError(
+                "human.round_timeout_s and human.undo_s must not be negative",
+                parameter="vlm_rater.human.round_timeout_s",
+            )
         if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"human.port must be from 0 to 65535, got {self.port}")
+            raise ConfigError(f"human.port must be from 0 to 65535, got {self.port}", parameter="vlm_rater.human.port")
 
 
 class HumanTeacher(QuerywiseTeacher):

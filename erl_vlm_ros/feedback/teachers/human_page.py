@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 
 _MAX_BODY = 4096  # bytes of a press
@@ -44,9 +44,8 @@ class HumanPage:
         try:
             self._server = _Server((host, port), handler)
         except OSError as error:
-            raise ConfigError(
-                f"human.host {host}, human.port {port}: {error.strerror or error}; choose another port, or 0 for any"
-            ) from error
+            text = f"human.host {host}, human.port {port}: {error.strerror or error}; choose another port, or 0 for any"
+            raise ConfigError(text, code=Code.IN_USE, parameter="vlm_rater.human.port") from error
         self.url = f"http://{host}:{self._server.server_address[1]}/?token={self._token}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="human-page", daemon=True)
         self._thread.start()

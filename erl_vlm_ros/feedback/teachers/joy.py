@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 
 NO_BUTTON = -1
@@ -29,13 +29,15 @@ class JoyPresses:
         self._actions = {}
         if list(rate) != [NO_BUTTON]:
             if len(rate) != teacher.n_classes:
-                raise ConfigError(f"human.joy_buttons has {len(rate)} entries for {teacher.n_classes} classes")
+                text = f"human.joy_buttons has {len(rate)} entries for {teacher.n_classes} classes"
+                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.human.joy_buttons")
             self._actions = {button: ("rate", i) for i, button in enumerate(rate)}
         others = [(button, action) for button, action in ((skip, "skip"), (undo, "undo")) if button != NO_BUTTON]
         self._actions |= {button: (action, 0) for button, action in others}
         wanted = [*rate, *(button for button, _ in others)] if list(rate) != [NO_BUTTON] else [b for b, _ in others]
         if len(self._actions) != len(wanted) or NO_BUTTON in self._actions:
-            raise ConfigError("human.joy_buttons, human.joy_skip and human.joy_undo must be different buttons, from 0")
+            text = "human.joy_buttons, human.joy_skip and human.joy_undo must be different buttons, from 0"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.human.joy_skip")
 
     @property
     def used(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
@@ -38,7 +38,8 @@ class ReplayedTeacher(Waiting):
         self, path: str, own: Ledger, task: Task, n_classes: int, model: str = "", kind: FeedbackKind = RATING
     ) -> None:
         if path and not Path(path).is_file():
-            raise ConfigError(f"replay.ledger: there is no file {path}")
+            text = f"replay.ledger: there is no file {path}"
+            raise ConfigError(text, code=Code.MISSING_FILE, parameter="vlm_rater.replay.ledger", file=str(path))
         other = bool(path) and Path(path).resolve() != own.path.resolve()
         self._opened = Ledger(path) if other else None
         self._ledger, self.kind = self._opened or own, kind

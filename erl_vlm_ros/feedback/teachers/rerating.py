@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
 from erl_vlm_ros.feedback.teachers.staged import StagedRound, StagedTeacher
 
@@ -41,11 +41,20 @@ class ReratingConfig:
 
     def __post_init__(self) -> None:
         if self.from_class < -1:
-            raise ConfigError(f"rerate.from_class must be -1 or a class from 0, got {self.from_class}")
+            raise ConfigError(
+                f"rerate.from_class must be -1 or a class from 0, got {self.from_class}",
+                parameter="vlm_rater.rerate.from_class",
+            )
         if self.votes < 2:
-            raise ConfigError(f"rerate.votes must be 2 or more, got {self.votes}: the first answer is one of them")
+            raise ConfigError(
+                f"rerate.votes must be 2 or more, got {self.votes}: the first answer is one of them",
+                parameter="vlm_rater.rerate.votes",
+            )
         if self.undecided not in (ABSTAIN, SOFT):
-            raise ConfigError(f"rerate.undecided '{self.undecided}': choose {ABSTAIN} or {SOFT}")
+            raise ConfigError(
+                f"rerate.undecided '{self.undecided}': choose {ABSTAIN} or {SOFT}",
+                parameter="vlm_rater.rerate.undecided",
+            )
 
 
 class ReratingTeacher(StagedTeacher):
@@ -60,15 +69,17 @@ class ReratingTeacher(StagedTeacher):
     def __init__(self, teacher: Any, others: Mapping[str, Any], config: ReratingConfig | None = None) -> None:
         self._config = config or ReratingConfig()
         if len(others) + 1 < self._config.votes:
-            raise ConfigError(
+            text = (
                 f"rerate.votes is {self._config.votes}, but there are only {len(others) + 1} ways to ask; "
                 "name more rerate.variations"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.rerate.votes")
         super().__init__(teacher, list(others.values()))
         self._others = dict(others)
         n = self.n_classes
         if self._config.from_class >= n:
-            raise ConfigError(f"rerate.from_class {self._config.from_class} is beyond the {n} classes")
+            text = f"rerate.from_class {self._config.from_class} is beyond the {n} classes"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.rerate.from_class")
         self._from_class = self._config.from_class
         if self._from_class < 0:  # the classes that may do the most harm
             at_stake = self.kind.part.stakes(np.arange(n), n) >= 0.5

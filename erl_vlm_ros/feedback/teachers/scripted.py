@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import LabelBatch, Query
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.data.spaces import EE_POSITION
@@ -50,14 +50,16 @@ class ScriptedConfig:
             wrong = kind.part.mistakes(n_classes)
             return NoiseModel.of(wrong, self.error_rate, self.systematic_rate)
         if len(self.confusion) != n_classes**2:
-            raise ConfigError(
+            text = (
                 f"scripted.confusion has {len(self.confusion)} numbers; "
                 f"{n_classes} classes need {n_classes**2}, row by row"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.scripted.confusion")
         try:
             return NoiseModel(np.reshape(np.array(self.confusion, float), (n_classes, n_classes)), self.systematic_rate)
         except ConfigError as error:
-            raise ConfigError(f"scripted.confusion: {error}") from None
+            text = f"scripted.confusion: {error}"
+            raise ConfigError(text, parameter="vlm_rater.scripted.confusion") from None
 
 
 class ScriptedTeacher(QuerywiseTeacher):

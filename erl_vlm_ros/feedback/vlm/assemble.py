@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.limits.breaker import CircuitBreaker
 from erl_vlm_ros.feedback.limits.budget import Budget
@@ -81,13 +81,17 @@ def _price(cfg: RaterConfig, ledger: Ledger) -> Price | None:
     if cfg.max_money and price is None:
         raise ConfigError(
             f"max_money is {cfg.max_money:g} but the price table {cfg.prices or 'config/prices.yaml'} has no model"
-            f" '{cfg.model}' (it has: {', '.join(prices)}); add it there, or set max_money to 0"
+            f" '{cfg.model}' (it has: {', '.join(prices)}); add it there, or set max_money to 0",
+            code=Code.UNKNOWN,
+            parameter="vlm_rater.max_money",
+            file=str(cfg.prices or "config/prices.yaml"),
         )
     if cfg.max_money and price:
         others = [c for c, money in ledger.spending.money.items() if money and c != price.currency]
         if others:
-            raise ConfigError(
+            text = (
                 f"max_money is in {price.currency} but ledger {ledger.path} holds costs in {', '.join(others)};"
                 " use one currency in a ledger, or set max_money to 0"
             )
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.max_money", file=str(ledger.path))
     return price

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.secrets import address_problem, variable_problem
 from erl_vlm_ros.feedback.vlm.modalities import check_modalities
 
@@ -83,24 +83,32 @@ class RaterConfig:
         url = urlsplit(self.base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ConfigError(
-                f"base_url must be an http(s) address such as http://127.0.0.1:8000/v1, got '{self.base_url}'"
+                f"base_url must be an http(s) address such as http://127.0.0.1:8000/v1, got '{self.base_url}'",
+                parameter="vlm_rater.base_url",
             )
         for name, problem in (
             ("base_url", address_problem(self.base_url)),
             ("api_key_env", variable_problem(self.api_key_env)),
         ):
             if problem:
-                raise ConfigError(f"{name} {problem}")
+                raise ConfigError(f"{name} {problem}", code=Code.SECRET, parameter=f"vlm_rater.{name}")
         if not self.model:
-            raise ConfigError("model must name a model of the endpoint")
+            raise ConfigError(
+                "model must name a model of the endpoint", code=Code.NOT_GIVEN, parameter="vlm_rater.model"
+            )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{name} must be from {low} to {high}, got {value}")
+                raise ConfigError(f"{name} must be from {low} to {high}, got {value}", parameter=f"vlm_rater.{name}")
         if self.n_classes and not 2 <= self.n_classes <= 5:
-            raise ConfigError(f"n_classes must be from 2 to 5, or 0 for the task's own, got {self.n_classes}")
+            raise ConfigError(
+                f"n_classes must be from 2 to 5, or 0 for the task's own, got {self.n_classes}",
+                parameter="vlm_rater.n_classes",
+            )
         check_modalities(self.modalities)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 allowed = ", ".join(choice or "''" for choice in choices)
-                raise ConfigError(f"{name} must be one of {allowed}, got '{getattr(self, name)}'")
+                raise ConfigError(
+                    f"{name} must be one of {allowed}, got '{getattr(self, name)}'", parameter=f"vlm_rater.{name}"
+                )

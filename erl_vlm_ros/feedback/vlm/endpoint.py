@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx2  # what the openai client talks through: for its errors, and to bound what is read
 import openai
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.limits.pacing import retry_after_s
 from erl_vlm_ros.feedback.vlm.answer import Answer, Failed, read_answer
 from erl_vlm_ros.feedback.vlm.network import certificates_for, proxy_for
@@ -128,12 +128,13 @@ class Endpoint:
                 words = f"base_url {self.base_url} cannot be reached ({failure.detail}); {fix}"
             else:
                 return []  # something is there; not every endpoint lists its models
-            raise ConfigError(words) from None
+            raise ConfigError(words, code=Code.UNREACHABLE, parameter="vlm_rater.base_url") from None
         if status in _NO_ENTRY:
-            raise ConfigError(
+            text = (
                 f"base_url {self.base_url} refuses the API key (HTTP {status}); "
                 "check the variable that api_key_env names"
             )
+            raise ConfigError(text, code=Code.UNREACHABLE, parameter="vlm_rater.api_key_env")
         try:
             return [str(model["id"]) for model in json.loads(body)["data"]]
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -201,10 +202,14 @@ def read_api_key(api_key_env: str) -> str:
         return ""
     key = os.environ.get(api_key_env, "").strip()
     if not key:
-        raise ConfigError(
+        text = (
             f"api_key_env names the environment variable {api_key_env}, which is not set;"
             f" export {api_key_env}=..., or set api_key_env to '' for an endpoint that needs no key"
         )
+        raise ConfigError(text, code=Code.NOT_GIVEN, parameter="vlm_rater.api_key_env")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigError(f"the environment variable {api_key_env} (api_key_env) holds characters that no key has")
+        raise ConfigError(
+            f"the environment variable {api_key_env} (api_key_env) holds characters that no key has",
+            parameter="vlm_rater.api_key_env",
+        )
     return key

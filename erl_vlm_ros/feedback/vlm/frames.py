@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.images import jpeg_size
 from erl_vlm_ros.data.query import QueryBatch
 from erl_vlm_ros.data.views import all_jpegs
@@ -20,10 +21,12 @@ def check_frames(batch: QueryBatch) -> None:
             try:
                 height, width = jpeg_size(jpeg)
             except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
+                raise DataError(f"{where}: {error}", field=where) from error
             size = f"{width}x{height} pixels"
             if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
-                raise ValueError(f"{where}: {size}; sides must be from {MIN_SIDE} to {MAX_SIDE} pixels")
+                raise DataError(f"{where}: {size}; sides must be from {MIN_SIDE} to {MAX_SIDE} pixels", field=where)
             if first is not None and first != (height, width):
-                raise ValueError(f"{where}: {size}, the others have {first[1]}x{first[0]}; one run takes one size")
+                raise DataError(
+                    f"{where}: {size}, the others have {first[1]}x{first[0]}; one run takes one size", field=where
+                )
             first = (height, width)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.data.spaces import GRIPPER
 
@@ -39,7 +39,8 @@ def check_modalities(names: Sequence[str]) -> tuple[str, ...]:
     wanted = tuple(name for name in names if name != NONE)
     unknown = [name for name in wanted if name not in MODALITIES]
     if unknown or len(set(wanted)) != len(wanted):
-        raise ConfigError(f"modalities {list(names)}: choose from {', '.join(MODALITIES)}, each once, or {NONE}")
+        text = f"modalities {list(names)}: choose from {', '.join(MODALITIES)}, each once, or {NONE}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="vlm_rater.modalities")
     return wanted
 
 

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -34,11 +34,13 @@ def proxy_for(base_url: str) -> str | None:
     escape = f"or except the endpoint: export NO_PROXY={url.hostname}"
     if scheme not in _SCHEMES:
         hint = "write socks5:// for a SOCKS proxy" if scheme.startswith("socks") else f"write {' or '.join(_SCHEMES)}"
-        raise ConfigError(f"the environment variable {variable} names a proxy with '{scheme}://': {hint}, {escape}")
-    if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigError(
-            f"the environment variable {variable} names a SOCKS proxy, which needs `pip install socksio`, {escape}"
+            f"the environment variable {variable} names a proxy with '{scheme}://': {hint}, {escape}",
+            parameter=variable,
         )
+    if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        text = f"the environment variable {variable} names a SOCKS proxy, which needs `pip install socksio`, {escape}"
+        raise ConfigError(text, code=Code.MISSING_PACKAGE, parameter=variable, remedy="pip install socksio")
     return proxy
 
 
@@ -53,12 +55,12 @@ def certificates_for(base_url: str) -> ssl.SSLContext | bool:
         return True
     for name, path in given.items():
         if path and not Path(path.split(os.pathsep)[0]).exists():
-            raise ConfigError(
-                f"the environment variable {name} names {path}, which does not exist; correct or unset it"
-            )
+            text = f"the environment variable {name} names {path}, which does not exist; correct or unset it"
+            raise ConfigError(text, code=Code.MISSING_FILE, parameter=name, file=path)
     try:
         return ssl.create_default_context(
             cafile=given["SSL_CERT_FILE"] or None, capath=given["SSL_CERT_DIR"].split(os.pathsep)[0] or None
         )
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"the certificates in SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error}") from None
+        text = f"the certificates in SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error}"
+        raise ConfigError(text, code=Code.UNREADABLE, parameter="SSL_CERT_FILE") from None

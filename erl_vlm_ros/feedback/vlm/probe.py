@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
@@ -104,14 +104,16 @@ async def _first(
     except Failed as failure:
         if failure.reason.startswith("http_5") or not refuses(failure):
             return None
-        raise ConfigError(
+        text = (
             f"the endpoint refuses even a plain question to model '{model}' ({failure.detail}); check vlm_rater.model"
             " and vlm_rater.base_url"
-        ) from None
-    raise ConfigError(
+        )
+        raise ConfigError(text, code=Code.UNREACHABLE, parameter="vlm_rater.model") from None
+    text = (
         f"model '{model}' takes no images ({words}); name a vision model in vlm_rater.model, or serve it with its"
         " vision part (llama.cpp: --mmproj)"
     )
+    raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.model")
 
 
 def _request(task: Task, names: list[str], model: str, params: dict[str, Any], images: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
@@ -100,20 +100,25 @@ def _read(path: Path, required: set[str], optional: set[str]) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(f"prompt template {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"prompt template {path} cannot be read: {error.strerror}", code=Code.UNREADABLE, file=str(path)
+        ) from error
     found = set()
     for number, line in enumerate(text.split("\n"), start=1):
         try:
             parts = list(string.Formatter().parse(line))
         except ValueError as error:
-            raise ConfigError(f"{path}:{number}: {error}; write {{{{ and }}}} for literal braces") from error
+            problem = f"{path}:{number}: {error}; write {{{{ and }}}} for literal braces"
+            raise ConfigError(problem, code=Code.UNREADABLE, file=f"{path}:{number}") from error
         for _, name, spec, conversion in parts:
             if name is None:
                 continue
             if name not in required | optional or spec or conversion:
                 allowed = ", ".join(sorted(required | optional))
-                raise ConfigError(f"{path}:{number}: unknown field {{{name}}}; allowed: {allowed}")
+                problem = f"{path}:{number}: unknown field {{{name}}}; allowed: {allowed}"
+                raise ConfigError(problem, code=Code.UNKNOWN, parameter=name, file=f"{path}:{number}")
             found.add(name)
     if required - found:
-        raise ConfigError(f"{path}: missing field {{{'}, {'.join(sorted(required - found))}}}")
+        problem = f"{path}: missing field {{{'}, {'.join(sorted(required - found))}}}"
+        raise ConfigError(problem, code=Code.NOT_GIVEN, parameter=min(required - found), file=str(path))
     return text

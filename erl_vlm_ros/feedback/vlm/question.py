@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.query import NO_LABEL, Query
 from erl_vlm_ros.data.segment import Segment
@@ -60,11 +60,11 @@ class QuestionMaker:
             self.params["reasoning_effort"] = cfg.reasoning_effort
         self.kind = prompts.kind
         if cfg.shown_frames and self.kind.min_frames > 1:
-            raise ConfigError(
+            text = (
                 f"vlm_rater.shown_frames is {cfg.shown_frames}, but feedback {self.kind.name} judges every frame: set "
-                "it to 0",
-                parameter="vlm_rater.shown_frames",
+                "it to 0"
             )
+            raise ConfigError(text, parameter="vlm_rater.shown_frames", code=Code.DOES_NOT_FIT)
         self._modalities = check_modalities(cfg.modalities)
 
     def use_strip(self) -> None:

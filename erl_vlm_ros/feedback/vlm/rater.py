@@ -66,7 +66,8 @@ class VlmRater(Waiting):
         if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(
             map(plain_words, self.class_names)
         ):
-            raise ConfigError(f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits")
+            text = f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits"
+            raise ConfigError(text, parameter=f"classes.{self.n_classes}", file=task.path)
         prompts = load_prompts(
             task, self.n_classes, cfg.prompts, cfg.frames, self.kind, bool(check_modalities(cfg.modalities))
         )

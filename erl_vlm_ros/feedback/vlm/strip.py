@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.images import decode_image
 
 BAR, GAP = 22, 6  # height of the numbers' bar and space between frames, pixels
@@ -25,11 +26,13 @@ def strip(jpegs: Sequence[bytes]) -> bytes:
     sizes = {frame.shape for frame in frames}
     if len(sizes) != 1:
         told = ", ".join(f"{w}x{h}" for h, w, _ in sorted(sizes))
-        raise ValueError(f"the frames of a segment differ in size: {told}")
+        raise DataError(f"the frames of a segment differ in size: {told}", field="sizes")
     height, width, _ = frames[0].shape
     total = len(frames) * (width + GAP) - GAP
     if total > MAX_SIDE:
-        raise ValueError(f"{len(frames)} frames of {width} pixels make an image wider than {MAX_SIDE} pixels")
+        raise DataError(
+            f"{len(frames)} frames of {width} pixels make an image wider than {MAX_SIDE} pixels", field="width"
+        )
     canvas = np.full((height + BAR, total, 3), 255, np.uint8)
     for i, frame in enumerate(frames):
         left = i * (width + GAP)
@@ -43,5 +46,5 @@ def split_strip(image: np.ndarray, count: int) -> list[np.ndarray]:
     height, total, _ = image.shape
     width, rest = divmod(total + GAP, count)
     if rest or width <= GAP or height <= BAR:
-        raise ValueError(f"an image of {total}x{height} pixels is no strip of {count} frames")
+        raise DataError(f"an image of {total}x{height} pixels is no strip of {count} frames", field="width")
     return [image[BAR:, i * width : (i + 1) * width - GAP] for i in range(count)]

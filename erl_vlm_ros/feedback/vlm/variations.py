@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.images import decode_image
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.data.views import changed
@@ -61,7 +61,8 @@ def variations(names: list[str]) -> list[Variation]:
     """The variations of these names. ConfigError for an unknown one or one named twice."""
     unknown = [name for name in names if name not in VARIATIONS]
     if unknown:
-        raise ConfigError(f"variation '{unknown[0]}' is unknown; choose from {', '.join(VARIATIONS)}")
+        text = f"variation '{unknown[0]}' is unknown; choose from {', '.join(VARIATIONS)}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="vlm_rater.rerate.variations")
     if len(set(names)) != len(names):
-        raise ConfigError(f"variations {names}: one is named twice")
+        raise ConfigError(f"variations {names}: one is named twice", parameter="vlm_rater.rerate.variations")
     return [VARIATIONS[name] for name in names]

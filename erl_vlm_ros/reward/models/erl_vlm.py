@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
@@ -21,11 +21,11 @@ class ErlVlm:
 
     def __init__(self, config: RewardTrainerConfig, seed: int):
         if config.segments != 1:
-            raise ConfigError(
+            text = (
                 "reward_model erl_vlm learns from ratings, not from comparisons: set reward_trainer.reward_model to "
-                "trunk_heads, or feedback to rating",
-                parameter="reward_trainer.reward_model",
+                "trunk_heads, or feedback to rating"
             )
+            raise ConfigError(text, parameter="reward_trainer.reward_model", code=Code.DOES_NOT_FIT)
         self.config, self.image_size = config, config.erl.image_size
         self.ensemble = ErlRewardEnsemble(config.erl, seed, config.objective)
         self._generator = np.random.default_rng(seed + 2)

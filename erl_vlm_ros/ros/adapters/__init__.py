@@ -32,8 +32,9 @@ def make_adapter(node: BaseNode, p: Any) -> ArmAdapter:
 
 def _load(parameter: str, table: dict[str, tuple[str, str]], name: str) -> Any:
     if name not in table:
-        from erl_vlm_ros.common.errors import ConfigError
+        from erl_vlm_ros.common.errors import Code, ConfigError
 
-        raise ConfigError(f"parameter '{parameter}' is '{name}'; it must be one of {', '.join(table)}")
+        text = f"parameter '{parameter}' is '{name}'; it must be one of {', '.join(table)}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter=f"safety_guard.{parameter}")
     module, kind = table[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), kind)

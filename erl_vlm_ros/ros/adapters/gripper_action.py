@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.action import ActionClient
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.ros.adapters.gripper_goals import GripperGoals
 from erl_vlm_ros.ros.adapters.packages import message
 
@@ -60,7 +60,8 @@ class ParallelGripperCommandAction(GripperCommandAction):
     def prepare(self) -> None:
         """ConfigError without a joint name."""
         if not self._p.gripper_joint:
-            raise ConfigError("parameter 'gripper_joint' is empty: name the joint that the controller commands")
+            text = "parameter 'gripper_joint' is empty: name the joint that the controller commands"
+            raise ConfigError(text, code=Code.NOT_GIVEN, parameter="safety_guard.gripper_joint")
 
     def _goal(self, position: float) -> Any:
         goal = self._action.Goal()

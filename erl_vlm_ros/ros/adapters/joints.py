@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.robot.follower import FollowerSettings, JointFollower, halted
 from erl_vlm_ros.robot.ik import JointMotion
 from erl_vlm_ros.robot.kinematics import Kinematics
@@ -28,7 +28,8 @@ class JointAdapter(ArmAdapter):
     def __init__(self, node: Any, p: Any, gripper: Gripper) -> None:
         super().__init__(node, p, gripper)
         if p.lock_step:
-            raise ConfigError(f"parameter 'adapter' is '{p.adapter}', which needs parameter 'lock_step' false")
+            text = f"parameter 'adapter' is '{p.adapter}', which needs parameter 'lock_step' false"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="safety_guard.adapter")
         self._follower: JointFollower
         self._order: list[int] = []  # ours -> the controller's
         self._moved_at = -np.inf  # monotonic s of the last command that moved
@@ -157,8 +158,9 @@ def joint_order(kinematics: Kinematics, wanted: Sequence[str] | None) -> list[in
     if wanted is None:
         return list(range(len(own)))
     if sorted(wanted) != sorted(own):
-        raise ConfigError(
+        text = (
             f"parameter 'controller_joints' is {', '.join(wanted)}; it must name exactly the joints between "
             f"'{kinematics.base_frame}' and '{kinematics.tool_frame}': {', '.join(own)}"
         )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="controller_joints")
     return [own.index(name) for name in wanted]

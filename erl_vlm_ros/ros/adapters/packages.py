@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 
 def message(module: str, name: str, parameter: str, value: Any) -> Any:
@@ -24,5 +24,8 @@ def message(module: str, name: str, parameter: str, value: Any) -> Any:
         apt = f"ros-{distro}-{package.replace('_', '-')}"
         raise ConfigError(
             f"parameter '{parameter}' is '{value}', which needs {module}.{name}: "
-            f"install it (sudo apt install {apt}) and source the ROS installation"
+            f"install it (sudo apt install {apt}) and source the ROS installation",
+            code=Code.MISSING_PACKAGE,
+            parameter=f"safety_guard.{parameter}",
+            remedy=f"sudo apt install {apt}",
         ) from error

@@ -10,7 +10,7 @@ from rclpy.wait_for_message import wait_for_message
 from std_msgs.msg import String
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.ros import qos
 
@@ -31,10 +31,11 @@ def wait_for_kinematics(node: Any, p: Any, who: str) -> Kinematics:
         String, node, names.ROBOT_DESCRIPTION, qos_profile=qos.latched(), time_to_wait=p.urdf_wait_s
     )
     if not found:
-        raise ConfigError(
+        problem = (
             f"{who} needs the arm's URDF: parameter 'urdf_file' is empty and nothing came on {topic} "
             f"within {p.urdf_wait_s:g} s (parameter 'urdf_wait_s')"
         )
+        raise ConfigError(problem, code=Code.NOT_GIVEN, parameter="urdf_file")
     return Kinematics.from_text(text.data, p.base_frame, p.tool_frame, topic)
 
 

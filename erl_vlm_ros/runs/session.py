@@ -100,7 +100,9 @@ def prepare_training(
     real, data = real or RealOptions(), offline.absolute(data or DataOptions())
     if graph == "train_sim" and real != RealOptions():
         raise ConfigError(
-            f"{', '.join(chosen(real))}: only train_real knows this", code=Code.DOES_NOT_FIT, parameter=chosen(real)[0]
+            f"{', '.join(chosen(real))}: only train_real knows this",
+            code=Code.DOES_NOT_FIT,
+            parameter=next(iter(chosen(real))),
         )
     offline.check_options(graph, data, real, max_steps)
     if max_steps is not None and max_steps < 1:

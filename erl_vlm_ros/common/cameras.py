@@ -96,7 +96,7 @@ def read_task_cameras(raw: Any, place: Any) -> tuple[CameraSpec, ...]:
         ConfigError: not such a list; names file, line and key.
     """
     if not isinstance(raw, list) or not raw:
-        raise ConfigError(f"{place('cameras')} must list cameras, each a mapping with a name", parameter="cameras")
+        raise place.refused(" must list cameras, each a mapping with a name", "cameras")
     out = []
     for i, entry in enumerate(raw):
         entry = {"name": entry} if isinstance(entry, str) else entry
@@ -109,20 +109,20 @@ def read_task_cameras(raw: Any, place: Any) -> tuple[CameraSpec, ...]:
             text = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
             raise ConfigError(
                 f"{place('cameras')}[{i}]{'.' + keys if keys else ''}: {text}", code=Code.VALUE,
-                parameter=f"{key}.{keys}".rstrip("."),
+                parameter=f"{key}.{keys}".rstrip("."), file=place.file("cameras"),
             ) from error  # fmt: skip
         if made.real or made.parameters:
             which = "source" if made.real else "parameters"
             raise ConfigError(
                 f"{place('cameras')}[{i}].{which}: a task may not open devices, files or topics: name the camera's "
                 f"source in the robot file's cameras, under the same name '{made.name}'",
-                code=Code.NOT_BY_TASK, parameter=f"{key}.{which}",
+                code=Code.NOT_BY_TASK, parameter=f"{key}.{which}", file=place.file("cameras"),
             )  # fmt: skip
         out.append(made)
     try:
         check_cameras(out)
     except ValueError as error:
-        raise ConfigError(f"{place('cameras')}: {error}", code=Code.VALUE, parameter="cameras") from error
+        raise place.refused(f": {error}", "cameras") from error
     return tuple(out)
 
 

@@ -83,7 +83,7 @@ def encode(bundle: Bundle) -> bytes:
         if array.dtype not in _CODES:
             raise BundleError(
                 f"{bundle.kind}.{name}: dtype {array.dtype} is not one of float32, int64, uint8",
-                field=f"{bundle.kind}.{name}",
+                field=f"{bundle.kind}.{name}.dtype",
             )
     _check(bundle.kind, {name: (_CODES[a.dtype], a.shape) for name, a in arrays.items()})
     total = sum(a.nbytes for a in arrays.values())
@@ -197,17 +197,17 @@ def _layout(kind: str, header: dict[str, Any], body_size: int) -> dict[str, tupl
         if not isinstance(code, str) or code not in _DTYPES:
             raise BundleError(
                 f"{kind}.{name[:64]}: dtype {str(code)[:20]} is not one of {', '.join(_DTYPES)}",
-                field=f"{kind}.{name[:64]}",
+                field=f"{kind}.{name[:64]}.dtype",
             )
         if not _sizes(shape, 6) or not _sizes(offsets, 2) or len(offsets) != 2:
             raise BundleError(
                 f"{kind}.{name[:64]}: shape and offsets must be short lists of whole numbers >= 0",
-                field=f"{kind}.{name[:64]}",
+                field=f"{kind}.{name[:64]}.shape",
             )
         if math.prod(shape) * _DTYPES[code].itemsize != offsets[1] - offsets[0]:
             raise BundleError(
                 f"{kind}.{name[:64]}: shape {shape} of {code} does not fill bytes {offsets}",
-                field=f"{kind}.{name[:64]}",
+                field=f"{kind}.{name[:64]}.data_offsets",
             )
         spans.append(tuple(offsets))
         layout[name] = (code, tuple(shape), offsets[0])
@@ -263,7 +263,7 @@ def _check(kind: str, found: dict[str, tuple[str, tuple[int, ...]]]) -> None:
         if found[name][1] != want:
             raise BundleError(
                 f"{kind}.{name}: shape {list(found[name][1])} should be [{', '.join(dims)}] = {list(want)}",
-                field=f"{kind}.{name}",
+                field=f"{kind}.{name}.shape",
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.bag import is_bag
 from erl_vlm_ros.recordings.problems import Reason, RecordingError
 
@@ -59,9 +59,9 @@ class Bag:
             from rosbags.rosbag2 import ReaderError
             from rosbags.typesys import Stores, get_typestore
         except ImportError:
-            raise ConfigError(
-                f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'"
-            ) from None
+            text = f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'"
+            remedy = "pip install 'erl_vlm_ros[bag]'"
+            raise ConfigError(text, code=Code.MISSING_PACKAGE, file=str(path), remedy=remedy) from None
         self.path, self.topics = path, dict[str, str]()
         self._failures = (
             AnyReaderError, ReaderError, OSError, EOFError, sqlite3.Error, struct.error, RuntimeError, TypeError,

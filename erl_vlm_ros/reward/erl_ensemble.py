@@ -261,7 +261,7 @@ class ErlRewardEnsemble:
         ratings = np.asarray(ratings)
         if ratings.size and not np.issubdtype(ratings.dtype, np.integer):
             text = f"reward model: ratings are {ratings.dtype}, must be whole numbers"
-            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="ratings")
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="ratings.dtype")
         ratings = ratings.astype(np.int64)
         if ratings.shape != images.shape[:1] or images.shape[1] < 1:
             text = f"reward model: {list(ratings.shape)} ratings for segments {list(images.shape[:2])}"

@@ -111,12 +111,12 @@ def parse_urdf(text: str, source: str = "robot_description") -> Urdf:
     """
     root = _parse_xml(text, source)
     if root.tag != "robot":
-        raise ConfigError(
-            f"{source} is not a URDF: its root element is <{root.tag}>, not <robot>", code=Code.UNREADABLE, file=source
-        )
+        problem = f"{source} is not a URDF: its root element is <{root.tag}>, not <robot>"
+        raise ConfigError(problem, code=Code.UNREADABLE, parameter="<robot>", file=source)
     if any(_is_xacro(element) for element in root.iter()):
         problem = f"{source} still holds xacro; expand it first: xacro robot.urdf.xacro > robot.urdf"
-        raise ConfigError(problem, code=Code.UNREADABLE, file=source)
+        remedy = "xacro robot.urdf.xacro > robot.urdf"
+        raise ConfigError(problem, code=Code.UNREADABLE, parameter="xacro", file=source, remedy=remedy)
     links = tuple(_attribute(link, "name", source) for link in root.findall("link"))
     # ros2_control's and transmission's <joint> are deeper in the tree: only direct children count.
     joints = tuple(_joint(element, source) for element in root.findall("joint"))

@@ -18,7 +18,7 @@ from erl_vlm_ros.runs.supervisor import Supervisor
 from erl_vlm_ros.sim.urdf import arm_urdf
 
 MOST_S = 120.0  # s for a graph to start
-QUIET_S = 10.0  # s without a new endpoint, of a graph that lacks some it might have
+QUIET_S = 15.0  # s without a new endpoint, of a graph that lacks some it might have
 RULES = ("publish", "subscribe", "reply", "request")
 # What only hardware, other packages, a screen or ROS 2 of another version brings.
 ELSEWHERE = {

@@ -42,7 +42,7 @@ $(READY): setup.py constraints.txt erl_vlm_ros/__init__.py | preflight
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt pip setuptools
 	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[ros,sim,real,bag,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[ros,sim,real,bag,lerobot,dev]'
 	@touch $@
 
 sim: $(READY) | preflight

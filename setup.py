@@ -94,6 +94,7 @@ setup(
         "real": ["pyrealsense2; platform_system == 'Linux'"],
         "compare": ["scipy"],  # the bootstrap of `erl-vlm compare`: statistics are not written anew here
         "export": ["onnx", "onnxscript"],  # erl-vlm export --format onnx
+        "lerobot": ["pyarrow", "av"],  # erl-vlm dataset export | import --format lerobot
         "bag": ["rosbags"],  # rosbag2 recordings without a ROS installation
         "dev": [
             "pytest",

@@ -41,7 +41,7 @@ def write_dataset(
         text = f"{path} is there already and not empty: name a new folder"
         raise ConfigError(text, code=Code.EXISTS, parameter="dataset", file=str(path))
     path.mkdir(parents=True, exist_ok=True)
-    count, first, rewarded = 0, None, True
+    count, first, rewarded, rated = 0, None, True, False
     for count, item in enumerate(episodes, start=1):
         episode, notes = item if isinstance(item, tuple) else (item, None)
         first = first or episode
@@ -51,6 +51,7 @@ def write_dataset(
         bundle = replace(episode, index=count - 1).to_bundle()
         (path / _name(count - 1)).write_bytes(encode(bundle))
         rewarded = rewarded and notes is not None and notes.rewards is not None
+        rated = rated or (notes is not None and notes.ratings is not None)
         if notes is not None and not notes.empty:
             try:
                 notes.require(episode.steps)
@@ -64,7 +65,7 @@ def write_dataset(
     if robot is not None:
         shutil.copyfile(robot, path / ROBOT)
     info = {"format": FORMAT, "version": VERSION, "task": task, "episodes": count, "made_by": made_by}
-    info["rewards"] = rewarded
+    info |= {"rewards": rewarded, "ratings": rated}  # of all episodes; of some
     atomic_write(path / INFO, json.dumps(info, indent=1))  # last: a folder that was cut off is no dataset
     return count
 

@@ -35,8 +35,8 @@ class Query(tuple[Segment, ...]):
             raise DataError("a query needs a segment", field="segments")
         shapes = {(s.proprio.shape, s.actions.shape, s.extra_names) for s in segments}
         if len(shapes) > 1 or any(s.spaces != segments[0].spaces for s in segments):
-            ids = " | ".join(segment.id for segment in segments)
-            raise DataError(f"query {ids}: its segments differ in H, P, A, extras or spaces", field="segments")
+            text = f"the segments of a query differ: {' | '.join(map(_told, segments))}"
+            raise DataError(text, field="segments")
         return super().__new__(cls, segments)
 
     def __getnewargs__(self) -> tuple[Segment, ...]:
@@ -56,6 +56,14 @@ class Query(tuple[Segment, ...]):
     def images(self) -> list[bytes]:
         """The images of all its frames: of several cameras each."""
         return all_jpegs(self.jpegs)
+
+
+def _told(segment: Segment) -> str:
+    """What has to be alike."""
+    sizes = f"{len(segment.jpegs)} frames, {segment.proprio.shape[1]} and {segment.actions.shape[1]} numbers"
+    extras = f", {', '.join(segment.extra_names)}" if segment.extra_names else ""
+    said = f" ({segment.spaces.observation}; {segment.spaces.action})" if segment.spaces is not None else ""
+    return f"{segment.id}: {sizes}{extras}{said}"
 
 
 @dataclass

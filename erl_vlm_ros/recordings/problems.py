@@ -35,6 +35,7 @@ class Reason(Enum):
     IMAGE = "an image that cannot be decoded"
     SPACES = "other spaces than robot and task have"
     NO_EPISODE = "no episode is in it"
+    VERSION = "another version of the format"
 
 
 class RecordingError(ConfigError):

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from erl_vlm_ros.common.yaml_file import dump_yaml
 from erl_vlm_ros.data.dataset import ROBOT, write_dataset
 from erl_vlm_ros.recordings import options as o
 from erl_vlm_ros.recordings.bag import find_bags
-from erl_vlm_ros.recordings.build import Builder
-from erl_vlm_ros.recordings.problems import RecordingError
+from erl_vlm_ros.recordings.build import Builder, Report
+from erl_vlm_ros.recordings.problems import Reason, RecordingError, Skipped
 from erl_vlm_ros.robot.spec import load_robot
 
 REPORT = "build.json"  # in the dataset: what became of each episode
@@ -30,9 +31,7 @@ def add_command(actions: Any) -> None:
     """Add ``build`` to the actions of ``dataset``."""
     build = actions.add_parser("build", help="episodes out of rosbag2 recordings (MCAP, SQLite)")
     build.add_argument("bags", nargs="+", metavar="BAG_OR_DIR", help="a bag, or a folder of bags at any depth")
-    build.add_argument("--robot", required=True, metavar="NAME|FILE", help="robot file, as of a run")
-    build.add_argument("--task", required=True, metavar="NAME|FILE", help="task file, as of a run")
-    build.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
+    add_shared(build)
     default = o.BuildOptions.__dataclass_fields__
     for flag, allowed, text in (
         ("episodes", o.EPISODES,
@@ -54,68 +53,96 @@ def add_command(actions: Any) -> None:
         ("success-topic", "Bool; without it task/success where that is there"),
     ):
         build.add_argument(f"--{flag}", dest=_DEST.get(flag), default="", metavar="TOPIC", help=text)
-    build.add_argument(
-        "--success", default="", metavar="yes|no|NUMBERS",
-        help="by hand: of all episodes, or the numbers of those that succeeded, such as 0,2,5-9; no other did",
-    )  # fmt: skip
-    build.add_argument("--urdf", default="", metavar="FILE", help="to compute the tool's pose from the joints")
-    for flag, name, kind, text in (
-        ("image-size", "image_size", int, "side of the squares that are kept, px"),
-        ("min-steps", "min_steps", int, "shorter episodes are left out"),
+    _add_numbers(
+        build,
         ("idle", "idle_s", float, "s of a pause that ends an episode, with --episodes idle"),
         ("late", "late_s", float, "s by which a topic may begin later or end earlier than its episode"),
-        ("tolerance", "tolerance_s", float, "s between a frame and its state, or a step and the control period"),
         ("command-hold", "command_hold_s", float, "s for which a command counts without a next one"),
-    ):
-        value = default[name].default
-        said = "half a control period" if value is None else f"{value:g}"
-        build.add_argument(
-            f"--{flag}",
-            dest=name,
-            type=kind,
-            default=value,
-            metavar="N" if kind is int else "S",
-            help=f"{text} ({said})",
-        )
+    )
     build.add_argument(
         "--command-scale", nargs=2, type=float, default=[1.0, 1.0], metavar=("M_S", "RAD_S"),
         help="what a 1 in the command stands for, where it is without unit",
     )  # fmt: skip
 
 
-def build(arguments: argparse.Namespace) -> int:
-    """Build, tell what was skipped, and print one JSON line. ConfigError: nothing could be built."""
-    robot, task = load_robot(arguments.robot), load_task(arguments.task)
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that makes episodes out of others' recordings."""
+    parser.add_argument("--robot", required=True, metavar="NAME|FILE", help="robot file, as of a run")
+    parser.add_argument("--task", required=True, metavar="NAME|FILE", help="task file, as of a run")
+    parser.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
+    parser.add_argument(
+        "--success", default="", metavar="yes|no|NUMBERS",
+        help="by hand: of all episodes, or the numbers of those that succeeded, such as 0,2,5-9; no other did",
+    )  # fmt: skip
+    parser.add_argument("--urdf", default="", metavar="FILE", help="to compute the tool's pose from the joints")
+    _add_numbers(
+        parser,
+        ("image-size", "image_size", int, "side of the squares that are kept, px"),
+        ("min-steps", "min_steps", int, "shorter episodes are left out"),
+        ("tolerance", "tolerance_s", float, "s between a frame and its state, or a step and the control period"),
+    )
+
+
+def _add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, str, type, str]) -> None:
+    for flag, name, kind, text in rows:
+        value = o.BuildOptions.__dataclass_fields__[name].default
+        said = "half a control period" if value is None else f"{value:g}"
+        unit = "N" if kind is int else "S"
+        parser.add_argument(f"--{flag}", dest=name, type=kind, default=value, metavar=unit, help=f"{text} ({said})")
+
+
+def read_options(arguments: argparse.Namespace, **more: Any) -> o.BuildOptions:
+    """The options that were given, ``more`` beside. ConfigError says what is wrong."""
     given = {name: getattr(arguments, name) for name in o.BuildOptions.__dataclass_fields__ if name in arguments}
-    given |= {"robot": robot, "task": task, "command": arguments.command_topic}
-    given |= {"action": arguments.action_from, "command_scale": tuple(arguments.command_scale)}
     if not 16 <= arguments.image_size <= 1024:
         raise ConfigError(f"--image-size must be from 16 to 1024, got {arguments.image_size}", parameter="image_size")
     if arguments.urdf and not Path(arguments.urdf).is_file():
         raise ConfigError(f"--urdf {arguments.urdf}: no such file", file=arguments.urdf)
-    builder = Builder(o.BuildOptions(**given), by_hand(arguments.success))
-    out, report = Path(arguments.out), builder.report
+    given = {name: value for name, value in given.items() if name not in _DEST}  # the command line's own
+    robot, task = load_robot(arguments.robot), load_task(arguments.task)
+    return o.BuildOptions(**(given | {"robot": robot, "task": task} | more))
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Build, tell what was skipped, and print one JSON line. ConfigError: nothing could be built."""
+    options = read_options(
+        arguments, command=arguments.command_topic, action=arguments.action_from,
+        command_scale=tuple(arguments.command_scale),
+    )  # fmt: skip
+    builder = Builder(options, by_hand(arguments.success))
+    made_by = f"build {' '.join(arguments.bags)}"
+    return keep(arguments, options, builder.episodes(find_bags(arguments.bags)), builder.report, made_by)
+
+
+def keep(
+    arguments: argparse.Namespace, options: o.BuildOptions, episodes: Iterator[Any], report: Report, made_by: str
+) -> int:
+    """Write the dataset and the report, tell what was skipped, and print one JSON line; exit status 0.
+
+    Raises:
+        ConfigError: the folder holds something, or there is no episode; the first reason is the error's.
+    """
+    out = Path(arguments.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already and not empty: name a new folder", file=str(out))
-    episodes = builder.episodes(find_bags(arguments.bags))
     first = next(episodes, None)
     for line in report.skipped if first is None else ():
         print(line, file=sys.stderr)
     if first is None:
-        worst = report.skipped[0]
+        worst = report.skipped[0] if report.skipped else Skipped(made_by, None, Reason.NO_EPISODE, "it is empty")
         raise RecordingError(worst.reason, f"nothing was built: {worst}", topic=worst.topic, file=worst.recording)
+    task = options.task
     name = task.name if arguments.task == task.name else str(Path(arguments.task).resolve())
-    write_dataset(out, name, itertools.chain([first], episodes), f"build {' '.join(arguments.bags)}", None)
-    atomic_write(out / ROBOT, dump_yaml(robot.model_dump(mode="json"), sort_keys=False))
+    write_dataset(out, name, itertools.chain([first], episodes), made_by)
+    atomic_write(out / ROBOT, dump_yaml(options.robot.model_dump(mode="json"), sort_keys=False))
     atomic_write(out / REPORT, json.dumps(report.to_json(), indent=1))
     for line in report.skipped:
         print(line, file=sys.stderr)
-    print(json.dumps(_summary(builder, out)))
+    print(json.dumps(_summary(report, out)))
     return 0
 
 
-def _summary(builder: Builder, out: Path) -> dict[str, Any]:
-    report = builder.report
+def _summary(report: Report, out: Path) -> dict[str, Any]:
     steps = sum(one["steps"] for one in report.episodes)
     fast = sum(one.get("faster_than_task", 0.0) * one["steps"] for one in report.episodes)
     lost = {topic: n for told in report.recordings for topic, n in told.get("left_out_messages", {}).items()}

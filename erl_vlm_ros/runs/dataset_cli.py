@@ -18,13 +18,18 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.notes import UNRATED, Notes
 from erl_vlm_ros.graphs.robot import ROBOT_COPY, SIMULATED
 from erl_vlm_ros.robot.spec import robot_path
-from erl_vlm_ros.runs import dataset_build
+from erl_vlm_ros.runs import dataset_build, dataset_formats
 
 if TYPE_CHECKING:
     from erl_vlm_ros.data.sources.run import RunSource  # loads torch
 
 SHEET = "contact_sheet.png"
 LEDGER = "ledger.sqlite"  # in the run directory
+_ELSEWHERE = {
+    "build": dataset_build.build,
+    "export": dataset_formats.export_dataset,
+    "import": dataset_formats.import_dataset,
+}
 
 
 def add_commands(commands: Any) -> None:
@@ -33,6 +38,7 @@ def add_commands(commands: Any) -> None:
         dest="action", required=True, metavar="ACTION"
     )
     dataset_build.add_command(actions)
+    dataset_formats.add_commands(actions)
     made = actions.add_parser("from-run", help="the episodes in the buffer of a run")
     made.add_argument("run", metavar="RUN", help="run directory")
     made.add_argument("--out", required=True, metavar="DATASET", help="new or empty folder")
@@ -51,8 +57,8 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one of them; exit status 0. ConfigError: what was named is of no use."""
-    if arguments.action == "build":
-        return dataset_build.build(arguments)
+    if arguments.action in _ELSEWHERE:
+        return _ELSEWHERE[arguments.action](arguments)
     if arguments.action == "show":
         import cv2
 

@@ -123,3 +123,9 @@ def test_ratings_of_a_ledger_by_frame(tmp_path):
     (tmp_path / "bad").write_bytes(b"no ledger" * 200)
     with pytest.raises(ConfigError):
         ratings_by_frame(tmp_path / "bad")
+
+
+def test_a_pair_of_unequal_lengths_names_both():
+    with pytest.raises(ValueError) as error:
+        Query(make_segment("e1_t5_h2", 2), make_segment("e2_t5_h3", 3))
+    assert all(word in str(error.value) for word in ("e1_t5_h2", "e2_t5_h3", "2 frames", "3 frames"))

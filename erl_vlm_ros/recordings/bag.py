@@ -61,6 +61,8 @@ class Bag:
         except ImportError:
             text = f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'"
             remedy = "pip install 'erl_vlm_ros[bag]'"
+            remedy = "pip install 'erl_vlm_ros[bag]'"
+            text = f"{path}: reading a bag needs the package rosbags: {remedy}"
             raise ConfigError(text, code=Code.MISSING_PACKAGE, file=str(path), remedy=remedy) from None
         self.path, self.topics = path, dict[str, str]()
         self._failures = (

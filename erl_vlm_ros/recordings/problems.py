@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 
 class Reason(Enum):
@@ -38,11 +38,26 @@ class Reason(Enum):
     VERSION = "another version of the format"
 
 
+_CODES = {
+    Reason.NO_BAG: Code.MISSING_FILE,
+    Reason.TRUNCATED: Code.UNREADABLE,
+    Reason.UNREADABLE: Code.UNREADABLE,
+    Reason.IMAGE: Code.UNREADABLE,
+    Reason.VERSION: Code.OTHER_VERSION,
+    Reason.NO_TOPIC: Code.NOT_GIVEN,
+    Reason.SEVERAL_TOPICS: Code.NOT_GIVEN,
+    Reason.URDF: Code.NOT_GIVEN,
+    Reason.NO_COMMAND: Code.NOT_GIVEN,
+    Reason.NO_EPISODE: Code.NOT_GIVEN,
+    Reason.NOT_FINITE: Code.VALUE,
+}
+
+
 class RecordingError(ConfigError):
     """A recording, or an episode of it, that cannot be used. ``topic``: the one to blame; empty: none."""
 
     def __init__(self, reason: Reason, message: str, *, topic: str = "", file: str = ""):
-        super().__init__(message, file=file)
+        super().__init__(message, file=file, code=_CODES.get(reason, Code.DOES_NOT_FIT))
         self.reason, self.topic = reason, topic
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.common.yaml_file import dump_yaml
@@ -97,7 +97,8 @@ def read_options(arguments: argparse.Namespace, **more: Any) -> o.BuildOptions:
     if not 16 <= arguments.image_size <= 1024:
         raise ConfigError(f"--image-size must be from 16 to 1024, got {arguments.image_size}", parameter="image_size")
     if arguments.urdf and not Path(arguments.urdf).is_file():
-        raise ConfigError(f"--urdf {arguments.urdf}: no such file", file=arguments.urdf)
+        text = f"--urdf {arguments.urdf}: no such file"
+        raise ConfigError(text, code=Code.MISSING_FILE, parameter="urdf", file=arguments.urdf)
     given = {name: value for name, value in given.items() if name not in _DEST}  # the command line's own
     robot, task = load_robot(arguments.robot), load_task(arguments.task)
     return o.BuildOptions(**(given | {"robot": robot, "task": task} | more))
@@ -124,7 +125,8 @@ def keep(
     """
     out = Path(arguments.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already and not empty: name a new folder", file=str(out))
+        text = f"{out} is there already and not empty: name a new folder"
+        raise ConfigError(text, code=Code.EXISTS, parameter="out", file=str(out))
     first = next(episodes, None)
     for line in report.skipped if first is None else ():
         print(line, file=sys.stderr)

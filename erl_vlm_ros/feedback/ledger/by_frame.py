@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.segment import place_of
 from erl_vlm_ros.feedback.kinds import RATING
 
@@ -31,10 +31,12 @@ def ratings_by_frame(path: Path) -> FrameRatings:
                 (RATING.name,),
             ).fetchall()
     except sqlite3.Error as error:
-        raise ConfigError(f"the ledger {path} cannot be read: {error}", file=str(path)) from error
+        raise ConfigError(f"the ledger {path} cannot be read: {error}", code=Code.UNREADABLE, file=str(path)) from error
     found, counts, raters = {}, {n for _, _, n, _ in rows}, dict.fromkeys(model for *_, model in rows if model)
     if len(counts) > 1:
-        raise ConfigError(f"the ledger {path} has ratings of {sorted(counts)} classes", file=str(path))
+        raise ConfigError(
+            f"the ledger {path} has ratings of {sorted(counts)} classes", code=Code.DOES_NOT_FIT, file=str(path)
+        )
     for name, rating, _, _ in rows:
         place = place_of(name)
         if place is not None:

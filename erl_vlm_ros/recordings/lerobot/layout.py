@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.spaces import Part, Spec
 
 VERSION = "v3.0"
@@ -33,7 +33,9 @@ def module(name: str = "pyarrow") -> Any:
         return importlib.import_module(name)
     except ImportError:
         package = name.split(".")[0]
-        raise ConfigError(f"LeRobot datasets need the package {package}: pip install 'erl_vlm_ros[lerobot]'") from None
+        remedy = "pip install 'erl_vlm_ros[lerobot]'"
+        text = f"LeRobot datasets need the package {package}: {remedy}"
+        raise ConfigError(text, code=Code.MISSING_PACKAGE, remedy=remedy) from None
 
 
 def feature(dtype: str, *shape: int, names: Any = None) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", file=str(path)) from error
+        raise ConfigError(f"{path} cannot be read: {error}", code=Code.UNREADABLE, file=str(path)) from error
 
 
 def as_index(table: Any, index: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.dataset import DatasetSource, robot_file
@@ -37,7 +37,8 @@ def export(dataset: str | Path, out: str | Path) -> dict[str, Any]:
     path, source = Path(out), DatasetSource(str(dataset), False)
     lay.module("pyarrow.parquet")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path} is there already and not empty: name a new folder", file=str(path))
+        text = f"{path} is there already and not empty: name a new folder"
+        raise ConfigError(text, code=Code.EXISTS, parameter="out", file=str(path))
     writer = _Writer(path, source.info, robot_file(dataset))
     try:
         for episode, notes in source.annotated():

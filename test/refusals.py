@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +21,13 @@ def refused(
 
     Args:
         shows: what the text must hold, the user's own words: a name, a value, a path. Never our wording.
-        fields: a path is compared as text; a ``file`` with ``:LINE`` is asked for with its line.
+        fields: a path is compared as text.
     """
     with pytest.raises(kind) as caught:
         yield caught
-    wanted = {name: value if isinstance(value, type(found)) else str(value)
-              for name, value in fields.items() for found in [getattr(caught.value, name)]}  # fmt: skip
-    assert {name: getattr(caught.value, name) for name in fields} == wanted, str(caught.value)
+    error = caught.value
+    wanted = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
+    found = {name: str(value) if isinstance(value := getattr(error, name), Path) else value for name in fields}
+    assert found == wanted, f"of: {error}"
     for words in (shows,) if isinstance(shows, str) else shows:
-        assert words in str(caught.value)
+        assert words in str(error)

@@ -21,4 +21,4 @@ def require_saved(saved: Mapping[str, Any], config: Any, fields: Sequence[str], 
     for name in fields:
         if saved[name] != mine[name]:
             text = f"the saved {who} has {name} {saved[name]}, this run has {mine[name]}"
-            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=name)
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"{who.lower()}.{name}")

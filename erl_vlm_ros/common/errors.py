@@ -30,6 +30,11 @@ class Code(Enum):
     UNREACHABLE = "a device or an endpoint that does not answer, or lets nobody in"
 
 
+def file_fault(error: Exception) -> Code:
+    """The code of a file that could not be read: it is not there, or something is wrong with it."""
+    return Code.MISSING_FILE if isinstance(error, FileNotFoundError) else Code.UNREADABLE
+
+
 class _Fields:
     """What an error says beside its message.
 

@@ -55,7 +55,8 @@ def world_task(name: str) -> tuple[str, Path]:
     if scene not in sentences:
         near = difflib.get_close_matches(scene, sentences, 1)
         hint = f" (did you mean '{world}/{near[0]}'?)" if near else ""
-        raise ConfigError(f"{world} has no task '{scene}'{hint}; it has {', '.join(sentences)}", code=Code.UNKNOWN)
+        text = f"{world} has no task '{scene}'{hint}; it has {', '.join(sentences)}"
+        raise ConfigError(text, code=Code.UNKNOWN, parameter="task")
     own = resource(f"config/worlds/{world}").joinpath(f"{scene}.yaml")
     path = own if own.is_file() else resource(f"config/worlds/{world}/any.yaml")
     text = path.read_text(encoding="utf-8").replace("SENTENCE", sentences[scene])

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
@@ -127,9 +127,8 @@ def read_yaml(path: Path, origin: str = "", parameter: str = "") -> tuple[Any, y
             raise ConfigError(problem, code=Code.UNREADABLE, file=file, parameter=parameter)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        code = Code.MISSING_FILE if isinstance(error, FileNotFoundError) else Code.UNREADABLE
         text = f"{origin}: cannot be read: {error.strerror or error}"
-        raise ConfigError(text, code=code, file=file, parameter=parameter) from error
+        raise ConfigError(text, code=file_fault(error), file=file, parameter=parameter) from error
     except ValueError as error:  # not UTF-8
         text = f"{origin}: not readable as YAML: {_words(error)}"
         raise ConfigError(text, code=Code.YAML, file=file, parameter=parameter) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from erl_vlm_ros.agents.encoders import Encoder
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 from erl_vlm_ros.control.episode_machine import LearnerStatus
 from erl_vlm_ros.control.policies import Policy, read_policy
 from erl_vlm_ros.data.bundle import Bundle, BundleError, decode
@@ -63,7 +63,7 @@ def read_file(path: str, spaces: Spaces, given: Encoder | None = None) -> tuple[
     except OSError as error:
         raise ConfigError(
             f"actor_file {path}: {error.strerror}",
-            code=Code.UNREADABLE,
+            code=file_fault(error),
             parameter="policy_controller.actor_file",
             file=str(path),
         ) from error

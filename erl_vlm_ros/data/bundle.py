@@ -217,7 +217,7 @@ def _layout(kind: str, header: dict[str, Any], body_size: int) -> dict[str, tupl
             raise BundleError(f"{kind}: array data overlap or leave a gap at byte {at}", field=f"{kind}.offsets")
         at = end
     if at != body_size:
-        raise BundleError(f"{kind}: arrays cover {at} of {body_size} bytes", field=f"{kind}.offsets")
+        raise BundleError(f"{kind}: arrays cover {at} of {body_size} bytes", field=f"{kind}.body")
     return layout
 
 

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 
 MOVING = ("revolute", "continuous", "prismatic")
 _LARGEST = 1e6  # m, rad or per second; some drivers write 1e5 where they mean no limit
@@ -99,7 +99,7 @@ def read_urdf(path: str | Path) -> Urdf:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         problem = f"parameter 'urdf_file': cannot read {path}: {error}"
-        raise ConfigError(problem, code=Code.UNREADABLE, parameter="urdf_file", file=str(path)) from error
+        raise ConfigError(problem, code=file_fault(error), parameter="urdf_file", file=str(path)) from error
     return parse_urdf(text, str(path))
 
 

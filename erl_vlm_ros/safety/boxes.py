@@ -23,9 +23,8 @@ class Box:
     def __post_init__(self) -> None:
         sides = zip(self.low, self.high, strict=True)
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in sides):
-            raise ConfigError(
-                f"{self.name} {list(self.low)} to {list(self.high)} is empty or not finite", parameter=self.name
-            )
+            text = f"{self.name} {list(self.low)} to {list(self.high)} is empty or not finite"
+            raise ConfigError(text, parameter=self.name.removesuffix(" box"))
 
     def contains(self, position: Sequence[float], margin: float = 0.0) -> bool:
         """Whether a point lies in the box, its faces included, or no farther outside than ``margin`` on any axis."""

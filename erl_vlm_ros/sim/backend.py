@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.control.command import STILL
@@ -131,9 +131,10 @@ def checked_command(
     velocity = np.asarray(linear_velocity, dtype=np.float64).reshape(-1)
     turn = np.asarray(angular_velocity, dtype=np.float64).reshape(-1)
     if velocity.size != 3 or turn.size != 3 or not np.isfinite([*velocity, *turn, gripper_width]).all():
-        raise ValueError(
+        raise DataError(
             "command must be 3 finite velocities, 3 angular ones and a width, got "
-            f"{linear_velocity!r}, {angular_velocity!r}, {gripper_width!r}"
+            f"{linear_velocity!r}, {angular_velocity!r}, {gripper_width!r}",
+            field="action",
         )
     return velocity, turn
 

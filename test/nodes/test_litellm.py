@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from refusals import refused
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import load_task
@@ -122,5 +123,5 @@ def test_a_model_behind_it_rates_as_it_does_alone(rater, proxy):
 
 
 def test_an_unknown_model_is_refused_at_start(rater):
-    with pytest.raises(ConfigError, match="nobody"):
+    with refused(ConfigError, parameter="vlm_rater.model", shows="nobody"):
         rater("nobody").check_endpoint()

@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from factories import tagged_jpeg
+from refusals import refused
 from test_rerating import Scripted
 from test_teachers import NAMES, TASK, segments, values_of
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.data.bundle import decode, encode
 from erl_vlm_ros.data.query import LabelBatch, Query, QueryBatch
@@ -126,7 +127,7 @@ def test_a_round_waits_for_its_audits_and_a_failure_ends_it():
     teacher.auditor.release()
     assert future.result(0).labels[0].value == 2
     broken = audited({"a": 4}, {"a": OSError("no page")}, share=1.0)
-    with pytest.raises(OSError, match="no page"):
+    with refused(OSError, shows="no page"):
         broken.label_batch(QueryBatch.of(0, [segment("a", (0, 0, 0))]))
     broken.close()
     assert broken.teacher.closed and broken.auditor.closed
@@ -162,21 +163,27 @@ def test_the_mark_travels():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "fields"),
     [
-        ({"teacher": "human"}, "the person would audit their own ratings"),
-        ({"teacher": "scripted", "audit.teacher": "scripted"}, "the truth would audit itself"),
-        ({"teacher": "ledger"}, "a ledger is replayed with the audits that it holds; set audit.share to 0"),
-        ({"audit.teacher": "vlm"}, "no other model is named: set audit.model, or audit.base_url"),
+        ({"teacher": "human"}, {"parameter": "vlm_rater.audit.share", "code": Code.DOES_NOT_FIT}),
+        (
+            {"teacher": "scripted", "audit.teacher": "scripted"},
+            {"parameter": "vlm_rater.audit.share", "code": Code.DOES_NOT_FIT},
+        ),
+        ({"teacher": "ledger"}, {"parameter": "vlm_rater.audit.share", "code": Code.DOES_NOT_FIT}),
+        (
+            {"audit.teacher": "vlm"},
+            {"parameter": "vlm_rater.audit.model", "code": Code.NOT_GIVEN, "shows": "audit.base_url"},
+        ),
     ],
 )
-def test_audits_that_make_no_sense_are_refused(tmp_path, changes, words):
+def test_audits_that_make_no_sense_are_refused(tmp_path, changes, fields):
     values = values_of(**{"audit.share": 0.1, "human.port": 0} | changes)
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    with pytest.raises(ConfigError, match=words):
+    with refused(ConfigError, **fields):
         make_teacher(values["teacher"], values, TASK, ledger)
     ledger.close()
-    with pytest.raises(ConfigError, match="share"):
+    with refused(ConfigError, parameter="vlm_rater.audit.share"):
         AuditConfig(share=0.0)
 
 

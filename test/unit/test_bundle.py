@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from refusals import refused
 from safetensors.numpy import load, save
 
 from erl_vlm_ros.data import bundle as codec
@@ -64,18 +65,18 @@ def test_the_bytes_are_plain_safetensors_and_non_contiguous_input_is_fine():
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "change, fields",
     [
-        ({"actions": np.zeros((4, 3))}, "float64"),
-        ({"actions": np.zeros((5, 3), np.float32)}, "should be"),
-        ({"stamps": np.zeros((5, 1), np.int64)}, "expected I64"),
-        ({"jpeg": np.zeros(3, np.float32)}, "expected U8"),
-        ({"jpeg_offsets": np.zeros(5, np.int64)}, "T\\+2"),
-        ({"extra": np.zeros(3, np.float32)}, "unknown arrays \\['extra'\\]"),
+        ({"actions": np.zeros((4, 3))}, {"field": "episode.actions.dtype", "shows": "float64"}),
+        ({"actions": np.zeros((5, 3), np.float32)}, {"field": "episode.observations.shape"}),
+        ({"stamps": np.zeros((5, 1), np.int64)}, {"field": "episode.stamps", "shows": "I64"}),
+        ({"jpeg": np.zeros(3, np.float32)}, {"field": "episode.jpeg", "shows": "U8"}),
+        ({"jpeg_offsets": np.zeros(5, np.int64)}, {"field": "episode.jpeg_offsets.shape"}),
+        ({"extra": np.zeros(3, np.float32)}, {"field": "episode.extra"}),
     ],
 )
-def test_sender_side_checks(change, message):
-    with pytest.raises(BundleError, match=message):
+def test_sender_side_checks(change, fields):
+    with refused(BundleError, **fields):
         encode(Bundle("episode", {**episode_arrays(), **change}))
 
 
@@ -88,45 +89,48 @@ def test_dimensions_of_products_are_checked():
         "stamps": np.zeros((2, 3), np.int64),
     }
     decode(encode(Bundle("queries", arrays)), "queries")
-    with pytest.raises(BundleError, match="N\\*H\\+1"):
+    with refused(BundleError, field="queries.jpeg_offsets.shape"):
         encode(Bundle("queries", {**arrays, "jpeg_offsets": np.zeros(6, np.int64)}))
 
 
 @pytest.mark.parametrize(
-    "data, message",
+    "data, fields",
     [
-        (b"", "too short"),
-        (b"\x00" * 7, "too short"),
-        (raw({}, length=10**12), "header length"),
-        (raw(b"[" * 100_000), "unreadable header"),
-        (raw(b"\xff\xfe"), "unreadable header"),
-        (raw([1, 2]), "unreadable header"),
-        (raw({}), "unreadable header"),
-        (raw(metadata(meta="{")), "unreadable header"),
-        (raw(metadata(meta="[]")), "not a mapping"),
-        (raw(metadata(kind="episode")), "got 'episode'"),
-        (raw(metadata(schema="2")), "schema 2"),
-        (raw({**metadata(), "a": 3}), "malformed"),
-        (raw({**metadata(), "a": entry("F64")}), "dtype F64"),
-        (raw({**metadata(), "a": entry("U8", (8,))}, b"x" * 8), "float32 or int64"),
-        (raw({**metadata(), "a": entry(shape=(-2,))}, b"x" * 8), "whole numbers"),
-        (raw({**metadata(), "a": entry(shape=(2.0,))}, b"x" * 8), "whole numbers"),
-        (raw({**metadata(), "a": entry(shape=(10**18, 0), offsets=(0, 0))}), "whole numbers"),
-        (raw({**metadata(), "a": entry(shape=(3,))}, b"x" * 8), "does not fill"),
-        (raw({**metadata(), "a": entry(offsets=(8, 0))}, b"x" * 8), "does not fill"),
-        (raw({**metadata(), "a": entry(offsets=(4, 12))}, b"x" * 12), "gap"),
-        (raw({**metadata(), "a": entry(), "b": entry()}, b"x" * 8), "overlap"),
-        (raw({**metadata(), "a": entry()}, b"x" * 4), "cover 8 of 4"),
-        (raw({**metadata(), "a": entry()}, b"x" * 12), "cover 8 of 12"),
-        (raw({**metadata(), "n" * 65: entry()}, b"x" * 8), "1-64 letters"),
+        (b"", {"field": "actor.size"}),
+        (b"\x00" * 7, {"field": "actor.size"}),
+        (raw({}, length=10**12), {"field": "actor.header.length"}),
+        (raw(b"[" * 100_000), {"field": "actor.header"}),
+        (raw(b"\xff\xfe"), {"field": "actor.header"}),
+        (raw([1, 2]), {"field": "actor.header"}),
+        (raw({}), {"field": "actor.header"}),
+        (raw(metadata(meta="{")), {"field": "actor.header"}),
+        (raw(metadata(meta="[]")), {"field": "actor.meta"}),
+        (raw(metadata(kind="episode")), {"field": "kind"}),
+        (raw(metadata(schema="2")), {"field": "actor.schema"}),
+        (raw({**metadata(), "a": 3}), {"field": "actor.a"}),
+        (raw({**metadata(), "a": entry("F64")}), {"field": "actor.a.dtype", "shows": "F64"}),
+        (raw({**metadata(), "a": entry("U8", (8,))}, b"x" * 8), {"field": "actor.a", "shows": ("float32", "int64")}),
+        (raw({**metadata(), "a": entry(shape=(-2,))}, b"x" * 8), {"field": "actor.a.shape"}),
+        (raw({**metadata(), "a": entry(shape=(2.0,))}, b"x" * 8), {"field": "actor.a.shape"}),
+        (raw({**metadata(), "a": entry(shape=(10**18, 0), offsets=(0, 0))}), {"field": "actor.a.shape"}),
+        (raw({**metadata(), "a": entry(shape=(3,))}, b"x" * 8), {"field": "actor.a.data_offsets"}),
+        (raw({**metadata(), "a": entry(offsets=(8, 0))}, b"x" * 8), {"field": "actor.a.data_offsets"}),
+        (raw({**metadata(), "a": entry(offsets=(4, 12))}, b"x" * 12), {"field": "actor.offsets"}),
+        (raw({**metadata(), "a": entry(), "b": entry()}, b"x" * 8), {"field": "actor.offsets"}),
+        (raw({**metadata(), "a": entry()}, b"x" * 4), {"field": "actor.body"}),
+        (raw({**metadata(), "a": entry()}, b"x" * 12), {"field": "actor.body"}),
+        (
+            raw({**metadata(), "n" * 65: entry()}, b"x" * 8),
+            {"field": "actor." + "n" * 64},
+        ),
         (
             raw({**metadata(), **{f"a{i}": entry(shape=(0,), offsets=(0, 0)) for i in range(300)}}),
-            "300 arrays",
+            {"field": "actor.arrays", "shows": "300"},
         ),
     ],
 )
-def test_hostile_bytes_are_refused(data, message):
-    with pytest.raises(BundleError, match=message):
+def test_hostile_bytes_are_refused(data, fields):
+    with refused(BundleError, **fields):
         decode(data, "actor")
 
 
@@ -134,14 +138,14 @@ def test_total_size_is_bounded_on_both_sides(monkeypatch):
     data = encode(WEIGHTS)
     monkeypatch.setattr(codec, "MAX_TOTAL", 16)
     monkeypatch.setattr(codec, "MAX_HEADER", 64)
-    with pytest.raises(BundleError, match="above the limit"):
+    with refused(BundleError, field="actor.size"):
         decode(data, "actor")
-    with pytest.raises(BundleError, match="above the limit"):
+    with refused(BundleError, field="actor.size"):
         encode(WEIGHTS)
 
 
 def test_unknown_kind():
-    with pytest.raises(BundleError, match="unknown bundle kind"):
+    with refused(BundleError, field="kind"):
         encode(Bundle("pickle", {}))
 
 

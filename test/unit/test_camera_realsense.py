@@ -13,11 +13,12 @@ import pytest
 pytest.importorskip("pyrealsense2", reason="needs pyrealsense2 and libusb-1.0-0", exc_type=ImportError)
 
 import pyrealsense2 as rs
+from refusals import refused
 
 from erl_vlm_ros.camera.frame import EndOfRecording, Profile, SourceError
 from erl_vlm_ros.camera.realsense import RealSenseConfig, RealSenseSource
 from erl_vlm_ros.camera.software import SoftwareCamera
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 # 15 frames at 30 Hz, colour 10, 20, ... and depth 100, 200, ... mm, 64x48; recorded from a SoftwareCamera by
 # librealsense 2.55, because newer ones write .db3 only.
@@ -127,12 +128,12 @@ def test_exposure_is_set_within_the_cameras_range():
     assert camera.option("exposure") == 300 and camera.option("enable_auto_exposure") == 0
     opened(camera).close()
     assert camera.option("enable_auto_exposure") == 1
-    with pytest.raises(ConfigError, match="'realsense.exposure'.*1 to 10000"):
+    with refused(ConfigError, parameter="camera.realsense.exposure", shows="10000"):
         opened(camera, exposure=20000.0)
     camera.allow("white_balance", 2800, 6500, 4600, step=10)
-    with pytest.raises(ConfigError, match="'realsense.white_balance'.*2800 to 6500 in steps of 10"):
+    with refused(ConfigError, parameter="camera.realsense.white_balance", shows=("2800", "6500")):
         opened(camera, white_balance=3001.0)
-    with pytest.raises(ConfigError, match="'realsense.gain'.*cannot set it"):
+    with refused(ConfigError, parameter="camera.realsense.gain", code=Code.DOES_NOT_FIT):
         opened(camera, gain=20.0)
 
 
@@ -142,23 +143,24 @@ def test_what_the_camera_lacks_is_refused_by_name():
     def make(**config):
         return RealSenseSource(RealSenseConfig(**config), lambda: camera.device)
 
-    with pytest.raises(ConfigError, match="'profile'.*1280x720x30.*offers: 64x48x30"):
+    with refused(ConfigError, parameter="camera.profile", code=Code.DOES_NOT_FIT, shows=("1280x720x30", "64x48x30")):
         make(profile=Profile(1280, 720, 30)).open()
-    with pytest.raises(ConfigError, match="'profile'.*depth.*none at all"):
+    with refused(ConfigError, parameter="camera.profile", code=Code.DOES_NOT_FIT):
         make(profile=SMALL, depth="aligned").open()
-    with pytest.raises(ConfigError, match="'realsense.depth_profile'.*depth"):
+    with refused(ConfigError, parameter="camera.realsense.depth_profile", code=Code.DOES_NOT_FIT):
         make(profile=SMALL, depth="raw", depth_profile=Profile(32, 24, 30)).open()
 
 
 def test_absent_cameras_and_bad_recordings(tmp_path):
-    with pytest.raises(SourceError, match="serial number 4711.*'realsense.serial'; found: none"):
+    with refused(SourceError, parameter="camera.realsense.serial", code=Code.UNREACHABLE, shows="4711"):
         RealSenseSource(RealSenseConfig(serial="4711")).open()
-    with pytest.raises(SourceError, match="no RealSense is connected"):
+    with refused(SourceError, code=Code.UNREACHABLE):
         RealSenseSource(RealSenseConfig()).open()
     (tmp_path / "bad.bag").write_text("not a recording")
-    for path, told in (("none.bag", "there is no file"), ("bad.bag", "cannot read")):
-        with pytest.raises(ConfigError, match=f"'realsense.file'.*{told}"):
-            RealSenseSource(RealSenseConfig(file=str(tmp_path / path))).open()
+    for name, code in (("none.bag", Code.MISSING_FILE), ("bad.bag", Code.UNREADABLE)):
+        path = tmp_path / name
+        with refused(ConfigError, parameter="camera.realsense.file", code=code, file=path):
+            RealSenseSource(RealSenseConfig(file=str(path))).open()
 
 
 def play(path, **config):

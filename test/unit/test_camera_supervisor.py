@@ -7,12 +7,13 @@ import threading
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from erl_vlm_ros.camera.frame import NS, EndOfRecording, Frame, SourceError
 from erl_vlm_ros.camera.gate import Gate
 from erl_vlm_ros.camera.health import Health
 from erl_vlm_ros.camera.supervisor import Patience, Supervisor
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, wrong_parameter
 
 START = 1_800_000_000 * NS
 FRAME, SILENCE, BROKEN, OVER, OLD = "frame", "silence", "broken", "over", "old"
@@ -97,26 +98,26 @@ def test_pauses_grow_and_shrink_back_after_success():
 
 def test_it_does_not_try_for_ever():
     world = World([[FRAME]] + [UNPLUGGED] * 50, attempts=7)
-    with pytest.raises(SourceError, match="cam was unplugged; gave up after 8 attempts"):
+    with refused(SourceError, code=Code.UNREACHABLE):
         world.run()
     assert len(world.waits) == 7
 
 
 def test_a_source_that_opens_but_gives_nothing_counts_as_a_failure():
-    with pytest.raises(SourceError, match="no new frame.*gave up after 4"):
+    with refused(SourceError, code=Code.UNREACHABLE):
         World([[FRAME]] + [[]] * 50, attempts=3).run()
 
 
 def test_a_camera_that_never_comes_ends_the_start():
     world = World([SourceError("no RealSense is connected")] * 99, start_timeout_s=10.0, attempts=90, backoff_max_s=1.0)
-    with pytest.raises(SourceError, match="no RealSense is connected"):
+    with refused(SourceError, code=Code.UNREACHABLE):
         world.run()
     assert 10 <= world.now - 100 <= 12
 
 
 def test_wrong_configuration_is_told_at_once_but_not_after_a_success():
-    with pytest.raises(ConfigError, match="profile"):
-        World([ConfigError("parameter 'profile' ...")]).run()
+    with refused(ConfigError, parameter="camera.profile"):
+        World([wrong_parameter("camera", "profile", "...")]).run()
     world = World([[FRAME, BROKEN], ConfigError("slower port"), [FRAME]]).run()
     assert len(world.given) == 2 and world.states[1] == ("stale", "slower port")
 

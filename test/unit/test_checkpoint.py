@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
+from erl_vlm_ros.common.errors import Code
 from erl_vlm_ros.data import checkpoint
 from erl_vlm_ros.data.checkpoint import CheckpointError, load_state, restore_rng, rng_state, save_state
 
@@ -66,18 +68,18 @@ def test_numpy_generator_round_trip(tmp_path):
 
 def test_wrong_kind_schema_or_file(tmp_path, monkeypatch):
     path = tmp_path / "c.safetensors"
-    with pytest.raises(CheckpointError, match="c.safetensors does not exist"):
+    with refused(CheckpointError, code=Code.MISSING_FILE, file=path):
         load_state(path, "a")
     save_state(path, {}, "a")
-    with pytest.raises(CheckpointError, match="kind 'a', expected 'b'"):
+    with refused(CheckpointError, parameter="kind", code=Code.DOES_NOT_FIT, file=path):
         load_state(path, "b")
     monkeypatch.setattr(checkpoint, "SCHEMA", 2)
-    with pytest.raises(CheckpointError, match="schema 1, this version reads 2"):
+    with refused(CheckpointError, code=Code.OTHER_VERSION, file=path):
         load_state(path, "a")
     from safetensors.numpy import save_file
 
     save_file({"x": np.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match="not a checkpoint of erl_vlm_ros"):
+    with refused(CheckpointError, parameter="structure", code=Code.UNREADABLE, file=path):
         load_state(path, "a")
 
 
@@ -88,13 +90,13 @@ def test_damaged_files_are_named_and_never_half_loaded(tmp_path, damage):
     data = bytearray(path.read_bytes())
     data[-5] ^= 1 if damage == "flip" else 0
     path.write_bytes({"cut": data[:-100], "empty": b"", "garbage": b"\x01" * 500, "flip": data}[damage])
-    with pytest.raises(CheckpointError, match=r"c\.safetensors is damaged"):
+    with refused(CheckpointError, code=Code.UNREADABLE, file=path):
         load_state(path, "a")
 
 
 def test_no_silent_conversion():
     for value in (object(), {1.5: 0}, {1, 2}, np.array(["a"]), np.array([1j])):
-        with pytest.raises(TypeError, match="state"):
+        with refused(TypeError, shows="state.x"):
             save_state("/nonexistent/c", {"x": value}, "a")
 
 
@@ -106,10 +108,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(
-        CheckpointError,
-        match=r"c\.safetensors: No space left on device; the previous one.*unchanged\. Free some",
-    ):
+    with refused(CheckpointError, code=Code.NOT_WRITTEN, file=path):
         save_state(path, {"n": 2}, "a")
     assert load_state(path, "a") == {"n": 1} and os.listdir(tmp_path) == ["c.safetensors"]
 
@@ -135,5 +134,5 @@ def test_a_write_that_fails_half_way_leaves_the_previous_checkpoint(tmp_path):
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="could not write checkpoint"):
+    with refused(CheckpointError, code=Code.NOT_WRITTEN, file=tmp_path / "file" / "c.safetensors"):
         save_state(tmp_path / "file" / "c.safetensors", {}, "a")

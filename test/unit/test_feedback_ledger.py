@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import Query
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.ledger.file import lock_file
@@ -113,7 +114,7 @@ def test_facts_are_remembered(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path, monkeypatch):
-    with Ledger(tmp_path / "l.sqlite"), pytest.raises(ConfigError, match="in use by another process"):
+    with Ledger(tmp_path / "l.sqlite"), refused(ConfigError, code=Code.IN_USE, file=tmp_path / "l.sqlite"):
         lock_file(tmp_path / "l.sqlite", patience_s=0.1)
     Ledger(tmp_path / "l.sqlite").close()
 
@@ -133,7 +134,7 @@ def test_other_files_are_refused(tmp_path, content):
     else:
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="l.sqlite"):
+    with refused(ConfigError, code=Code.UNREADABLE, file=path):
         Ledger(path)
     assert path.read_bytes() == before
 
@@ -143,13 +144,13 @@ def test_another_schema_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         db.execute("PRAGMA user_version=99")
     db.close()
-    with pytest.raises(ConfigError, match=r"l\.sqlite has schema version 99.*version 3"):
+    with refused(ConfigError, code=Code.OTHER_VERSION, file=tmp_path / "l.sqlite"):
         Ledger(tmp_path / "l.sqlite")
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="ledger"):
+    with refused(ConfigError, code=Code.NOT_WRITTEN, file=tmp_path / "file" / "l.sqlite"):
         Ledger(tmp_path / "file" / "l.sqlite")
 
 
@@ -160,12 +161,12 @@ def test_failed_writes_are_told_and_closed_ledgers_refuse(tmp_path):
     other.execute("DROP TABLE answers")
     other.commit()
     other.close()
-    with pytest.raises(LedgerError, match=r"l\.sqlite"):
+    with refused(LedgerError, code=Code.NOT_WRITTEN, file=tmp_path / "l.sqlite"):
         ledger.add_answer("a", "rating", Answer("x")).result()
     assert ledger.labels() == []  # it goes on where it can
     ledger.close()
     ledger.close()
-    with pytest.raises(LedgerError, match="closed"):
+    with refused(LedgerError, file=tmp_path / "l.sqlite"):
         ledger.flush()
 
 

@@ -7,8 +7,9 @@ import json
 import logging
 
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.feedback.check.cli import _settings
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
@@ -124,7 +125,7 @@ def test_one_image_a_request_becomes_a_strip(bench):
 
 def test_a_wrong_model_is_refused_and_an_outage_is_not(bench):
     _, rater = bench(lambda request: (404, "model m does not exist"))
-    with pytest.raises(ConfigError, match="model m does not exist"):
+    with refused(ConfigError, parameter="vlm_rater.model", code=Code.UNREACHABLE):
         rater.check_endpoint()
     _, rater = bench(lambda request: (503, "loading"))
     rater.check_endpoint()
@@ -165,7 +166,7 @@ def no_proxies(monkeypatch):
 @pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTPS_PROXY", "https_proxy"])
 def test_a_proxy_that_cannot_be_used_is_named(no_proxies, variable):
     no_proxies.setenv(variable, "socks://user:secret@proxy:1080")
-    with pytest.raises(ConfigError, match=variable) as caught:
+    with refused(ConfigError, parameter=variable) as caught:
         Endpoint("https://api.example.com/v1", "", 1.0, 1)
     assert "secret" not in str(caught.value)
     no_proxies.setenv("NO_PROXY", "api.example.com")
@@ -181,7 +182,7 @@ def test_a_good_proxy_is_used(no_proxies):
 
 def test_a_stale_certificate_file_is_named(no_proxies):
     no_proxies.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
-    with pytest.raises(ConfigError, match="SSL_CERT_FILE.*/nowhere/ca.pem"):
+    with refused(ConfigError, parameter="SSL_CERT_FILE", code=Code.MISSING_FILE, file="/nowhere/ca.pem"):
         Endpoint("https://api.example.com/v1", "", 1.0, 1)
     Endpoint("http://api.example.com/v1", "", 1.0, 1)
 

@@ -7,8 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import load_task, task_names
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts
@@ -65,9 +66,9 @@ def test_a_wrong_template_is_refused_with_file_line_and_field(folder, file, old,
 
 def test_a_missing_template_or_set_is_refused(folder):
     (folder / "rating.txt").unlink()
-    with pytest.raises(ConfigError, match="rating.txt"):
+    with refused(ConfigError, code=Code.MISSING_FILE, file=folder / "rating.txt"):
         load_prompts(load_task("drawer_open"), 5, folder)
-    with pytest.raises(ConfigError, match="no_such_set"):
+    with refused(ConfigError, code=Code.MISSING_FILE, file="config/prompts/no_such_set"):
         load_prompts(load_task("drawer_open"), 5, "no_such_set")
 
 

@@ -9,9 +9,10 @@ import sqlite3
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from erl_vlm_ros.cli import main
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.query import Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment
@@ -178,10 +179,10 @@ def test_images_that_are_gone_or_changed_are_refused(tmp_path):
     export_ledger(fill(tmp_path / "l.sqlite"), tmp_path / "out")
     image = next(iter(sorted((tmp_path / "out" / "images").iterdir())))
     image.write_bytes(b"another")
-    with pytest.raises(ConfigError, match=image.name):
+    with refused(ConfigError, code=Code.DOES_NOT_FIT, file=image):
         import_ledger(tmp_path / "out", tmp_path / "new.sqlite")
     image.unlink()
-    with pytest.raises(ConfigError, match=image.name):
+    with refused(ConfigError, code=Code.MISSING_FILE, file=image):
         import_ledger(tmp_path / "out", tmp_path / "new.sqlite")
 
 
@@ -213,7 +214,7 @@ def test_export_overwrites_nothing(tmp_path):
     path = fill(tmp_path / "l.sqlite")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="new or empty"):
+    with refused(ConfigError, code=Code.EXISTS, file=tmp_path / "out"):
         export_ledger(path, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
 

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import QueryBatch
@@ -240,8 +241,8 @@ def test_one_rating_a_transition(desk):
 
 def test_wrong_settings_are_refused(desk):
     taken = desk.page(desk.teacher())
-    with pytest.raises(ConfigError, match=r"human.port \d+.*choose another port"):
+    with refused(ConfigError, parameter="vlm_rater.human.port", code=Code.IN_USE):
         HumanPage(desk.teacher(), "127.0.0.1", urlsplit(taken.url).port)
     for wrong in ({"port": 70_000}, {"undo_s": -1.0}, {"round_timeout_s": -1.0}):
-        with pytest.raises(ConfigError, match="human."):
+        with refused(ConfigError, parameter=f"vlm_rater.human.{next(iter(wrong))}"):
             HumanConfig(**wrong)

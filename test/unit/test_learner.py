@@ -2,9 +2,11 @@
 import numpy as np
 import pytest
 from factories import make_episode
+from refusals import refused
 
 from erl_vlm_ros.agents.base import AgentSpec
 from erl_vlm_ros.agents.sac_config import SACConfig
+from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_many
 from erl_vlm_ros.data.query import Label, LabelBatch
@@ -199,7 +201,7 @@ def test_an_episode_that_does_not_fit_changes_nothing():
         assert (learner.episodes, learner.env_steps, learner.replay.n_frames) == (2, 40, 42)
     learner.add_episode(episode(2))
     assert len(learner.replay.rewards) == 60
-    with pytest.raises(ValueError, match="capacity"):
+    with refused(ConfigError, parameter="learner.capacity", code=Code.DOES_NOT_FIT):
         config(capacity=10)
 
 
@@ -208,7 +210,7 @@ def test_a_model_that_says_nothing_is_refused_and_the_one_before_stays():
     learner.make_round()
     learner.set_reward_model(FakeModel())
     rewards, model = learner.replay.rewards.copy(), learner.model
-    with pytest.raises(ValueError, match="finite"):
+    with refused(DataError, field="rewards"):
         learner.set_reward_model(FakeModel(version=2, offset=np.nan, round=2))
     assert learner.model is model
     np.testing.assert_array_equal(learner.replay.rewards, rewards)
@@ -404,7 +406,7 @@ def test_segments_of_another_length_are_refused_by_name():
     _, trainer = trained()
     batch = rate(warmed_up(segment_length=3).make_round())
     batch.round = 1
-    with pytest.raises(ValueError, match="segment_length"):
+    with refused(DataError, field="segment_length"):
         trainer.add_labels(batch)
     assert trainer.round == 1
 

@@ -9,8 +9,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import Label, LabelBatch
@@ -143,7 +144,7 @@ def test_a_resumed_record_goes_on(tmp_path):
     again.add_labels(batch(0, [1]))  # heard before the stop
     assert (again.ratings_valid, again.env_steps, again.returns) == (1, 200, [(200, 3.5)])
     (tmp_path / "checkpoint" / "monitor.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"monitor\.json"):
+    with refused(ConfigError, code=Code.UNREADABLE, file=tmp_path / "checkpoint" / "monitor.json"):
         RunFiles(tmp_path).restore(record())
 
 
@@ -221,7 +222,7 @@ def test_film_without_an_encoder_is_a_gif(tmp_path, monkeypatch):
 
 
 def test_nothing_to_plot(tmp_path):
-    with pytest.raises(ConfigError, match="nothing to plot"):
+    with refused(ConfigError, code=Code.MISSING_FILE, file=tmp_path / "summary.json"):
         redraw(tmp_path)
 
 

@@ -7,9 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from erl_vlm_ros.agents.sac import SAC
 from erl_vlm_ros.agents.sac_config import SACConfig
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.control.policies.squashed_gaussian import SquashedGaussian
 from erl_vlm_ros.data.bundle import Bundle, decode, encode
 
@@ -40,7 +42,7 @@ def test_samples_have_the_distribution_of_the_torch_actor():
     np.testing.assert_array_equal(
         actor.act(obs, False, np.random.default_rng(7)), actor.act(obs, False, np.random.default_rng(7))
     )
-    with pytest.raises(ValueError, match="generator"):
+    with refused(DataError, field="rng"):
         actor.act(obs, False)
 
 
@@ -57,7 +59,7 @@ def test_deterministic_actions_come_from_the_averaged_weights():
     sample = [SquashedGaussian(arrays).act(obs, False, np.random.default_rng(0)) for arrays in (both, last)]
     np.testing.assert_array_equal(*sample)
     both["average.w0"] = both["average.w0"][:, :-1]
-    with pytest.raises(ValueError, match="layer 0|averaged"):
+    with refused(DataError, field="layer 0"):
         SquashedGaussian(both)
 
 
@@ -71,26 +73,26 @@ def test_arrays_are_copies():
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "change, field",
     [
-        (lambda a: a.pop("b1"), "actor arrays should be"),
-        (lambda a: a.update(extra=np.zeros(1)), "actor arrays should be"),
-        (lambda a: a.update(w1=np.zeros((31, 16))), "do not fit"),
-        (lambda a: a.update(b0=np.zeros(31)), "do not fit"),
-        (lambda a: a.update(w0=np.full((19, 32), np.nan)), "not finite"),
+        (lambda a: a.pop("b1"), "b1"),
+        (lambda a: a.update(extra=np.zeros(1)), "extra"),
+        (lambda a: a.update(w1=np.zeros((31, 16))), "layer 1"),
+        (lambda a: a.update(b0=np.zeros(31)), "layer 0"),
+        (lambda a: a.update(w0=np.full((19, 32), np.nan)), "w0"),
         (lambda a: a.update(log_std_bounds=np.zeros(3)), "log_std_bounds"),
-        (lambda a: a.clear(), "actor arrays should be"),
+        (lambda a: a.clear(), ""),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(change, message):
+def test_weights_that_do_not_fit_are_refused(change, field):
     arrays = make_sac().actor_arrays()
     change(arrays)
-    with pytest.raises(ValueError, match=message):
+    with refused(DataError, field=field):
         SquashedGaussian(arrays)
 
 
 def test_wrong_observation_size():
-    with pytest.raises(ValueError, match="expects \\[19\\]"):
+    with refused(DataError, field="observation", shows="[19]"):
         SquashedGaussian(make_sac().actor_arrays()).act(np.zeros(18), True)
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.reward.boundaries import (
     BOUNDARIES,
     class_boundaries,
@@ -141,11 +143,11 @@ def test_boundaries_carry_no_gradient_but_min_max_does():
 
 def test_wrong_counts_and_kind_are_refused():
     scaled = torch.tensor([0.0, 1.0])
-    with pytest.raises(ValueError, match="sum to 3"):
+    with refused(DataError, field="counts"):
         class_boundaries(scaled, [2, 1])
-    with pytest.raises(ValueError, match="midpoint"):
+    with refused(DataError, field="kind"):
         class_boundaries(scaled, [1, 1], "mean")
-    with pytest.raises(ValueError, match="without returns"):
+    with refused(DataError, field="returns"):
         class_boundaries(torch.zeros(0), [0, 0])
 
 

@@ -2,9 +2,10 @@
 """SAC settings: profiles, overrides, and errors that name the setting."""
 
 import pytest
+from refusals import refused
 
 from erl_vlm_ros.agents.sac_config import PROFILES, SACConfig
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 
 def test_profiles():
@@ -41,9 +42,9 @@ def test_wrong_settings_are_named(overrides):
 
 
 def test_unknown_profiles_and_settings_are_named():
-    with pytest.raises(ConfigError, match="'quick'"):
+    with refused(ConfigError, parameter="sac.profile", code=Code.UNKNOWN):
         SACConfig.from_profile("quick", 19, 3)
-    with pytest.raises(ConfigError, match="learning_rate"):
+    with refused(ConfigError, parameter="sac.learning_rate", code=Code.UNKNOWN):
         SACConfig.from_profile("fast", 19, 3, learning_rate=1)
 
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.params.param import resolve
 from erl_vlm_ros.params.tables import PARAMETERS
@@ -212,29 +213,23 @@ def test_old_future_and_returning_stamps_are_no_sign_of_life_and_the_reason_says
 
 
 @pytest.mark.parametrize(
-    "changes, at, joints, message",
+    "changes, at, joints, shows",
     [
-        ({}, (0.2, 0.0, 0.2), None, r"\[0.200, 0.000, 0.200\] is outside the workspace box .*drawer_open.yaml"),
-        ({"forbidden_boxes": [0.4, -0.1, 0.1, 0.5, 0.1, 0.25]}, INSIDE, None, r"inside forbidden_boxes\[0\]"),
-        (
-            {"controller_joints": ["shoulder"]},
-            INSIDE,
-            None,
-            "lacks shoulder .it has joint1.: check parameter 'controller_joints'",
-        ),
-        ({"controller_joints": ["joint1"]}, INSIDE, {"joint1": float("nan")}, "joint1 = nan"),
-        ({"joint_margin": 0.1}, INSIDE, None, "joint_margin needs the joints' limits"),
+        ({}, (0.2, 0.0, 0.2), None, ("[0.200, 0.000, 0.200]", "drawer_open.yaml")),
+        ({"forbidden_boxes": [0.4, -0.1, 0.1, 0.5, 0.1, 0.25]}, INSIDE, None, ("forbidden_boxes[0]",)),
+        ({"controller_joints": ["shoulder"]}, INSIDE, None, ("shoulder", "joint1", "controller_joints")),
+        ({"controller_joints": ["joint1"]}, INSIDE, {"joint1": float("nan")}, ("joint1", "nan")),
+        ({"joint_margin": 0.1}, INSIDE, None, ("joint_margin", "URDF")),
     ],
 )
-def test_arming_is_refused_with_the_reason(changes, at, joints, message):
+def test_arming_is_refused_with_the_reason(changes, at, joints, shows):
     run = Run(arm=False, at=at, **changes)
     if joints:
         run.joints = joints
     run.tick(5)
     done, text = run.core.arm(True, run.now)
     assert not done
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(text)
+    assert all(words in text for words in shows)
     assert run.tick(5).linear == (0.0, 0.0, 0.0)
 
 
@@ -368,21 +363,39 @@ def test_homing_keeps_the_envelope_of_the_tool():
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    "changes, fields",
     [
-        ({"command_timeout_s": 0.1}, "command_timeout_s 0.1 is not longer than the policy's period 0.1 s"),
-        ({"horizon_s": 0.015}, "horizon_s 0.015 is shorter than the guard's own period"),
-        ({"max_acceleration": 1.0}, "max_acceleration 1 and max_jerk 0 need longer than stop_within_s 0.1"),
-        ({"max_angular_speed": 1.0, "max_angular_acceleration": 2.0}, "max_angular_acceleration 2"),
-        ({"forbidden_boxes": [1.0] * 5}, "'forbidden_boxes' has 5 numbers"),
+        (
+            {"command_timeout_s": 0.1},
+            {
+                "parameter": "safety_guard.command_timeout_s",
+                "code": Code.DOES_NOT_FIT,
+                "file": TASK.path,
+                "shows": "0.1",
+            },
+        ),
+        ({"horizon_s": 0.015}, {"parameter": "safety_guard.horizon_s", "code": Code.DOES_NOT_FIT, "shows": "0.015"}),
+        (
+            {"max_acceleration": 1.0},
+            {
+                "parameter": "safety_guard.max_acceleration",
+                "code": Code.DOES_NOT_FIT,
+                "shows": ("max_jerk", "stop_within_s 0.1"),
+            },
+        ),
+        (
+            {"max_angular_speed": 1.0, "max_angular_acceleration": 2.0},
+            {"parameter": "safety_guard.max_angular_acceleration", "code": Code.DOES_NOT_FIT},
+        ),
+        ({"forbidden_boxes": [1.0] * 5}, {"parameter": "safety_guard.forbidden_boxes"}),
         (
             {"joint_margin": 0.1, "controller_joints": ["a", "b"], "joint_lower": [-1.0], "joint_upper": [1.0]},
-            "controller_joints",
+            {"parameter": "safety_guard.controller_joints", "code": Code.DOES_NOT_FIT},
         ),
     ],
 )
-def test_limits_that_contradict_each_other_are_refused_at_start(changes, message):
-    with pytest.raises(ConfigError, match=message):
+def test_limits_that_contradict_each_other_are_refused_at_start(changes, fields):
+    with refused(ConfigError, **fields):
         guard_limits(parameters(**changes), TASK)
 
 

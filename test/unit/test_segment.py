@@ -4,7 +4,9 @@
 import numpy as np
 import pytest
 from factories import make_segment
+from refusals import refused
 
+from erl_vlm_ros.common.errors import DataError
 from erl_vlm_ros.data.bundle import Bundle, BundleError, decode, encode
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, Query, QueryBatch, read_pending, soft_label
 from erl_vlm_ros.data.segment import Segment
@@ -46,14 +48,14 @@ def test_extras_travel_with_their_names():
     assert [s.extra_names for s in copy.segments] == [("wrench_fz", "effort_elbow")] * 2
     np.testing.assert_array_equal(copy.segments[1].extras, np.float32([[5, 6], [7, 8]]))
     assert make_segment().extras.shape == (2, 0)
-    with pytest.raises(ValueError, match="extras"):
+    with refused(DataError, field="segments"):
         QueryBatch.of(0, [with_extras("a", [[1, 2], [3, 4]]), make_segment("b")]).to_bundle()
     for values in ([[1, 2]], [[1, 2], [3, np.inf]], [[1], [2]]):
-        with pytest.raises(ValueError, match="segment a: extras"):
+        with refused(DataError, field="extras"):
             with_extras("a", values)
     bundle = batch.to_bundle()
     del bundle.meta["extra_names"]
-    with pytest.raises(BundleError, match="extra_names"):
+    with refused(BundleError, field="queries.meta.extra_names"):
         QueryBatch.from_bundle(bundle)
 
 
@@ -71,10 +73,10 @@ def test_soft_labels_and_the_teachers_name_travel():
     np.testing.assert_array_equal(soft_label(copy.labels[2], 3), [0, 1, 0])
     for bad in ([0.5, 0.2, 0.2], [1.5, -0.5, 0.0], [np.nan, 0.5, 0.5]):
         rated[0].probabilities = np.array(bad)
-        with pytest.raises(BundleError, match="probabilities"):
+        with refused(BundleError, field="labels.probabilities"):
             LabelBatch.from_bundle(batch.to_bundle())
     rated[0].probabilities = np.array([0.5, 0.5])
-    with pytest.raises(ValueError, match="2.* probabilities for 3 classes"):
+    with refused(DataError, field="probabilities"):
         batch.to_bundle()
 
 
@@ -84,14 +86,14 @@ def test_empty_batches():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="equal H"):
+    with refused(DataError, field="segments"):
         QueryBatch.of(0, [make_segment(length=1), make_segment(length=2)]).to_bundle()
-    with pytest.raises(ValueError, match="length"):
+    with refused(DataError, field="length"):
         Segment("x", [b""], np.zeros((2, 10)), np.zeros((2, 3)), np.zeros(2))
-    with pytest.raises(ValueError, match="finite"):
+    with refused(DataError, field="values"):
         Segment("x", [b""], np.full((1, 10), np.nan), np.zeros((1, 3)), np.zeros(1))
     for rating in (3, -2):
-        with pytest.raises(BundleError, match="outside"):
+        with refused(BundleError, field="labels.labels"):
             LabelBatch.from_bundle(LabelBatch(0, 3, 1, [Label.of(make_segment(), rating)]).to_bundle())
 
 
@@ -102,7 +104,7 @@ def test_refusals():
 def test_bad_meta(key, value):
     bundle = LabelBatch(0, 3, 2, [Label.of(make_segment(), 1)] * 2).to_bundle()
     bundle.meta[key] = value
-    with pytest.raises(BundleError, match=f"meta.{key}"):
+    with refused(BundleError, field=f"labels.meta.{key}"):
         LabelBatch.from_bundle(bundle)
 
 

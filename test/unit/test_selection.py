@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
-import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.selection import Candidates, SelectionConfig, by_bins, novel, select
 
 
@@ -52,5 +52,5 @@ def test_identical_observations_do_not_break_novelty():
 
 
 def test_shares_beyond_one_are_refused():
-    with pytest.raises(ConfigError, match="shares"):
+    with refused(ConfigError, parameter="learner.selection", code=Code.DOES_NOT_FIT):
         SelectionConfig(bins_share=0.9, novelty_share=0.3)

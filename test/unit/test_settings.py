@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 
-import pytest
+from refusals import refused
 
 from erl_vlm_ros.agents.base import AgentSpec
 from erl_vlm_ros.agents.exploration import ExplorationConfig
 from erl_vlm_ros.agents.sac_config import SACConfig
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.selection import SelectionConfig
 from erl_vlm_ros.data.spaces import spaces_of
@@ -50,5 +50,7 @@ def test_overrides_and_the_parity_profile():
 
 def test_task_file_overrides_are_checked():
     task = dataclasses.replace(TASK, parameters={"learner": {"warmup_step": 3}})
-    with pytest.raises(ConfigError, match="warmup_steps"):
+    with refused(
+        ConfigError, parameter="learner.warmup_step", code=Code.NOT_BY_TASK, file=TASK.path, shows="warmup_steps"
+    ):
         node_values("learner", task)

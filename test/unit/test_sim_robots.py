@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import yaml
 from mjcf_arm import FINGERS, JOINTS, write_arm
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.graphs.build import train_real, train_sim
 from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
 from erl_vlm_ros.robot.kinematics import Kinematics
@@ -176,10 +177,10 @@ def test_a_task_with_a_gripper_needs_one(tmp_path):
 
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install --no-deps robosuite"):
+    with refused(ConfigError, parameter="model", code=Code.MISSING_PACKAGE, remedy="pip install --no-deps robosuite"):
         models.model_path("robosuite:panda")
     monkeypatch.setitem(sys.modules, "mujoco_menagerie", None)
-    with pytest.raises(ConfigError, match="pip install mujoco-menagerie"):
+    with refused(ConfigError, parameter="model", code=Code.MISSING_PACKAGE, remedy="pip install mujoco-menagerie"):
         models.model_path("menagerie:franka_fr3")
 
 

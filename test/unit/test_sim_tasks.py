@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.oracle import Oracle
@@ -126,9 +127,9 @@ def test_every_class_count_is_described(name):
 
 
 def test_wrong_names_and_counts():
-    with pytest.raises(ConfigError, match="nonsense"):
+    with refused(ConfigError, parameter="task", code=Code.UNKNOWN):
         make_task("nonsense")
-    with pytest.raises(ConfigError, match="nonsense"):
+    with refused(ConfigError, parameter="task", code=Code.UNKNOWN):
         Oracle("nonsense")
-    with pytest.raises(ConfigError, match="n_classes 6"):
+    with refused(ConfigError, parameter="n_classes"):
         make_task("drawer_open").truth_class(SimArm("drawer_open").state(), 6)

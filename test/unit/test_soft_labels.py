@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import Label, LabelBatch
@@ -72,7 +73,7 @@ def test_the_papers_model_takes_them(loss):
         outputs.append(model.raw_members(images[:, 0]))
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
     assert np.abs(outputs[0] - outputs[2]).max() > 1e-4
-    with pytest.raises(ConfigError, match="soft labels"):
+    with refused(ConfigError, parameter="soft", code=Code.DOES_NOT_FIT):
         ErlRewardEnsemble(config, 0).fit(images, ratings, np.random.default_rng(1), np.ones((24, 2)))
 
 

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import load_task
@@ -169,7 +170,7 @@ def test_requests_without_sense_are_refused(request_):
     "options", [{"error_rate": 1.5}, {"systematic_rate": -0.1}, {"task": "juggle"}, {"sharing": 1.1}]
 )
 def test_wrong_options_are_refused_by_name(options):
-    with pytest.raises(ConfigError, match=next(iter(options))):
+    with refused(ConfigError, parameter=next(iter(options))):
         MindConfig(**options)
 
 
@@ -232,5 +233,5 @@ def test_a_noise_model_takes_the_place_of_the_rates():
     becomes = np.roll(np.eye(3), 1, axis=1)
     mind = Mind(MindConfig(error_rate=0.9, noise_model=NoiseModel(np.eye(3), 1.0, becomes)))
     assert [ask(mind, drawer(x), 3) for x in (0.0, 0.1, 0.19)] == [1, 2, 0]
-    with pytest.raises(BadRequest, match="for 3"):
+    with refused(BadRequest, field="n_classes"):
         ask(mind, drawer(0.0), 5)

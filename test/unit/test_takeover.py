@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.local import OnlyOne, local_folder, local_name
@@ -177,7 +179,7 @@ def test_a_side_that_does_not_read_blocks_nobody(listener):
 
 def test_a_lock_is_held_by_one(tmp_path):
     first = OnlyOne(tmp_path / "lock")
-    with pytest.raises(BlockingIOError, match=r"\d+"):
+    with refused(BlockingIOError, shows=str(os.getpid())):
         OnlyOne(tmp_path / "lock")
     first.close()
     OnlyOne(tmp_path / "lock").close()

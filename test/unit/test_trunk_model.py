@@ -4,8 +4,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.reward.configs import HeadConfig, TrunkConfig
 from erl_vlm_ros.reward.heads import fit_heads, folds, rating_noise
 from erl_vlm_ros.reward.trunk import TrunkTrainer, encode
@@ -121,5 +122,5 @@ def test_trunk_resumes_bit_for_bit():
 
 def test_a_checkpoint_of_other_sizes_is_refused():
     state = TrunkTrainer(SMALL, 2, seed=0).state_dict()
-    with pytest.raises(ConfigError, match="checkpoint"):
+    with refused(ConfigError, parameter="trunk", code=Code.DOES_NOT_FIT):
         TrunkTrainer(TrunkConfig(), 2, seed=0).load_state_dict(state)

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.bag import is_bag, read_images
 from erl_vlm_ros.data.image_headers import JPEG_SIGNATURE, ImageError
@@ -105,9 +105,8 @@ def read_reference(path: str | Path, frames: CheckFrames, names: dict[int, list[
             fields = reader.fieldnames or []
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
-        raise ConfigError(
-            f"reference labels {path} cannot be read: {error}", code=Code.UNREADABLE, file=str(path)
-        ) from error
+        problem = f"reference labels {path} cannot be read: {error}"
+        raise ConfigError(problem, code=file_fault(error), file=str(path)) from error
     columns = {n: f"class_{n}" for n in names if f"class_{n}" in fields}
     if "class" in fields and len(names) == 1:
         columns = {next(iter(names)): "class"}
@@ -122,22 +121,21 @@ def read_reference(path: str | Path, frames: CheckFrames, names: dict[int, list[
         for n, column in columns.items():
             text = (row[column] or "").strip()
             if text:
-                out[n][index[row["frame"]]] = _label(text, names[n], f"{path}:{line}: {column}")
+                out[n][index[row["frame"]]] = _label(text, names[n], f"{path}:{line}", column)
     if all((labels < 0).all() for labels in out.values()):
         problem = f"{path}: none of its frames is among the frames that are checked, such as {frames.names[0]}"
         raise ConfigError(problem, code=Code.DOES_NOT_FIT, file=str(path))
     return out
 
 
-def _label(text: str, names: list[str], where: str) -> int:
+def _label(text: str, names: list[str], where: str, column: str) -> int:
     lowered = [name.lower() for name in names]
     if text.lower() in lowered:
         return lowered.index(text.lower())
     if text.isdigit() and int(text) < len(names):
         return int(text)
-    raise ConfigError(
-        f"{where}: '{text}' is none of {', '.join(names)} (or 0..{len(names) - 1})", code=Code.UNKNOWN, file=where
-    )
+    problem = f"{where}: {column}: '{text}' is none of {', '.join(names)} (or 0..{len(names) - 1})"
+    raise ConfigError(problem, code=Code.UNKNOWN, parameter=column, file=where)
 
 
 def _folder(path: Path, good: bool) -> CheckFrames:

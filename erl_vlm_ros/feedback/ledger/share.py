@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 from erl_vlm_ros.data.views import NAMES
 from erl_vlm_ros.feedback.kinds import RATING
 from erl_vlm_ros.feedback.ledger.file import NAME_KINDS, content_hash, image_hash, open_file
@@ -131,7 +131,7 @@ def _version(path: Path) -> int:
         told = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         text = f"{path}: {error.strerror}; give a folder that `erl-vlm ledger export` wrote"
-        raise ConfigError(text, code=Code.UNREADABLE, file=str(path)) from error
+        raise ConfigError(text, code=file_fault(error), file=str(path)) from error
     except ValueError as error:
         raise ConfigError(f"{path}: is not JSON: {error}", code=Code.UNREADABLE, file=str(path)) from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
@@ -160,7 +160,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                     raise ConfigError(text, code=Code.UNREADABLE, file=f"{path}:{reader.line_num}")
                 yield _line(dict(zip(columns, cells)), f"{path}:{reader.line_num}")
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", code=Code.UNREADABLE, file=str(path)) from error
+        raise ConfigError(f"{path}: {error.strerror}", code=file_fault(error), file=str(path)) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: is not a CSV file in UTF-8: {error}", code=Code.UNREADABLE, file=str(path)
@@ -222,7 +222,7 @@ def _read_image(path: Path, name: str) -> bytes:
     try:
         jpeg = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", code=Code.MISSING_FILE, file=str(path)) from error
+        raise ConfigError(f"{path}: {error.strerror}", code=file_fault(error), file=str(path)) from error
     if image_hash(jpeg) != name:
         raise ConfigError(
             f"{path}: is not the image that was exported under this name", code=Code.DOES_NOT_FIT, file=str(path)

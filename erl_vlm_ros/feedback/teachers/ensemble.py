@@ -41,11 +41,9 @@ class VoteConfig:
                 f"ensemble.min_margin must be from 0 to 1, got {self.min_margin}",
                 parameter="vlm_rater.ensemble.min_margin",
             )
-        if self.min_votes < 0 or self.straggler_s < 0:
-            raise ConfigError(
-                "ensemble.min_votes and ensemble.straggler_s must not be negative",
-                parameter="vlm_rater.ensemble.min_votes",
-            )
+        for name in ("min_votes", "straggler_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"ensemble.{name} must not be negative", parameter=f"vlm_rater.ensemble.{name}")
 
 
 def count_votes(votes: Sequence[int], n_classes: int, config: VoteConfig) -> tuple[int, str, np.ndarray | None]:

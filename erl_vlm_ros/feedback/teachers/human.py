@@ -32,11 +32,9 @@ class HumanConfig:
     undo_s: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.round_timeout_s < 0 or self.undo_s < 0:
-            raise ConfigError(
-                "human.round_timeout_s and human.undo_s must not be negative",
-                parameter="vlm_rater.human.round_timeout_s",
-            )
+        for name in ("round_timeout_s", "undo_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"human.{name} must not be negative", parameter=f"vlm_rater.human.{name}")
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"human.port must be from 0 to 65535, got {self.port}", parameter="vlm_rater.human.port")
 

@@ -37,7 +37,7 @@ class JoyPresses:
         wanted = [*rate, *(button for button, _ in others)] if list(rate) != [NO_BUTTON] else [b for b, _ in others]
         if len(self._actions) != len(wanted) or NO_BUTTON in self._actions:
             text = "human.joy_buttons, human.joy_skip and human.joy_undo must be different buttons, from 0"
-            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.human.joy_skip")
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.human.joy_buttons")
 
     @property
     def used(self) -> bool:

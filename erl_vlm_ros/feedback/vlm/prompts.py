@@ -8,7 +8,7 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
@@ -100,9 +100,8 @@ def _read(path: Path, required: set[str], optional: set[str]) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(
-            f"prompt template {path} cannot be read: {error.strerror}", code=Code.UNREADABLE, file=str(path)
-        ) from error
+        problem = f"prompt template {path} cannot be read: {error.strerror}"
+        raise ConfigError(problem, code=file_fault(error), file=str(path)) from error
     found = set()
     for number, line in enumerate(text.split("\n"), start=1):
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import graphlib
 import importlib
 import re
@@ -161,6 +162,25 @@ def test_preflight_needs_nothing_but_python(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+def calls(folder, *names):
+    """(file:line, call) of every call of one of ``names`` under ``folder``."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def test_no_test_asks_an_error_for_its_wording():
+    """Class and fields say which fault it is (test/refusals.py); a message may be put better at any time."""
+    asked = [where for where, call in calls("test", "pytest.raises") if any(k.arg == "match" for k in call.keywords)]
+    assert not asked, "use refusals.refused(kind, parameter=..., file=..., code=...)"
+
+
+def test_every_error_of_a_configuration_says_what_is_to_blame():
+    lacking = [where for where, call in calls("erl_vlm_ros", "ConfigError") if not call.keywords]
+    assert not lacking, "name code, parameter or file"
 
 
 def test_no_two_test_files_have_one_name():

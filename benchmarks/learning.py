@@ -59,6 +59,7 @@ def main() -> None:
         "--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run"
     )
     parser.add_argument("--observe", default="state", choices=("state", "images"), help="what the policy sees")
+    parser.add_argument("--cameras", nargs="+", default=[], help="simulated cameras by name; none: the scene's alone")
     parser.add_argument("--demos", type=int, default=0, help="rough scripted demonstrations before anything else")
     parser.add_argument("--eval-every", type=int, default=1000, help="steps between evaluations; 0: none")
     parser.add_argument("--jobs", type=int, default=1)
@@ -109,14 +110,14 @@ def single(args: argparse.Namespace) -> dict:
     variant, seed = args.variants[0], args.seeds[0]
     _, source, reward = VARIANTS[variant]
     task, extra = load_task(args.task), overrides(args.set)
-    seen = observing(args.observe, args.demos)
+    seen = observing(args.observe, args.demos, args.cameras)
     values = {
         node: node_values(node, task, seen.get(node, {}) | own | extra.get(node, {}))
         for node, own in (("learner", {}), ("policy_controller", {}), ("reward_trainer", reward))
     }
     config = LocalConfig(
         learner=learner_config(values["learner"], task), reward=reward_config(values["reward_trainer"], task),
-        demos=args.demos,
+        demos=args.demos, cameras=tuple(args.cameras),
         exploration=exploration_config(values["policy_controller"]), max_steps=args.steps, reward_source=source,
         eval_every=args.eval_every,
     )  # fmt: skip
@@ -135,18 +136,18 @@ def single(args: argparse.Namespace) -> dict:
         "steps": args.steps,
         "observe": args.observe,
         "demos": args.demos,
+        "cameras": args.cameras,
     }
 
 
-def observing(what: str, demos: int) -> dict:
+def observing(what: str, demos: int, cameras: list[str]) -> dict:
     """Node -> parameters of a policy that sees this."""
     from erl_vlm_ros.params.layers import parse_overrides, settings_of
 
     file = "images" if demos else "images_alone"
     given = parse_overrides(settings_of(file)) if what == "images" else {}
-    return {
-        node: given.get(node, {}) | {"observe": what} for node in ("learner", "policy_controller", "reward_trainer")
-    }
+    shared = {"observe": what} | ({"cameras": cameras} if cameras else {})
+    return {node: given.get(node, {}) | shared for node in ("learner", "policy_controller", "reward_trainer")}
 
 
 def teacher(url: str | None, task, config, folder: str, settings: dict):
@@ -181,6 +182,7 @@ def child(args: argparse.Namespace, variant: str, seed: int) -> dict:
         str(args.eval_every),
     ]
     command += ["--observe", args.observe, "--demos", str(args.demos)]
+    command += ["--cameras", *args.cameras] if args.cameras else []
     command += [
         "--error-rate",
         str(args.error_rate),
@@ -211,7 +213,8 @@ def matches(row: dict, args: argparse.Namespace, variant: str, seed: int) -> boo
         "error_rate": args.error_rate,
         "systematic_rate": args.systematic_rate,
     }
-    input_ = (row.get("observe", "state"), row.get("demos", 0)) == (args.observe, args.demos)
+    given = (row.get("observe", "state"), row.get("demos", 0), row.get("cameras", []))
+    input_ = given == (args.observe, args.demos, args.cameras)
     return input_ and all(row[k] == v for k, v in (keys | {"set": args.set, "steps": args.steps}).items())
 
 

@@ -101,6 +101,19 @@ def split_views(images: np.ndarray, count: int) -> list[np.ndarray]:
     return [images[:, i * side : (i + 1) * side] for i in range(count)]
 
 
+def names_in(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cameras that a meta names; none: one without a name. ValueError: no list of different names."""
+    names = meta.get(NAMES, [])
+    if (
+        not isinstance(names, (list, tuple))
+        or len(names) > MOST
+        or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in names)
+        or len(set(names)) != len(names)
+    ):
+        raise ValueError(f"meta.{NAMES} is no list of at most {MOST} different names")
+    return tuple(names)
+
+
 def pack_views(frames: Sequence[bytes]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, meta) of the further cameras, beside ``pack_jpegs`` of the frames; nothing for one without a name.
 
@@ -124,18 +137,11 @@ def with_views(
     Raises:
         ValueError: names or arrays that do not fit the frames, or an image that cannot be decoded.
     """
-    names = meta.get(NAMES)
-    if names is None and JPEG not in arrays:
+    names = names_in(meta)
+    if not names and JPEG not in arrays:
         return list(frames)
-    if (
-        not isinstance(names, (list, tuple))
-        or not 0 < len(names) <= MOST
-        or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in names)
-        or len(set(names)) != len(names)
-        or JPEG not in arrays
-        or OFFSETS not in arrays
-    ):
-        raise ValueError("the frames' cameras are no list of different names, or their images are missing")
+    if not names or JPEG not in arrays or OFFSETS not in arrays:
+        raise ValueError("the frames' cameras are not named, or their images are missing")
     more = (unpack_jpegs if trusted else unpack_frames)(arrays[JPEG], arrays[OFFSETS])
     others = len(names) - 1
     if len(more) != others * len(frames):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,21 +30,32 @@ class LiveReward:
         torch.set_num_threads(1)
         self._model = load_reward_model(bundle)
 
-    def of(self, rgb: np.ndarray, proprio: np.ndarray) -> float | None:
+    def of(self, rgb: np.ndarray, proprio: np.ndarray, views: Mapping[str, np.ndarray] | None = None) -> float | None:
         """Expected rating 0..1 of an image uint8 [h, w, 3] and proprioception float32 [P]; None without a model.
+
+        Args:
+            views: the newest images of named cameras; None where the model needs one that is not there.
 
         Raises:
             BundleError: the model expects another proprioception.
         """
         if self._model is None:
             return None
+        from erl_vlm_ros.reward.model import cameras_seen
+
+        seen = cameras_seen(self._model)
+        if not set(seen) <= set(views or ()):
+            return None
         from erl_vlm_ros.control.recorder import square
-        from erl_vlm_ros.data.images import decode_many, encode_jpeg
+        from erl_vlm_ros.data.images import encode_jpeg
+        from erl_vlm_ros.data.views import Frame, decode_views
 
         # The same way that a recorded frame goes: what is shown is what the learner is given.
-        frame = decode_many([encode_jpeg(square(rgb, self._image_size))], self._model.image_size)
+        images = {name: views[name] for name in seen} or {"": rgb}
+        frame = Frame.of({name: encode_jpeg(square(image, self._image_size)) for name, image in images.items()})
+        decoded = decode_views([frame], self._model.image_size, seen)
         try:
-            mean = self._model.predict(self._model.features(frame), proprio[None].astype(np.float32)).mean[0]
+            mean = self._model.predict(self._model.features(decoded), proprio[None].astype(np.float32)).mean[0]
         except (ValueError, RuntimeError) as error:
             raise BundleError(
                 f"the reward model does not fit proprioception of {len(proprio)} numbers", field="proprio"

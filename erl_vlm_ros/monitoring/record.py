@@ -53,6 +53,7 @@ class RunRecord:
         self.rounds: list[int] = []
         self.mix: list[int] = []  # valid ratings a class
         self.mix_history: list[tuple[int, list[int]]] = []  # (env_steps, ratings a class of that round)
+        self.camera_spread: list[tuple[float, float]] = []  # mean and longest of each episode, s; of several cameras
         self.returns: list[tuple[int, float]] = []  # (env_steps, episode return under the learned reward)
         self.training_rates: list[
             tuple[int, float]
@@ -132,6 +133,9 @@ class RunRecord:
             value = _finite(values, name)
             if value is not None and kept[-1:] != [(self.env_steps, value)]:
                 kept.append((self.env_steps, value))
+        spread, most = _finite(values, "camera_spread_s"), _finite(values, "camera_spread_max_s")
+        if spread is not None and most is not None:
+            self.camera_spread.append((spread, most))
         share = _finite(values, "evaluation_success_share")
         if share is not None and self.evaluations:
             self.evaluations[-1].share = share
@@ -285,7 +289,15 @@ class RunRecord:
                 }
                 for e in self.evaluations
             ],
+            **self._spread(),
         }
+
+    def _spread(self) -> dict[str, Any]:
+        """How far apart the images of several cameras were, s; nothing of one camera."""
+        if not self.camera_spread:
+            return {}
+        means, most = zip(*self.camera_spread)
+        return {"camera_spread_s": round(sum(means) / len(means), 4), "camera_spread_max_s": round(max(most), 4)}
 
     def progress(self, now: float) -> dict[str, Any]:
         """What progress.json holds: the summary's figures and those of a live line."""

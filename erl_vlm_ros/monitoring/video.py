@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from erl_vlm_ros.data.image_headers import ImageError
-from erl_vlm_ros.data.images import decode_image
+from erl_vlm_ros.monitoring.side_by_side import shown
 
 # MPEG-4 Part 2: in every OpenCV build. VP9 also plays in browsers but took 40 times as long to encode.
 CODEC = "mp4v"
@@ -71,13 +71,13 @@ def _frames(clips: Sequence[Clip], scale: int) -> Iterator[np.ndarray]:
     for clip in clips:
         for i, jpeg in enumerate(clip.jpegs):
             try:
-                bgr = decode_image(jpeg)
+                seen = shown(jpeg)
             except ImageError:
                 continue
             if size is None:
                 # Encoders want even sizes.
-                size = (bgr.shape[1] * scale // 2 * 2, bgr.shape[0] * scale // 2 * 2)
-            frame = cv2.cvtColor(cv2.resize(bgr, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2RGB)
+                size = (seen.shape[1] * scale // 2 * 2, seen.shape[0] * scale // 2 * 2)
+            frame = cv2.resize(seen, size, interpolation=cv2.INTER_CUBIC)
             last = i == len(clip.jpegs) - 1
             _label(frame, clip.caption, clip.success if last else None)
             for _ in range(HOLD_FRAMES if last else 1):

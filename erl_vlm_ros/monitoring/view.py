@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_jpeg
 from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.monitoring.health import Health
 from erl_vlm_ros.monitoring.record import RunRecord
 from erl_vlm_ros.monitoring.screen import Guard, Screen
+from erl_vlm_ros.monitoring.side_by_side import shown
 from erl_vlm_ros.monitoring.trace import Trace
 
 CAMERA_OLD_S = 1.0  # a live image that is older is called old
@@ -113,7 +113,7 @@ class View:
             phase=phase,
             person=self._person,
             driving=self._driving,
-            camera=decode_jpeg(self._camera) if isinstance(self._camera, bytes) else self._camera,
+            camera=shown(self._camera) if isinstance(self._camera, bytes) else self._camera,
             camera_note=self._camera_note(now),
             reward=self.reward,
             rewards=self.trace.rewards,
@@ -136,7 +136,9 @@ class View:
     def _camera_note(self, now: float) -> str:
         if self._camera is None:
             return ""
+        spread = self._figures.get("policy_controller", {}).get("camera_spread_max_s")
+        apart = "" if not spread else f", views up to {1000 * spread:.0f} ms apart"
         if not self.live:
-            return f"end of {self._shown}"
+            return f"end of {self._shown}{apart}"
         age = now - (self._camera_at or now)
-        return "live" if age <= CAMERA_OLD_S else f"OLD: no new image for {age:.0f} s"
+        return f"live{apart}" if age <= CAMERA_OLD_S else f"OLD: no new image for {age:.0f} s"

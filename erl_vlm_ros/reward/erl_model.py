@@ -10,7 +10,7 @@ import numpy as np
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.reward.erl_ensemble import ErlRewardEnsemble
-from erl_vlm_ros.reward.info import RewardModelInfo
+from erl_vlm_ros.reward.info import RewardModelInfo, seen_by
 from erl_vlm_ros.reward.prediction import KIND, Prediction
 
 
@@ -22,6 +22,7 @@ class ErlRewardModel:
     version: int
     info: RewardModelInfo = RewardModelInfo()
     health: dict[str, float] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ()  # the one that it sees; none: the one without a name
 
     @property
     def features_version(self) -> int:
@@ -55,7 +56,7 @@ class ErlRewardModel:
         """Weights and scales."""
         arrays, meta = self.ensemble.to_arrays()
         own = {"type": "erl", "version": self.version, "info": self.info.to_meta(), "health": self.health}
-        return Bundle(KIND, arrays, meta | own)
+        return Bundle(KIND, arrays, meta | own | ({"cameras": list(self.cameras)} if self.cameras else {}))
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> ErlRewardModel:
@@ -63,6 +64,7 @@ class ErlRewardModel:
         try:
             ensemble = ErlRewardEnsemble.from_arrays(bundle.arrays, {"config": bundle.meta["config"]})
             info = RewardModelInfo.from_meta(bundle.meta)
-            return cls(ensemble, int(bundle.meta["version"]), info, dict(bundle.meta["health"]))
+            cameras = seen_by(bundle.meta)
+            return cls(ensemble, int(bundle.meta["version"]), info, dict(bundle.meta["health"]), cameras)
         except (KeyError, TypeError, ConfigError) as error:
             raise BundleError.of(error, "unusable reward model", "reward_model") from error

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_many
 from erl_vlm_ros.data.spaces import OBJECT
+from erl_vlm_ros.data.views import decode_views
 
 
 class FrameStore:
-    """At most ``capacity`` frames uint8 [s, s, 3] with proprioception and the tracked object's place; when full, new
-    ones replace random old ones."""
+    """At most ``capacity`` frames uint8 [s, s, 3], of C cameras [s * C, s, 3], with proprioception and the tracked
+    object's place; when full, new ones replace random old ones."""
 
-    def __init__(self, capacity: int, image_size: int, prop_dim: int, seed: int):
-        self.capacity, self.image_size, self.prop_dim = capacity, image_size, prop_dim
+    def __init__(self, capacity: int, image_size: int, prop_dim: int, seed: int, cameras: tuple[str, ...] = ()):
+        self.capacity, self.image_size, self.prop_dim, self.cameras = capacity, image_size, prop_dim, cameras
         self._columns = {
-            "images": np.zeros((0, image_size, image_size, 3), np.uint8),
+            "images": np.zeros((0, image_size * max(1, len(cameras)), image_size, 3), np.uint8),
             "proprio": np.zeros((0, prop_dim), np.float32),
             "objects": np.zeros((0, 3), np.float32),  # m; NaN: not known
             "first": np.zeros(0, bool),  # begins an episode
@@ -33,7 +33,7 @@ class FrameStore:
         observations = episode.observations[-self.capacity :]
         order = np.arange(len(observations))
         rows = {
-            "images": decode_many(episode.jpegs[-self.capacity :], self.image_size),
+            "images": decode_views(episode.jpegs[-self.capacity :], self.image_size, self.cameras),
             "proprio": observations[:, : self.prop_dim],
             "objects": _objects_of(episode)[-self.capacity :],
             "first": (order == 0) & (len(episode.jpegs) == len(order)),

@@ -9,6 +9,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from erl_vlm_ros.data.bundle import BundleError
+from erl_vlm_ros.data.views import names_in
+
+
+def seen_by(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cameras that a published reward model sees. BundleError: no list of different names."""
+    try:
+        return names_in(meta)
+    except ValueError as error:
+        raise BundleError(f"reward model: {error}") from error
 
 
 @dataclass(frozen=True)

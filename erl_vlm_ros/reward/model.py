@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,10 +17,11 @@ from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.reward.configs import TrunkConfig
 from erl_vlm_ros.reward.erl_model import ErlRewardModel
 from erl_vlm_ros.reward.heads import Heads
-from erl_vlm_ros.reward.info import RewardModelInfo
+from erl_vlm_ros.reward.info import RewardModelInfo, seen_by
 from erl_vlm_ros.reward.prediction import KIND, Prediction
 from erl_vlm_ros.reward.scores import LOW, Scores
 from erl_vlm_ros.reward.trunk import Trunk, encode
+from erl_vlm_ros.reward.trunks import Trunks, make_trunk
 
 MAX_WEIGHTS = 64_000_000  # of a model in a message
 
@@ -49,12 +51,13 @@ class RewardModel(Protocol):
 class TrunkRewardModel:
     """The default: a trunk over all frames, rating heads on its features beside the proprioception."""
 
-    trunk: Trunk
+    trunk: Trunk | Trunks  # Trunks: of several cameras
     heads: Heads | Scores  # from ratings, or from comparisons
     version: int
     features_version: int
     info: RewardModelInfo = RewardModelInfo()
     health: dict[str, float] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ()  # that it sees, in order; none: the one without a name
 
     @property
     def image_size(self) -> int:
@@ -67,7 +70,7 @@ class TrunkRewardModel:
         return self.heads.n_classes
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """float32 [N, F] of uint8 images [N, s, s, 3]."""
+        """float32 [N, F] of uint8 images [N, s, s, 3]; of C cameras [N, s * C, s, 3], below each other."""
         return encode(self.trunk, images)
 
     def predict(self, features: np.ndarray, proprio: np.ndarray) -> Prediction:
@@ -82,8 +85,7 @@ class TrunkRewardModel:
 
     def trunk_arrays(self) -> dict[str, np.ndarray]:
         """Weights that the features come from: the decoder stays with the trainer."""
-        state = self.trunk.state_dict().items()
-        return {f"trunk.{k}": v.numpy() for k, v in state if k.startswith(("convolutions", "neck"))}
+        return {f"trunk.{k}": v.numpy() for k, v in self.trunk.state_dict().items() if _needed(k)}
 
     def to_bundle(self) -> Bundle:
         """Only what prediction needs: the decoder stays with the trainer."""
@@ -98,6 +100,8 @@ class TrunkRewardModel:
             "config": config,
             "prop_dim": int(self.trunk.proprio_mean.numel()),
         }
+        if self.cameras:
+            meta["cameras"] = list(self.cameras)
         return Bundle(KIND, {k: np.ascontiguousarray(v) for k, v in (arrays | self.heads.arrays()).items()}, meta)
 
     @classmethod
@@ -106,10 +110,11 @@ class TrunkRewardModel:
         meta = bundle.meta
         try:
             config = TrunkConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["config"].items()})
-            _check_size(config, int(meta["prop_dim"]), bundle.arrays)
-            trunk = Trunk(config, int(meta["prop_dim"]))
+            cameras = seen_by(meta)
+            _check_size(config, int(meta["prop_dim"]), bundle.arrays, len(cameras))
+            trunk = make_trunk(config, int(meta["prop_dim"]), len(cameras))
             state = {k[6:]: torch.from_numpy(np.array(v)) for k, v in bundle.arrays.items() if k.startswith("trunk.")}
-            expected = {k for k in trunk.state_dict() if k.startswith(("convolutions", "neck"))}
+            expected = {k for k in trunk.state_dict() if _needed(k)}
             if set(state) != expected:
                 raise BundleError(f"reward model lacks {sorted(expected - set(state))}", field="reward_model")
             trunk.load_state_dict(trunk.state_dict() | state)
@@ -118,7 +123,18 @@ class TrunkRewardModel:
             raise BundleError.of(error, "unusable reward model", "reward_model") from error
         trunk.eval()
         info = RewardModelInfo.from_meta(meta)
-        return cls(trunk, heads, int(meta["version"]), int(meta["features_version"]), info, dict(meta["health"]))
+        numbers = int(meta["version"]), int(meta["features_version"])
+        return cls(trunk, heads, *numbers, info, dict(meta["health"]), cameras)
+
+
+def _needed(name: str) -> bool:
+    """Whether features come from this weight; of several cameras ``views.I.`` stands before it."""
+    return re.sub(r"^views\.\d+\.", "", name).startswith(("convolutions", "neck"))
+
+
+def cameras_seen(model: RewardModel) -> tuple[str, ...]:
+    """The cameras that a model sees; none: the first, or the one without a name."""
+    return tuple(getattr(model, "cameras", ()))
 
 
 def same_features(a: RewardModel, b: RewardModel) -> bool:
@@ -128,6 +144,8 @@ def same_features(a: RewardModel, b: RewardModel) -> bool:
         return False
     if not isinstance(a, TrunkRewardModel):
         return a is b or not isinstance(a, ErlRewardModel)
+    if a.cameras != b.cameras:
+        return False
     mine, other = a.trunk_arrays(), b.trunk_arrays()
     return mine.keys() == other.keys() and all(np.array_equal(mine[name], other[name]) for name in mine)
 
@@ -142,10 +160,11 @@ def _check_meta(meta: dict[str, Any]) -> None:
         raise BundleError("reward model: meta.health must map names to numbers", field="reward_model.meta.health")
 
 
-def _check_size(config: TrunkConfig, prop_dim: int, arrays: dict[str, np.ndarray]) -> None:
+def _check_size(config: TrunkConfig, prop_dim: int, arrays: dict[str, np.ndarray], cameras: int) -> None:
     """BundleError when ``arrays`` are not the weights of a trunk of this configuration; nothing is allocated."""
     with torch.device("meta"):
-        shapes = {f"trunk.{name}": tuple(value.shape) for name, value in Trunk(config, prop_dim).state_dict().items()}
+        state = make_trunk(config, prop_dim, cameras).state_dict()
+        shapes = {f"trunk.{name}": tuple(value.shape) for name, value in state.items()}
     wrong = [name for name, value in arrays.items() if name in shapes and value.shape != shapes[name]]
     if wrong or sum(math.prod(shape) for shape in shapes.values()) > MAX_WEIGHTS:
         raise BundleError(

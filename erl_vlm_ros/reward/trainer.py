@@ -12,9 +12,9 @@ import numpy as np
 from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_many
 from erl_vlm_ros.data.query import LabelBatch, soft_label
 from erl_vlm_ros.data.spaces import require_spaces, spaces_in
+from erl_vlm_ros.data.views import decode_views
 from erl_vlm_ros.reward.fresh import fresh_pairs
 from erl_vlm_ros.reward.info import RewardModelInfo
 from erl_vlm_ros.reward.model import RewardModel, load_reward_model
@@ -99,7 +99,8 @@ class RewardTrainer:
                 f"this run has {self.config.prop_dim}",
                 field="prop_dim",
             )
-        images = np.stack([decode_many(r.query.jpegs, self.trainer.image_size) for r in rated])
+        cameras = tuple(getattr(self.trainer, "cameras", ()))  # of a model from elsewhere: the first
+        images = np.stack([decode_views(r.query.jpegs, self.trainer.image_size, cameras) for r in rated])
         proprio = np.stack([np.concatenate([s.proprio for s in r.query]) for r in rated]).astype(np.float32)
         if self.model is not None:
             new = np.array([r.value for r in rated], np.int64)
@@ -150,6 +151,7 @@ class RewardTrainer:
             "episodes": self.episodes,
             "reward_model": self.config.reward_model,
             "n_classes": self.config.n_classes,
+            "cameras": list(self.config.cameras),
             "spaces": None if self.config.spaces is None else self.config.spaces.to_json(),
             "images": self.images,
             "proprio": self.proprio,
@@ -169,6 +171,14 @@ class RewardTrainer:
             if state[key] != getattr(self.config, key):
                 text = f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}"
                 raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"reward_trainer.{key}")
+        before = tuple(state.get("cameras", ()))
+        if before != self.config.cameras:
+            raise ConfigError(
+                f"the checkpoint's reward model sees {', '.join(before) or 'one camera without a name'}, this run asks "
+                f"for {', '.join(self.config.cameras) or 'one camera without a name'}: set "
+                "reward_trainer.reward_cameras back, or begin a new run",
+                code=Code.DOES_NOT_FIT, parameter="reward_trainer.reward_cameras",
+            )  # fmt: skip
         if self.config.spaces is not None:
             require_spaces(self.config.spaces, spaces_in(state), None, "the reward trainer's checkpoint")
         for counter in ("version", "round", "requested", "episodes"):

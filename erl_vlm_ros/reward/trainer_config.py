@@ -9,6 +9,8 @@ from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.spaces import Spaces
 from erl_vlm_ros.reward.configs import ErlRewardConfig, HeadConfig, TrunkConfig
 
+SEES_SEVERAL = "trunk_heads"  # the model that takes images of several cameras; others see one
+
 
 @dataclass(frozen=True)
 class RewardTrainerConfig:
@@ -17,6 +19,7 @@ class RewardTrainerConfig:
     ``objective``: what a label costs, by name (``objectives``); empty: the model's own.
     ``segments``: of a query: 1, ratings of n classes; 2, comparisons, of which the classes 0 and 1 teach something.
     ``spaces``: what observations and actions hold; others are refused. None: only sizes count.
+    ``cameras``: that the model sees; none: the one without a name.
     ``soft_labels``: learn from the shares of an ensemble's votes where labels carry them, not from the class alone.
     """
 
@@ -26,6 +29,7 @@ class RewardTrainerConfig:
     segments: int = 1
     prop_dim: int = 10
     spaces: Spaces | None = None
+    cameras: tuple[str, ...] = ()
     max_frames: int = 30_000
     soft_labels: bool = False
     trunk: TrunkConfig = field(default_factory=TrunkConfig)

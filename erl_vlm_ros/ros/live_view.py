@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.observation import build_proprioception
 from erl_vlm_ros.data.spaces import COMMANDED, EE_ROTATION, GRIPPER, ObservationSpec, run_spaces
 from erl_vlm_ros.monitoring.live_reward import LiveReward
+from erl_vlm_ros.monitoring.side_by_side import side_by_side
 from erl_vlm_ros.monitoring.view import View
 from erl_vlm_ros.robot.rotation import rotation_of
 from erl_vlm_ros.ros import convert, qos
@@ -73,13 +74,15 @@ class LiveView:
         self._width = 0.0  # commanded, m
         self._position: tuple[float, float, float] | None = None
         self._rotation: np.ndarray | None = None
-        self._seen_stamp = -1
+        self._cameras = {name: names.NAMED_IMAGE.format(name) for name in node.p.cameras or ()} or {"": names.IMAGE}
+        self._images: dict[str, np.ndarray] = {}  # newest of each camera
+        self._seen_stamps: dict[str, int] = {}
         sensor = qos.sensor(depth=1)  # best effort fits every driver
         groups = []
         topics = [(JointState, topic, self._on_joints) for topic in node.p.joint_state_topics]
         for kind, topic, callback in (
             *topics,
-            (Image, names.IMAGE, self._on_image),
+            *((Image, topic, self._image_reader(camera)) for camera, topic in self._cameras.items()),
             (PoseStamped, names.EE_POSE, self._on_pose),
         ):
             groups.append(NowAndThen())
@@ -118,21 +121,27 @@ class LiveView:
         if message.header.frame_id == self._node.p.base_frame:
             self._view.position(self._position, time.monotonic())
 
-    def _on_image(self, message: Image) -> None:
+    def _image_reader(self, camera: str) -> Callable[[Image], None]:
+        return lambda message: self._on_image(camera, message)
+
+    def _on_image(self, camera: str, message: Image) -> None:
         stamp = convert.header_ns(message)
-        if stamp == self._seen_stamp:
+        if stamp == self._seen_stamps.get(camera):
             return  # a driver that repeats an old frame must not look alive
-        self._seen_stamp = stamp
+        self._seen_stamps[camera] = stamp
         try:
-            rgb = convert.image_to_rgb(message)
-            reward = None
+            self._images[camera] = convert.image_to_rgb(message)
+            if camera != next(iter(self._cameras)):
+                return  # the first camera's sets the pace
+            reward, rgb = None, self._images[camera]
+            views = {name: self._images[name] for name in self._cameras if name in self._images}
             proprio = self._proprio()
             if proprio is not None:
-                reward = self._reward.of(rgb, proprio)
+                reward = self._reward.of(rgb, proprio, views)
         except (ValueError, BundleError) as error:
             self._node.get_logger().warning(f"image not shown: {error}", throttle_duration_sec=30.0)
             return
-        self._view.image(rgb, time.monotonic(), reward)
+        self._view.image(side_by_side(views) if len(self._cameras) > 1 else rgb, time.monotonic(), reward)
 
     def _proprio(self) -> np.ndarray | None:
         """As in the run's observations, float32 [P]; None while a part is not known."""

@@ -55,17 +55,20 @@ class Scripted:
             )
             raise ConfigError(text, parameter="demos", code=Code.DOES_NOT_FIT)
         from erl_vlm_ros.sim.backend import make_backend  # loads MuJoCo
+        from erl_vlm_ros.sim.cameras import sim_cameras
         from erl_vlm_ros.sim.demonstrations import rough_demonstrations
 
         sim = bridge.parameters
         task = load_task(sim["task"])
         size = sim["image_width"], sim["image_height"]
-        arm = make_backend(sim["backend"], task, size, sim["robot_file"])
+        cameras = sim_cameras(sim["cameras"] or (), sim["camera_views"], sim["camera_sizes"], size)
+        arm = make_backend(sim["backend"], task, size, sim["robot_file"], cameras)
+        kept = graph.node("policy_controller").parameters["image_size"]
         try:
             if not hasattr(arm, "state"):
                 text = f"--demos scripted: no scripted expert knows the backend {sim['backend'] or task.world}"
                 raise ConfigError(text, parameter="demos", code=Code.DOES_NOT_FIT)
-            shown = rough_demonstrations(arm, task, self.count, seed, self.noise)
+            shown = rough_demonstrations(arm, task, self.count, seed, self.noise, kept)
         finally:
             arm.close()
         episodes = (replace(one.episode, success=one.succeeded) for one in shown)

@@ -15,7 +15,7 @@ from torch import nn
 
 from erl_vlm_ros.agents.encoders import CLIP
 from erl_vlm_ros.agents.encoders.config import TRAINED
-from erl_vlm_ros.agents.encoders.keypoints import SHARPNESS, SMALLEST
+from erl_vlm_ros.agents.encoders.keypoints import SHARPNESS, SMALLEST, Keypoints
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.control.actor_source import without_places
@@ -30,7 +30,7 @@ _OPSET = 18
 
 
 class Network(nn.Module):
-    """Observation float32 [1, O] (and image uint8 [1, s, s, 3], RGB) -> the mean action float32 [1, A]."""
+    """Observation float32 [1, O] -> the mean action float32 [1, A]."""
 
     def __init__(self, policy: SquashedGaussian):
         super().__init__()
@@ -48,19 +48,15 @@ class Network(nn.Module):
         return torch.tanh(x[:, : self.act_dim])
 
 
-class Seeing(nn.Module):
-    """The same behind a keypoint encoder (agents/encoders/keypoints.py)."""
+class Places(nn.Module):
+    """A keypoint encoder (agents/encoders/keypoints.py): image uint8 [1, s, s, 3], RGB -> features float32 [1, F]."""
 
-    def __init__(self, policy: FromImages):
+    def __init__(self, encoder: Keypoints):
         super().__init__()
-        self.within = Network(policy.within)
-        encoder = policy.features.encoder
         for name, array in encoder.weights.items():
             self.register_buffer(name, torch.from_numpy(array.copy()))
-        self.register_buffer("scale_mean", torch.from_numpy(policy.features.mean.copy()))
-        self.register_buffer("scale_deviation", torch.from_numpy(policy.features.deviation.copy()))
 
-    def forward(self, observation: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         maps = (image.permute(0, 3, 1, 2).to(torch.float32) - 127.5) / 64.0
         for weight, bias in ((self.weight_1, self.bias_1), (self.weight_2, self.bias_2)):
             maps = torch.relu(nn.functional.conv2d(maps, weight, bias, stride=2, padding=weight.shape[2] // 2))
@@ -70,8 +66,22 @@ class Seeing(nn.Module):
         share = share.reshape(n, channels, height, width)
         x = (share.sum(2) * torch.linspace(-1.0, 1.0, width)).sum(2)
         y = (share.sum(3) * torch.linspace(-1.0, 1.0, height)).sum(2)
-        places = ((torch.cat([x, y], 1) - self.mean) / self.deviation).clamp(-CLIP, CLIP)
-        found = (torch.cat([observation, places], 1) - self.scale_mean) / self.scale_deviation
+        return ((torch.cat([x, y], 1) - self.mean) / self.deviation).clamp(-CLIP, CLIP)
+
+
+class Seeing(nn.Module):
+    """Observation and an image uint8 [1, s, s, 3], RGB, of each camera -> the mean action float32 [1, A]."""
+
+    def __init__(self, policy: FromImages):
+        super().__init__()
+        self.within = Network(policy.within)
+        self.encoders = nn.ModuleList(Places(encoder) for encoder in policy.features.encoders)
+        self.register_buffer("scale_mean", torch.from_numpy(policy.features.mean.copy()))
+        self.register_buffer("scale_deviation", torch.from_numpy(policy.features.deviation.copy()))
+
+    def forward(self, observation: torch.Tensor, *images: torch.Tensor) -> torch.Tensor:
+        places = [encoder(image) for encoder, image in zip(self.encoders, images)]
+        found = (torch.cat([observation, *places], 1) - self.scale_mean) / self.scale_deviation
         return self.within(torch.cat([observation, found.clamp(-CLIP, CLIP)], 1))
 
 
@@ -86,8 +96,10 @@ def export_policy(run: Path, path: Path, form: str) -> dict[str, Any]:
     _refuse_given_encoder(bundle)
     policy = read_policy(without_places(bundle)[1])
     network, example = _network(policy)
+    cameras = policy.features.cameras if isinstance(policy, FromImages) else ()
+    images = [f"image_{name}" for name in cameras] or ["image"]
     about = {
-        "spaces": bundle.meta.get("spaces"), "env_steps": steps, "inputs": ["observation", "image"][: len(example)],
+        "spaces": bundle.meta.get("spaces"), "env_steps": steps, "inputs": ["observation", *images][: len(example)],
         "observation_size": policy.obs_dim, "action_size": policy.act_dim,
         "image_size": policy.features.encoder.image_size if isinstance(policy, FromImages) else None,
     }  # fmt: skip
@@ -112,7 +124,8 @@ def _network(policy: Policy) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     if not isinstance(policy, FromImages):
         return Network(policy), (observation,)
     side = policy.features.encoder.image_size
-    return Seeing(policy), (observation, torch.zeros(1, side, side, 3, dtype=torch.uint8))
+    images = [torch.zeros(1, side, side, 3, dtype=torch.uint8) for _ in policy.features.encoders]
+    return Seeing(policy), (observation, *images)
 
 
 def _refuse_given_encoder(bundle: Bundle) -> None:

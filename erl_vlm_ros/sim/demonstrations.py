@@ -47,21 +47,24 @@ def demonstrations(task: Task, noise: Sequence[float], seed: int, image_size: in
 
 
 def rough_demonstrations(
-    arm: SimArm, task: Task, count: int, seed: int, noise: float | None = None
+    arm: SimArm, task: Task, count: int, seed: int, noise: float | None = None, image_size: int = 128
 ) -> list[Demonstration]:
     """``count`` episodes of people who are no experts, for the run of ``seed``; ``noise``: of all, None: three skills.
+    ``image_size``: as of demonstration.
 
     Raises:
         ConfigError: no expert knows the task.
     """
     starts = np.random.SeedSequence([seed, 11]).generate_state(count)
     drivers = [rough_demonstrator(task, seed, index, noise) for index in range(count)]
-    return [demonstration(arm, task, drivers[i], int(starts[i]), i) for i in range(count)]
+    return [demonstration(arm, task, drivers[i], int(starts[i]), i, image_size) for i in range(count)]
 
 
-def demonstration(arm: SimBackend, task: Task, driver: Demonstrator, seed: int, index: int) -> Demonstration:
-    """One episode from the reset of ``seed``."""
-    spaces = backend_spaces(arm, task)
+def demonstration(
+    arm: SimBackend, task: Task, driver: Demonstrator, seed: int, index: int, image_size: int = 128
+) -> Demonstration:
+    """One episode from the reset of ``seed``; images of named cameras are kept as squares of ``image_size`` px."""
+    spaces = backend_spaces(arm, task, image_size)
 
     def drive(*_: object) -> np.ndarray:
         return driver.act(arm.state(), spaces.action.size)

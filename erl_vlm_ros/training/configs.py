@@ -6,7 +6,7 @@ The nodes, the one-process loop and the benchmarks all go through here, so that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +14,7 @@ from erl_vlm_ros.agents.base import AgentSpec
 from erl_vlm_ros.agents.encoders.config import EncoderConfig
 from erl_vlm_ros.agents.exploration import ExplorationConfig
 from erl_vlm_ros.common.config import from_values
+from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.selection import SelectionConfig
 from erl_vlm_ros.data.spaces import IMAGES, JOINTS, RELEASED_OBSERVATION, Spaces, run_spaces
@@ -25,6 +26,7 @@ from erl_vlm_ros.params.param import resolve
 from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.reward.configs import ErlRewardConfig, HeadConfig, TrunkConfig
 from erl_vlm_ros.reward.trainer import RewardTrainerConfig
+from erl_vlm_ros.reward.trainer_config import SEES_SEVERAL
 from erl_vlm_ros.training.image_observer import ImageObserver
 from erl_vlm_ros.training.learner import LearnerConfig
 
@@ -45,14 +47,15 @@ def learner_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None 
     spaces = _six_joints(values, task) if spaces is None else spaces
     encoder = from_values(EncoderConfig, values, "encoder.") if values["observe"] == IMAGES else None
     channels = tuple(values["trunk.channels"]) if encoder is not None else ()
-    seen = spaces if encoder is None else ImageObserver(encoder, channels, spaces).spaces
+    cameras = _chosen(values["policy_cameras"], spaces, "learner.policy_cameras") if encoder is not None else ()
+    seen = spaces if encoder is None else ImageObserver(encoder, channels, spaces, cameras).spaces
     sizes = (seen.observation.size, seen.action.size)
     agent = AgentSpec.from_values(values, *sizes)
     own = {f.name: values[f.name] for f in fields(LearnerConfig) if f.name in values}
     selection = from_values(SelectionConfig, values, "selection.")
     return LearnerConfig(
         agent, *sizes, spaces.observation.proprio_size, spaces=spaces, episode_steps=task.episode_steps,
-        selection=selection, encoder=encoder, trunk_channels=channels, **own,
+        selection=selection, encoder=encoder, trunk_channels=channels, seen_cameras=cameras, **own,
     )  # fmt: skip
 
 
@@ -61,13 +64,28 @@ def reward_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None =
     spaces = _six_joints(values, task) if spaces is None else spaces
     kind = kind_named(values["feedback"]).part
     n = len(kind.classes(task, values["n_classes"]))
+    cameras = _chosen(values["reward_cameras"], spaces, "reward_trainer.reward_cameras")
+    if values["reward_cameras"] is None and values["reward_model"] != SEES_SEVERAL:
+        cameras = cameras[:1]
     return RewardTrainerConfig(
         reward_model=values["reward_model"], objective=values["objective"], n_classes=n,
-        segments=kind.size, prop_dim=spaces.observation.proprio_size, spaces=spaces,
+        cameras=cameras, segments=kind.size, prop_dim=spaces.observation.proprio_size, spaces=spaces,
         max_frames=values["max_frames"], soft_labels=values["soft_labels"],
         trunk=from_values(TrunkConfig, values, "trunk."), heads=from_values(HeadConfig, values, "heads."),
         erl=from_values(ErlRewardConfig, values, "erl."),
     )  # fmt: skip
+
+
+def _chosen(names: Sequence[str] | None, spaces: Spaces, key: str) -> tuple[str, ...]:
+    """The cameras of a parameter, by default all. ConfigError: one that the episodes do not hold."""
+    known = spaces.observation.cameras
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{key}: '{unknown[0]}' is none of the cameras {', '.join(known) or '(there are no named ones)'}",
+            parameter=key,
+        )
+    return known if names is None else tuple(names)
 
 
 def exploration_config(values: Mapping[str, Any]) -> ExplorationConfig:

@@ -13,13 +13,15 @@ from erl_vlm_ros.agents.base import Policy
 from erl_vlm_ros.agents.encoders.config import EncoderConfig, given_encoder
 from erl_vlm_ros.agents.encoders.features import ImageFeatures
 from erl_vlm_ros.agents.encoders.keypoints import Keypoints
+from erl_vlm_ros.agents.encoders.several import encoder_of
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.control.policies.from_images import ACTING, KIND, SEEING
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_many
 from erl_vlm_ros.data.replay import ReplayBuffer
 from erl_vlm_ros.data.spaces import FEATURES, Spaces, image_spaces
-from erl_vlm_ros.reward.model import RewardModel
+from erl_vlm_ros.data.views import decode_views, split_views
+from erl_vlm_ros.reward.model import RewardModel, cameras_seen
+from erl_vlm_ros.reward.trunks import trunk_of
 
 _FLOOR = 1e-3  # of a deviation
 
@@ -31,13 +33,16 @@ class ImageObserver:
         settings: of the encoder.
         channels: of the reward trunk's convolutions; keypoints are those of the second.
         spaces: of the episodes.
+        cameras: that the policy sees; none: the one without a name.
 
     Raises:
         ConfigError: a trunk of fewer than two convolutions, or an encoder that cannot be read.
     """
 
-    def __init__(self, settings: EncoderConfig, channels: tuple[int, ...], spaces: Spaces):
-        self._settings = settings
+    def __init__(
+        self, settings: EncoderConfig, channels: tuple[int, ...], spaces: Spaces, cameras: tuple[str, ...] = ()
+    ):
+        self._settings, self.cameras = settings, cameras
         self.given = None if settings.trained else given_encoder(settings)
         if self.given is None and len(channels) < 2:
             raise ConfigError(
@@ -45,7 +50,8 @@ class ImageObserver:
                 parameter="trunk.channels",
             )
         self._own = spaces.observation.proprio_size
-        self.size = self._own + (2 * channels[1] if self.given is None else self.given.size)
+        each = 2 * channels[1] if self.given is None else self.given.size
+        self.size = self._own + each * max(1, len(cameras))
         self.spaces = image_spaces(spaces, self.size)  # of what the agent sees
         self.features: ImageFeatures | None = None
 
@@ -77,20 +83,34 @@ class ImageObserver:
                     "or an encoder of its own, learner.encoder.name file"
                 )
                 raise ConfigError(text, parameter="reward_trainer.reward_model", code=Code.DOES_NOT_FIT)
-            arrays = {name: value.detach().numpy() for name, value in trunk.state_dict().items()}
-            images = decode_many(replay.frame_jpegs, model.image_size)
-            encoder = Keypoints.from_trunk(model.image_size, arrays).standardised(images)
+            images = decode_views(replay.frame_jpegs, model.image_size, self.cameras)
+            parts = split_views(images, max(1, len(self.cameras)))
+            encoder = encoder_of([self._keypoints(model, i, part) for i, part in enumerate(parts)])
             mean, deviation = np.zeros(encoder.size), np.ones(encoder.size)  # they are standardised already
         else:
-            encoder = self.given
-            images = decode_many(replay.frame_jpegs, encoder.image_size)
+            encoder = encoder_of([self.given] * max(1, len(self.cameras)))
+            images = decode_views(replay.frame_jpegs, encoder.image_size, self.cameras)
             found = encoder.encode(images)
             mean, deviation = found.mean(0), np.maximum(found.std(0), _FLOOR)
         self.features = ImageFeatures(
             self._settings.name, encoder, np.append(proprio.mean(0), mean),
-            np.append(np.maximum(proprio.std(0), _FLOOR), deviation),
+            np.append(np.maximum(proprio.std(0), _FLOOR), deviation), self.cameras,
         )  # fmt: skip
         replay.set_part(FEATURES, self.features.of(images, proprio))
+
+    def _keypoints(self, model: RewardModel, index: int, images: np.ndarray) -> Keypoints:
+        """Of the trunk that sees the policy's camera ``index``. ConfigError: the reward model has none."""
+        at, seen = 0, cameras_seen(model)
+        if self.cameras:
+            if self.cameras[index] not in seen:
+                raise ConfigError(
+                    f"the policy sees the camera '{self.cameras[index]}', but the reward model, whose trunk is the "
+                    f"encoder, sees {', '.join(seen) or 'the first alone'}: add it to reward_trainer.reward_cameras",
+                    parameter="learner.policy_cameras",
+                )
+            at = seen.index(self.cameras[index])
+        arrays = {name: value.detach().numpy() for name, value in trunk_of(model.trunk, at).state_dict().items()}
+        return Keypoints.from_trunk(model.image_size, arrays).standardised(np.ascontiguousarray(images))
 
     def policy(self, within: Policy) -> Policy:
         """The agent's policy together with the features that it acts on, as it travels to the robot."""
@@ -110,3 +130,10 @@ class ImageObserver:
         """Take back what state_dict gave. ValueError: of another encoder."""
         if state["meta"] is not None:
             self.features = ImageFeatures.read(state["arrays"], state["meta"], self.given)
+            if self.features.cameras != self.cameras:
+                raise ConfigError(
+                    f"the checkpoint's policy sees {', '.join(self.features.cameras) or 'one camera without a name'}, "
+                    f"this run asks for {', '.join(self.cameras) or 'one camera without a name'}: set "
+                    "learner.policy_cameras back, or begin a new run",
+                    parameter="learner.policy_cameras",
+                )

@@ -45,7 +45,9 @@ class Learner:
         self.config = config
         self.agent = config.agent.make(seed)
         images = config.encoder is not None
-        self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces) if images else None
+        self.images = None
+        if images:
+            self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces, config.seen_cameras)
         if images and config.encoder.trained and not self.agent.needs.rewards:
             text = (
                 f"learner.encoder.name is '{config.encoder.name}', which comes from a reward model, and the algorithm "

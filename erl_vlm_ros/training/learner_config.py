@@ -18,6 +18,7 @@ class LearnerConfig:
 
     ``spaces``: what the episodes hold; others are refused. None: only sizes count. ``encoder``: of a policy from
     images, made from a reward trunk of ``trunk_channels``; None: the agent sees what is in the episodes.
+    ``seen_cameras``: that it sees; none: the one without a name.
     """
 
     agent: AgentSpec
@@ -27,6 +28,7 @@ class LearnerConfig:
     spaces: Spaces | None = None
     encoder: EncoderConfig | None = None
     trunk_channels: tuple[int, ...] = ()
+    seen_cameras: tuple[str, ...] = ()
     capacity: int = 100_000
     episode_steps: int = 50
     warmup_steps: int = 1500

@@ -25,6 +25,7 @@ from erl_vlm_ros.data.sources import EpisodeSource, unseen
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
 from erl_vlm_ros.sim.backend import backend_spaces, check_control_rate, make_backend
+from erl_vlm_ros.sim.cameras import sim_cameras
 from erl_vlm_ros.sim.demonstrator import rough_demonstrator
 from erl_vlm_ros.sim.rollout import Rollout, roll_out
 from erl_vlm_ros.training.learner import EXPLORE, Learner, LearnerConfig
@@ -49,6 +50,7 @@ class LocalConfig:
     image_size: int = 128
     reward_source: str = "model"
     demos: int = 0  # first episodes that a rough scripted demonstrator drives
+    cameras: tuple[str, ...] = ()  # simulated ones, as in the learner's spaces; none: the one without a name
     backend: str = ""  # a name of sim.backend.BACKENDS, or package.module:Class; empty: the task's
 
 
@@ -109,9 +111,10 @@ class LocalLoop:
         if config.learner.encoder is not None:
             task = replace(task, observed_object=NONE)
         self.task, self.config, self.seed = task, config, seed
-        self.arm = make_backend(config.backend, task, (config.image_size, config.image_size))
+        size = (config.image_size, config.image_size)
+        self.arm = make_backend(config.backend, task, size, cameras=sim_cameras(config.cameras, None, None, size))
         check_control_rate(self.arm, task)
-        self.spaces = backend_spaces(self.arm, task)
+        self.spaces = backend_spaces(self.arm, task, config.image_size)
         self.learner = Learner(config.learner, seed)
         self.trainer = RewardTrainer(config.reward, seed)
         self.rollout = RolloutPolicy(config.exploration, task, self.spaces, seed + 3)

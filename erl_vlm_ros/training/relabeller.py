@@ -9,9 +9,10 @@ import numpy as np
 
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import check_jpeg, decode_many
+from erl_vlm_ros.data.images import check_jpeg
 from erl_vlm_ros.data.replay import ReplayBuffer
-from erl_vlm_ros.reward.model import RewardModel, load_reward_model, same_features
+from erl_vlm_ros.data.views import all_jpegs, decode_views
+from erl_vlm_ros.reward.model import RewardModel, cameras_seen, load_reward_model, same_features
 from erl_vlm_ros.reward.prediction import Prediction, joined
 
 _RECENT = 500  # frames
@@ -52,7 +53,7 @@ class Relabeller:
         known = self.model is not None and same_features(model, self.model)
         features = self._features
         if not known or len(features) != self._replay.n_frames:
-            features = model.features(decode_many(self._replay.frame_jpegs, model.image_size))
+            features = model.features(decode_views(self._replay.frame_jpegs, model.image_size, cameras_seen(model)))
         before = self.prediction
         self._label(model.predict(features, self._replay.frame_proprio))
         if before is not None and len(before.mean) == len(self.prediction.mean):
@@ -74,8 +75,9 @@ class Relabeller:
 
     def _features_of(self, episode: Episode) -> np.ndarray | None:
         if self.model is not None:
-            return self.model.features(decode_many(episode.jpegs, self.model.image_size))
-        for jpeg in episode.jpegs:
+            seen = cameras_seen(self.model)
+            return self.model.features(decode_views(episode.jpegs, self.model.image_size, seen))
+        for jpeg in all_jpegs(episode.jpegs):
             check_jpeg(jpeg)  # a frame that cannot be read would be found when it is too late to refuse it
         return None
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import deque
 
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import decode_many
-from erl_vlm_ros.reward.model import RewardModel
+from erl_vlm_ros.data.views import decode_views
+from erl_vlm_ros.reward.model import RewardModel, cameras_seen
 
 _WINDOW = 20  # training episodes over which the share of successes is taken
 
@@ -26,7 +26,7 @@ class SuccessEstimator:
         """Whether the episode succeeded; None while there is neither a success label nor a reward model."""
         success = episode.success
         if success is None and model is not None:
-            image = decode_many(episode.jpegs[-1:], model.image_size)
+            image = decode_views(episode.jpegs[-1:], model.image_size, cameras_seen(model))
             proprio = episode.observations[-1:, : episode.prop_dim]
             success = bool(model.predict(model.features(image), proprio).mean[0] >= self._threshold)
         if success is None:

@@ -205,6 +205,19 @@ def test_real_time_republishes_and_stops_when_something_falls_silent(ros):
     ros.until(lambda: convert.linear_of(guard.sent[-1]) == (0, 0, 0), "zeros")
 
 
+def test_the_silence_of_any_named_camera_stops_the_arm(ros):
+    guard = real_time(ros, arm=False, cameras=["scene", "wrist"], camera_timeout_s=0.5)
+    sensor, sending = qos.sensor(True), {"scene", "wrist"}
+    infos = {name: ros.publisher(CameraInfo, names.NAMED_CAMERA_INFO.format(name), sensor) for name in sorted(sending)}
+    ros.node.create_timer(0.05, lambda: [infos[name].publish(CameraInfo()) for name in sending])
+    ros.until(lambda: guard.set_armed(True).success, "the guard to arm")
+    guard.velocity = (0.1, 0, 0)
+    ros.until(lambda: guard.sent and convert.linear_of(guard.sent[-1])[0] == 0.1, "the command to pass")
+    sending.remove("wrist")
+    guard.says("camera")
+    ros.until(lambda: convert.linear_of(guard.sent[-1]) == (0, 0, 0), "zeros")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_zeros_on_shutdown(ros, number):
     guard = real_time(ros)

@@ -19,6 +19,7 @@ from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.checkpoint import save_state
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.learner_state import KIND, path_in
+from erl_vlm_ros.data.views import Frame
 from erl_vlm_ros.params.layers import flatten
 from erl_vlm_ros.runs import policy_file
 from erl_vlm_ros.runs.export import export_actor
@@ -32,7 +33,7 @@ ELSEWHERE = """
 import json, sys
 import numpy as np
 inputs = np.load(sys.argv[2])
-given = [inputs[name] for name in ("observation", "image") if name in inputs]
+given = [inputs[name] for name in ("observation", "image", "image_scene", "image_wrist") if name in inputs]
 if sys.argv[1].endswith(".onnx"):
     import onnxruntime
     session = onnxruntime.InferenceSession(sys.argv[1])
@@ -51,18 +52,18 @@ print(about if isinstance(about, str) else about.decode())
 """
 
 
-@pytest.fixture(scope="module", params=["images", "state"])
+@pytest.fixture(scope="module", params=["images", "state", "two cameras"])
 def run(request, tmp_path_factory):
     """A run directory as far as export reads it, of a policy that was trained for a moment."""
-    folder = tmp_path_factory.mktemp(request.param)
-    small = {
-        "warmup_steps": 100, "first_ratings": 20, "min_skill": -1.0, "max_ratings": 20, "observe": request.param,
-    }  # fmt: skip
+    folder, two = tmp_path_factory.mktemp("run"), request.param == "two cameras"
+    seen = {"observe": "images" if two else request.param, "image_size": 64}
+    seen |= {"cameras": ["scene", "wrist"]} if two else {}
+    small = {"warmup_steps": 100, "first_ratings": 20, "min_skill": -1.0, "max_ratings": 20, **seen}
     values = node_values("learner", TASK, small)
-    trunk = {"trunk.first_iterations": 5, "observe": request.param}
+    trunk = {"trunk.first_iterations": 5, **seen}
     config = LocalConfig(
         learner=learner_config(values, TASK), reward=reward_config(node_values("reward_trainer", TASK, trunk), TASK),
-        max_steps=150, eval_every=0, image_size=64,
+        max_steps=150, eval_every=0, image_size=64, cameras=("scene", "wrist") if two else (),
     )  # fmt: skip
     loop = LocalLoop(TASK, config, 1, lambda truth: TruthTeacher(truth, 5, 0.0, 0))
     loop.run()
@@ -91,7 +92,7 @@ def test_it_acts_alike_elsewhere(run, form, tmp_path):
     inputs = {"observation": rng.normal(0, 0.3, (count, policy.obs_dim)).astype(np.float32)}
     if about["image_size"]:
         side = about["image_size"]
-        inputs["image"] = rng.integers(0, 256, (count, side, side, 3), np.uint8)
+        inputs |= {name: rng.integers(0, 256, (count, side, side, 3), np.uint8) for name in about["inputs"][1:]}
     np.savez(tmp_path / "inputs.npz", **inputs)
     call = [sys.executable, "-c", ELSEWHERE, file, tmp_path / "inputs.npz", tmp_path / "out.npy"]
     done = subprocess.run(list(map(str, call)), capture_output=True, text=True, cwd=tmp_path, timeout=120)
@@ -103,7 +104,8 @@ def test_it_acts_alike_elsewhere(run, form, tmp_path):
         if not about["image_size"]:
             wanted = policy.act(observation, True)
         else:
-            image, features = inputs["image"][i : i + 1], policy.features
+            image = np.concatenate([inputs[name][i : i + 1] for name in about["inputs"][1:]], axis=1)
+            features = policy.features
             found = np.hstack([observation[None], features.encoder.encode(image)])
             seen = np.clip((found - features.mean) / features.deviation, -5, 5)[0]
             wanted = policy.within.act(np.append(observation, seen), True)
@@ -123,11 +125,12 @@ def test_on_a_frame_as_it_is_stored(run, tmp_path):
     export_actor(folder, tmp_path / "actor")
     policy, _ = read_file(str(tmp_path / "actor"), loop.learner.config.spaces)
     rng = np.random.default_rng(3)
-    frame = encode_jpeg(rng.integers(0, 256, (64, 64, 3), np.uint8))
+    jpegs = [encode_jpeg(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in about["inputs"][1:]]
+    frame = Frame.of(dict(zip(policy.features.cameras, jpegs))) if policy.features.cameras else jpegs[0]
     observation = rng.normal(0, 0.3, policy.obs_dim).astype(np.float32)
-    image = decode_jpeg(frame, about["image_size"])
+    images = [torch.from_numpy(decode_jpeg(jpeg, about["image_size"])[None]) for jpeg in jpegs]
     network = torch.jit.load(str(tmp_path / "policy.pt"))
-    acted = network(torch.from_numpy(observation[None]), torch.from_numpy(image[None])).numpy()[0]
+    acted = network(torch.from_numpy(observation[None]), *images).numpy()[0]
     np.testing.assert_allclose(acted, policy.act(observation, True, None, lambda: frame), atol=1e-5)
 
 

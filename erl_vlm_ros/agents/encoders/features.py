@@ -12,8 +12,9 @@ import numpy as np
 from erl_vlm_ros.agents.encoders import CLIP, Encoder
 from erl_vlm_ros.agents.encoders.config import TRAINED
 from erl_vlm_ros.agents.encoders.keypoints import Keypoints
+from erl_vlm_ros.agents.encoders.several import SeveralViews, encoder_of
 from erl_vlm_ros.common.errors import DataError
-from erl_vlm_ros.data.images import decode_many
+from erl_vlm_ros.data.views import NAMES, decode_views, names_in
 
 _ENCODER = "encoder."
 
@@ -21,12 +22,14 @@ _ENCODER = "encoder."
 @dataclass(frozen=True)
 class ImageFeatures:
     """Frozen. ``name``: the encoder's, as in ENCODERS. ``mean``, ``deviation`` [P + F]: of proprioception and
-    encoder's features. ValueError: they are not finite, or not of the encoder's size."""
+    encoder's features. ``cameras``: that it sees, in order; none: the one without a name. ValueError: they are not
+    finite, or not of the encoder's size."""
 
     name: str
     encoder: Encoder
     mean: np.ndarray
     deviation: np.ndarray
+    cameras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("mean", "deviation"):
@@ -51,10 +54,10 @@ class ImageFeatures:
 
     def __call__(self, jpegs: Sequence[bytes], proprio: np.ndarray) -> np.ndarray:
         """float32 [N, P + F] in -5..5, of N frames and their proprioception [N, P]. ImageError: no JPEG."""
-        return self.of(decode_many(jpegs, self.encoder.image_size), proprio)
+        return self.of(decode_views(jpegs, self.encoder.image_size, self.cameras), proprio)
 
     def of(self, images: np.ndarray, proprio: np.ndarray) -> np.ndarray:
-        """The same of images uint8 [N, s, s, 3], RGB, of the encoder's size."""
+        """The same of images uint8 [N, s, s, 3], RGB, of the encoder's size; of C cameras [N, s * C, s, 3]."""
         found = np.hstack([proprio, self.encoder.encode(images)])
         return np.clip((found - self.mean) / self.deviation, -CLIP, CLIP).astype(np.float32)
 
@@ -62,8 +65,15 @@ class ImageFeatures:
         """(arrays, meta) for a bundle or a checkpoint. Of an encoder that was given, only its version is in them."""
         arrays = {"mean": self.mean, "deviation": self.deviation}
         if self.name == TRAINED:
-            arrays |= {_ENCODER + name: array for name, array in self.encoder.weights.items()}
-        return arrays, {"name": self.name, "image_size": self.encoder.image_size, "version": self.encoder.version}
+            for i, encoder in enumerate(self.encoders):
+                arrays |= {_prefix(i, self.cameras) + name: array for name, array in encoder.weights.items()}
+        meta = {"name": self.name, "image_size": self.encoder.image_size, "version": self.encoder.version}
+        return arrays, meta | ({NAMES: list(self.cameras)} if self.cameras else {})
+
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """Of each camera."""
+        return self.encoder.encoders if isinstance(self.encoder, SeveralViews) else (self.encoder,)
 
     @classmethod
     def read(cls, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], given: Encoder | None) -> ImageFeatures:
@@ -75,17 +85,26 @@ class ImageFeatures:
         name, image_size = meta.get("name"), meta.get("image_size")
         if not isinstance(name, str) or type(image_size) is not int:
             raise ValueError("image features: meta holds no encoder's name and image_size")
+        cameras = names_in(meta)
+        count = max(1, len(cameras))
+        known = None if given is None else encoder_of([given] * count)
         if name == TRAINED:
-            weights = {key[len(_ENCODER) :]: a for key, a in arrays.items() if key.startswith(_ENCODER)}
-            encoder: Encoder = Keypoints(image_size, weights)
-        elif given is None or given.version != meta.get("version"):
-            here = "there is none" if given is None else f"has the version {given.version}"
+            starts = [_prefix(i, cameras) for i in range(count)]
+            weights = [{k[len(start) :]: a for k, a in arrays.items() if k.startswith(start)} for start in starts]
+            encoder: Encoder = encoder_of([Keypoints(image_size, own) for own in weights])
+        elif known is None or known.version != meta.get("version"):
+            here = "there is none" if known is None else f"has the version {known.version}"
             raise ValueError(
                 f"the policy sees through the encoder '{name[:40]}' of version {str(meta.get('version'))[:40]}, the "
                 f"one here {here}: give this node the same encoder.name, encoder.path and encoder.image_size"
             )
         else:
-            encoder = given
+            encoder = known
         if "mean" not in arrays or "deviation" not in arrays:
             raise ValueError("image features: mean or deviation is missing")
-        return cls(name, encoder, arrays["mean"], arrays["deviation"])
+        return cls(name, encoder, arrays["mean"], arrays["deviation"], cameras)
+
+
+def _prefix(index: int, cameras: Sequence[str]) -> str:
+    """Before the names of the arrays of one camera's encoder."""
+    return f"{_ENCODER}{index}." if len(cameras) > 1 else _ENCODER

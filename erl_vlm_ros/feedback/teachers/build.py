@@ -107,7 +107,7 @@ def _human(values: Values, task: Task, ledger: Ledger) -> Teacher:
     config = HumanConfig(**_group(values, "human.", HumanConfig))
     kind = _kind(values)
     record = Record(ledger, task.name, names, "human", kind=kind.part)
-    teacher = HumanTeacher(config, task, len(names), record, kind)
+    teacher = HumanTeacher(config, task, len(names), record, kind, values["rater_cameras"] or ())
     teacher.serve()
     return teacher
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.data.query import NO_LABEL
+from erl_vlm_ros.data.query import NO_LABEL, Query
+from erl_vlm_ros.data.views import view
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
 from erl_vlm_ros.feedback.teachers.human_page import HumanPage
@@ -47,11 +49,18 @@ class HumanTeacher(QuerywiseTeacher):
     """
 
     def __init__(
-        self, config: HumanConfig, task: Task, n_classes: int, record: Record | None, kind: FeedbackKind = RATING
+        self,
+        config: HumanConfig,
+        task: Task,
+        n_classes: int,
+        record: Record | None,
+        kind: FeedbackKind = RATING,
+        cameras: Sequence[str] = (),
     ) -> None:
+        """``cameras``: whose images are shown, one camera after the other; none: the first's alone."""
         classes = kind.classes(task, n_classes)
         super().__init__("human", [c.name for c in classes], kind, config.round_timeout_s)
-        self.task, self.config, self._record = task, config, record
+        self.task, self.config, self._record, self._cameras = task, config, record, tuple(cameras)
         self._descriptions = [c.description for c in classes]
         self._given: list[tuple[Round, int]] = []  # in the order given, newest last
         self._kept_open: dict[int, threading.Timer] = {}  # id of a complete round -> hands it over after undo_s
@@ -91,8 +100,8 @@ class HumanTeacher(QuerywiseTeacher):
                     "round": here.number,
                     "index": sum(o is not None for o in here.outcomes) + 1,
                     "count": len(here.queries),
-                    "frames": len(query.jpegs),
-                    "segments": [len(segment.jpegs) for segment in query],
+                    "frames": len(self._images(query)),
+                    "segments": [len(segment.jpegs) * max(1, len(self._cameras)) for segment in query],
                     "captions": list(self.kind.captions),
                     "notes": self.kind.notes(query),
                 }
@@ -102,9 +111,14 @@ class HumanTeacher(QuerywiseTeacher):
         """A JPEG of a query that waits or may be taken back; None when there is no such image."""
         with self._lock:
             for here, i in [*self._waiting()[: 1 + AHEAD], *self._given[-1:]]:
-                if self._key(here, i) == key and 0 <= index < len(here.queries[i].jpegs):
-                    return here.queries[i].jpegs[index]
+                if self._key(here, i) == key and 0 <= index < len(self._images(here.queries[i])):
+                    return self._images(here.queries[i])[index]
         return None
+
+    def _images(self, query: Query) -> list[bytes]:
+        """What is shown of a query: of each segment the frames of each camera."""
+        cameras = self._cameras or ("",)
+        return [view(frame, camera) for segment in query for camera in cameras for frame in segment.jpegs]
 
     # -- presses
 

@@ -56,6 +56,7 @@ class RaterConfig:
     frames: str = "images"  # of a segment with several: an image each, or a strip with all side by side
     feedback: str = "rating"  # kind of feedback that is asked for
     shown_frames: int = 0  # of a segment, evenly spread; 0: all
+    rater_cameras: Sequence[str] | None = None  # whose images are shown; None: the first camera's
     modalities: Sequence[str] = ("none",)  # given besides the images: wrench, gripper, effort
     modality_form: str = "text"  # or plot
     concurrency: int = 8  # ratings in flight
@@ -106,6 +107,11 @@ class RaterConfig:
                 parameter="vlm_rater.n_classes",
             )
         check_modalities(self.modalities)
+        if len(set(self.rater_cameras or ())) != len(self.rater_cameras or ()):
+            raise ConfigError(
+                f"rater_cameras {list(self.rater_cameras)}: a camera is named twice",
+                parameter="vlm_rater.rater_cameras",
+            )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 allowed = ", ".join(choice or "''" for choice in choices)

@@ -15,13 +15,15 @@ from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.feedback.vlm.thinking import without_thinking
 
 FRAMES = ("images", "strip")
+VIEWS = "from each of {} cameras that look at the same moment"
 
 
 @dataclass(frozen=True)
 class Prompts:
     """The templates of one prompt set, checked; fill with ``analysis``, ``rating`` or ``one_stage``.
 
-    ``strip``: the frames of a segment are shown side by side in one image.
+    ``strip``: the frames of a segment are shown side by side in one image. ``views``: names of the cameras where
+    several show one moment.
     """
 
     templates: dict[str, str]  # analysis, rating, one_stage
@@ -29,6 +31,7 @@ class Prompts:
     n_classes: int
     strip: bool = False
     kind: FeedbackKind = RATING
+    views: tuple[str, ...] = ()
 
     def analysis(self, n_images: int, actions: str = "", measurements: str = "") -> str:
         """Stage 1: what to describe in the segment's images. ``actions``: the motion in words, or empty;
@@ -48,10 +51,20 @@ class Prompts:
         return {
             "instruction": self.task.instruction,
             "focus": self.task.focus,
-            **self.kind.words(n_images, self.strip),
+            **self._words(n_images),
             "actions": f"\nBetween the images the arm moved like this:\n{actions}" if actions else "",
             "measurements": f"\n{measurements}" if measurements else "",
             "classes": "\n".join(f"- {c.name}: {c.description}" for c in self.kind.classes(self.task, self.n_classes)),
+        }
+
+    def _words(self, n_images: int) -> dict[str, str]:
+        words = self.kind.words(n_images, self.strip)
+        if len(self.views) < 2:
+            return words
+        names = f"{', '.join(self.views[:-1])} and {self.views[-1]}"
+        return words | {
+            "images": f"{words['images'].removesuffix(',')} {VIEWS.format(len(self.views))} ({names}),",
+            "last_image": f"{words['last_image']} of every camera",
         }
 
 

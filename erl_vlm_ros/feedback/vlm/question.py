@@ -15,6 +15,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.query import NO_LABEL, Query
 from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.data.views import view
 from erl_vlm_ros.feedback.kinds import BadQuery
 from erl_vlm_ros.feedback.vlm.answer import Answer
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
@@ -33,8 +34,9 @@ class Question:
     """One query's question.
 
     ``prompts``: stage -> text; the rating's has a hole for the analysis. ``images``: JPEG, as they are sent, of each
-    segment. ``digest`` is the same exactly when images, prompts, classes, model and parameters are. ``frames``: of a
-    segment; a strip shows them all in one image. ``parts``: what gets a label each.
+    segment, of each view of it where there are several; ``captions``: what stands before each of these groups, where
+    there are several. ``digest`` is the same exactly when images, prompts, classes, model and parameters are.
+    ``frames``: of a segment; a strip shows them all in one image. ``parts``: what gets a label each.
     """
 
     images: tuple[tuple[bytes, ...], ...]
@@ -42,6 +44,7 @@ class Question:
     digest: str
     frames: int
     parts: tuple[Query, ...]
+    captions: tuple[str, ...] = ()
 
 
 class QuestionMaker:
@@ -52,6 +55,8 @@ class QuestionMaker:
     """
 
     def __init__(self, cfg: RaterConfig, task: Task, prompts: Prompts, class_names: list[str], repeat: int = 0) -> None:
+        self._cameras = tuple(cfg.rater_cameras or ())
+        prompts = replace(prompts, views=self._cameras if len(self._cameras) > 1 else ())
         self._cfg, self._task, self._prompts, self._repeat = cfg, task, prompts, repeat
         self.class_names = class_names
         self.params: dict[str, Any] = {"temperature": cfg.temperature} if cfg.temperature >= 0 else {}
@@ -68,7 +73,17 @@ class QuestionMaker:
         self._modalities = check_modalities(cfg.modalities)
 
     def use_strip(self) -> None:
-        """Show the frames of a segment side by side from now on: the endpoint takes one image."""
+        """Show the frames of a segment side by side from now on: the endpoint takes one image.
+
+        Raises:
+            ConfigError: views of several cameras are to be shown.
+        """
+        if len(self._cameras) > 1:
+            raise ConfigError(
+                f"vlm_rater.rater_cameras names {', '.join(self._cameras)}, but the endpoint takes one image at a time:"
+                " name one camera, or choose another model",
+                parameter="vlm_rater.rater_cameras",
+            )
         self._cfg, self._prompts = replace(self._cfg, frames="strip"), replace(self._prompts, strip=True)
 
     def make(self, query: Query) -> Question:
@@ -77,7 +92,8 @@ class QuestionMaker:
         seen = [fewer_frames(segment, self._cfg.shown_frames) for segment in query]
         n = len(seen[0].jpegs)
         shown = [self._images(segment) for segment in seen]
-        images = tuple(sent for sent, _ in shown)
+        images = tuple(group for sent, _ in shown for group in sent)
+        captions = self._captions(len(seen))
         context = (
             n,
             self._joined([self._motion(segment, whole) for segment, whole in zip(seen, query)]),
@@ -87,7 +103,15 @@ class QuestionMaker:
             prompts = {"analysis": self._prompts.analysis(*context), "rating": self._prompts.rating(n, _HOLE)}
         else:
             prompts = {"rating": self._prompts.one_stage(*context)}
-        return Question(images, prompts, self._digest(images, prompts), n, parts)
+        return Question(images, prompts, self._digest(images, prompts, captions), n, parts, captions)
+
+    def _captions(self, segments: int) -> tuple[str, ...]:
+        """What stands before each group of images: which segment, which camera; nothing before a single one."""
+        whose = self.kind.captions if segments > 1 else ("",)
+        if len(self._cameras) < 2:
+            return tuple(caption for caption in whose if caption)
+        told = [(caption.rstrip(":"), camera) for caption in whose for camera in self._cameras]
+        return tuple(f"{caption}, camera {camera}:" if caption else f"Camera {camera}:" for caption, camera in told)
 
     def _motion(self, shown: Segment, whole: Segment) -> str:
         """The motion between the frames; nothing where some of these are left out."""
@@ -99,20 +123,28 @@ class QuestionMaker:
             return words[0]
         return "\n".join(f"{caption}\n{text}" for caption, text in zip(self.kind.captions, words) if text)
 
-    def _images(self, segment: Segment) -> tuple[tuple[bytes, ...], str]:
-        """(images as they are sent, words about what was measured)."""
-        images = segment.jpegs
+    def _images(self, segment: Segment) -> tuple[list[tuple[bytes, ...]], str]:
+        """(images as they are sent, of each view, words about what was measured)."""
+        groups = [self._of_camera(segment, camera) for camera in self._cameras or ("",)]
+        plot = None
+        if self._cfg.modality_form == "plot" and len(segment.jpegs) > 1:  # one frame is no curve
+            plot = as_plot(segment, self._modalities)
+        if plot is not None:
+            return [*groups[:-1], (*groups[-1], plot)], PLOT_WORDS
+        return groups, in_words(segment, self._modalities)
+
+    def _of_camera(self, segment: Segment, camera: str) -> tuple[bytes, ...]:
+        """What one camera saw, as it is sent; of the first where none is named."""
+        try:
+            images = [view(frame, camera) for frame in segment.jpegs]
+        except ValueError as error:
+            raise BadQuery("no_camera", f"segment {segment.id}: {error}") from error
         if self._cfg.frames == "strip" and len(images) > 1:
             try:
                 images = [strip(images)]
             except ValueError as error:
                 raise BadQuery("bad_image", f"segment {segment.id}: {error}") from error
-        plot = None
-        if self._cfg.modality_form == "plot" and len(segment.jpegs) > 1:  # one frame is no curve
-            plot = as_plot(segment, self._modalities)
-        if plot is not None:
-            return (*images, plot), PLOT_WORDS
-        return tuple(images), in_words(segment, self._modalities)
+        return tuple(images)
 
     def read(self, question: Question, text: str, problem: str) -> tuple[list[int], str]:
         """(classes, reason) of the answer to the rating stage: as many as were asked for, all -1 with a reason."""
@@ -150,15 +182,15 @@ class QuestionMaker:
         return request
 
     def _shown(self, question: Question) -> list[dict[str, Any]]:
-        """The images; those of each segment under its caption, where there are several."""
+        """The images; those of each segment and view under its caption, where there are several."""
         if len(question.images) == 1:
             return [image_part(jpeg) for jpeg in question.images[0]]
         parts: list[dict[str, Any]] = []
-        for caption, jpegs in zip(self.kind.captions, question.images):
+        for caption, jpegs in zip(question.captions, question.images):
             parts += [{"type": "text", "text": caption}, *map(image_part, jpegs)]
         return parts
 
-    def _digest(self, images: tuple[tuple[bytes, ...], ...], prompts: dict[str, str]) -> str:
+    def _digest(self, images: tuple[tuple[bytes, ...], ...], prompts: dict[str, str], captions: tuple[str, ...]) -> str:
         asked: dict[str, Any] = {
             "model": self._cfg.model,
             "params": self.params,
@@ -166,7 +198,7 @@ class QuestionMaker:
             "classes": self.class_names,
         }
         if len(images) > 1:
-            asked["captions"] = [[caption, len(group)] for caption, group in zip(self.kind.captions, images)]
+            asked["captions"] = [[caption, len(group)] for caption, group in zip(captions, images)]
         if self._repeat:
             asked["repeat"] = self._repeat
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())

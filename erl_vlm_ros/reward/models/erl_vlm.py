@@ -26,7 +26,13 @@ class ErlVlm:
                 "trunk_heads, or feedback to rating"
             )
             raise ConfigError(text, parameter="reward_trainer.reward_model", code=Code.DOES_NOT_FIT)
-        self.config, self.image_size = config, config.erl.image_size
+        if len(config.cameras) > 1:
+            raise ConfigError(
+                f"reward_model erl_vlm sees one camera, not {', '.join(config.cameras)}: name one in "
+                "reward_trainer.reward_cameras",
+                code=Code.DOES_NOT_FIT, parameter="reward_trainer.reward_cameras",
+            )  # fmt: skip
+        self.config, self.image_size, self.cameras = config, config.erl.image_size, config.cameras
         self.ensemble = ErlRewardEnsemble(config.erl, seed, config.objective)
         self._generator = np.random.default_rng(seed + 2)
 
@@ -40,7 +46,7 @@ class ErlVlm:
         accuracy = 0.0 if np.isnan(report.accuracy) else float(report.accuracy)  # NaN: nothing could be ordered
         base = labels.counts.max() / max(len(labels.classes), 1)
         health = {"train_accuracy": accuracy, "skill": float((accuracy - base) / max(1 - base, 1e-6))}
-        return ErlRewardModel(self.ensemble, version), health
+        return ErlRewardModel(self.ensemble, version, cameras=self.cameras), health
 
     def prequential(self, model: RewardModel, images: np.ndarray, proprio: np.ndarray, classes: np.ndarray) -> dict:
         """Nothing: its rewards have no scale that labels could be told from."""

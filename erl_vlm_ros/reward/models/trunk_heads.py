@@ -13,14 +13,15 @@ from erl_vlm_ros.data.spaces import EE_POSITION, RELEASED_OBSERVATION
 from erl_vlm_ros.reward.continuity import Unrated
 from erl_vlm_ros.reward.frames import FrameStore
 from erl_vlm_ros.reward.fresh import fresh_figures
-from erl_vlm_ros.reward.heads import fit_heads
+from erl_vlm_ros.reward.heads import Heads, fit_heads
 from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel
 from erl_vlm_ros.reward.models.base import LabelSet
 from erl_vlm_ros.reward.objectives import LOGITS, RETURNS, ObjectiveSettings, make_objective
 from erl_vlm_ros.reward.same_object import same_object_pairs
 from erl_vlm_ros.reward.scores import Scores, fit_scores
 from erl_vlm_ros.reward.trainer_config import RewardTrainerConfig
-from erl_vlm_ros.reward.trunk import TrunkTrainer, encode
+from erl_vlm_ros.reward.trunk import encode
+from erl_vlm_ros.reward.trunks import trunk_trainer
 
 _PAIRS, _STARTS = 1500, 500  # most unrated frames that a fit looks at
 _SCALED_OVER = 5000  # most frames that members are brought to one scale on
@@ -36,8 +37,9 @@ class TrunkHeads:
         name = config.objective or ("bradley_terry" if compares else "class_likelihood")
         settings, outputs = ObjectiveSettings(config.n_classes), RETURNS if compares else LOGITS
         self.objective = make_objective(name, settings, outputs, config.segments)
-        self.frames = FrameStore(config.max_frames, self.image_size, config.prop_dim, seed)
-        self.trunk = TrunkTrainer(config.trunk, config.prop_dim, seed)
+        self.cameras = config.cameras
+        self.frames = FrameStore(config.max_frames, self.image_size, config.prop_dim, seed, self.cameras)
+        self.trunk = trunk_trainer(config.trunk, config.prop_dim, seed, len(self.cameras))
         self._generator = np.random.default_rng(seed + 2)
 
     def add_episode(self, episode: Episode) -> None:
@@ -56,7 +58,7 @@ class TrunkHeads:
         if labels.segments == 2:
             scores, report = self._compared(labels, inputs, version)
             health |= report
-            return TrunkRewardModel(self.trunk.trunk, scores, version, self.trunk.version), health
+            return self._model(scores, version), health
         soft = np.repeat(labels.soft, length, axis=0) if self.config.soft_labels else None
         noise = self._noise(before)
         heads, report = fit_heads(
@@ -66,7 +68,10 @@ class TrunkHeads:
         )  # fmt: skip
         health["assumed_noise"] = noise
         health |= report | {"skill": skill(report.get("held_out_loss", math.nan), labels.counts)}
-        return TrunkRewardModel(self.trunk.trunk, heads, version, self.trunk.version), health
+        return self._model(heads, version), health
+
+    def _model(self, heads: Heads | Scores, version: int) -> TrunkRewardModel:
+        return TrunkRewardModel(self.trunk.trunk, heads, version, self.trunk.version, cameras=self.cameras)
 
     def _compared(self, labels: LabelSet, inputs: np.ndarray, version: int) -> tuple[Scores, dict[str, float]]:
         """Scalar heads from comparisons, scaled over the frames of the store."""

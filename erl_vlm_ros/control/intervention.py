@@ -96,7 +96,7 @@ class Intervention:
         config = self.config
         if config.highest_button >= len(buttons):
             text = f"human.*_button: button {config.highest_button} is named, the device has 0 to {len(buttons) - 1}"
-            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="human.*_button")
+            raise ConfigError(text, code=Code.UNKNOWN, parameter="human.*_button")
         pressed = tuple(i for i, value in enumerate(buttons) if value)
         # A button that was down before this node listened, or during a silence, must not start anything.
         fresh = [i for i in pressed if self._down is not None and i not in self._down]
@@ -104,7 +104,7 @@ class Intervention:
         if config.input == JOY:
             if max(config.axes) >= len(axes):
                 text = f"human.axes: axis {max(config.axes)} is named, the device has 0 to {len(axes) - 1}"
-                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="human.axes")
+                raise ConfigError(text, code=Code.UNKNOWN, parameter="human.axes")
             held = self._enabled and now - self._at <= config.timeout_s
             self._enabled = config.enable_button in pressed and (held or config.enable_button in fresh)
             self._at = now

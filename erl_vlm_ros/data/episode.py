@@ -81,7 +81,7 @@ class Episode:
             bad = np.flatnonzero(~np.isfinite(rows).all(1))
             if len(bad):
                 text = f"episode: {name}: a number in row {bad[0]} of {len(rows)} is not finite"
-                raise DataError(text, field=name)
+                raise DataError(text, field=f"{name}.values")
         if self.spaces is not None:
             self._check_spaces(self.spaces)
 
@@ -115,7 +115,7 @@ class Episode:
                 field="extra_names",
             )
         if not np.isfinite(self.extras).all():
-            raise DataError("episode: a number in extras is not finite", field="extras")
+            raise DataError("episode: a number in extras is not finite", field="extras.values")
 
     @property
     def steps(self) -> int:

@@ -32,7 +32,7 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
         inner = body.get("ros__parameters") if isinstance(body, dict) and len(body) == 1 else None
         if not isinstance(inner, dict):
             text = f"{path}: {node or 'the file'} must have the form node: {{ros__parameters: {{...}}}}"
-            raise ConfigError(text, parameter=str(node), file=str(path))
+            raise ConfigError(text, code=Code.UNREADABLE, parameter=str(node), file=str(path))
         # A namespaced node's file names it in full: /lab/learner.
         name = EVERY_NODE if node == EVERY_NODE else renamed.node_name(str(node).rpartition("/")[2])
         out[name] = renamed.parameters(name, flatten(inner))

@@ -236,7 +236,7 @@ def test_a_stream_that_carries_times_keeps_their_spacing(tmp_path, monkeypatch):
 
 def test_nobody_there():
     for address in ("http://127.0.0.1:9/video", "63", "/dev/video63"):
-        with refused(SourceError, parameter="camera.opencv.source", code=Code.UNREACHABLE):
+        with refused(SourceError, parameter="camera.opencv.source", code=Code.UNREACHABLE, shows=address):
             OpenCvSource(address, Profile(), 0.3).open()
 
 

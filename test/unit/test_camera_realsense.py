@@ -145,7 +145,7 @@ def test_what_the_camera_lacks_is_refused_by_name():
 
     with refused(ConfigError, parameter="camera.profile", code=Code.DOES_NOT_FIT, shows=("1280x720x30", "64x48x30")):
         make(profile=Profile(1280, 720, 30)).open()
-    with refused(ConfigError, parameter="camera.profile", code=Code.DOES_NOT_FIT):
+    with refused(ConfigError, parameter="camera.profile", code=Code.DOES_NOT_FIT, shows="depth"):
         make(profile=SMALL, depth="aligned").open()
     with refused(ConfigError, parameter="camera.realsense.depth_profile", code=Code.DOES_NOT_FIT):
         make(profile=SMALL, depth="raw", depth_profile=Profile(32, 24, 30)).open()
@@ -154,7 +154,7 @@ def test_what_the_camera_lacks_is_refused_by_name():
 def test_absent_cameras_and_bad_recordings(tmp_path):
     with refused(SourceError, parameter="camera.realsense.serial", code=Code.UNREACHABLE, shows="4711"):
         RealSenseSource(RealSenseConfig(serial="4711")).open()
-    with refused(SourceError, code=Code.UNREACHABLE):
+    with refused(SourceError, parameter="", code=Code.UNREACHABLE):
         RealSenseSource(RealSenseConfig()).open()
     (tmp_path / "bad.bag").write_text("not a recording")
     for name, code in (("none.bag", Code.MISSING_FILE), ("bad.bag", Code.UNREADABLE)):

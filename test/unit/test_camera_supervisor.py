@@ -98,19 +98,19 @@ def test_pauses_grow_and_shrink_back_after_success():
 
 def test_it_does_not_try_for_ever():
     world = World([[FRAME]] + [UNPLUGGED] * 50, attempts=7)
-    with refused(SourceError, code=Code.UNREACHABLE):
+    with refused(SourceError, code=Code.UNREACHABLE, attempts=8, shows="cam was unplugged"):
         world.run()
     assert len(world.waits) == 7
 
 
 def test_a_source_that_opens_but_gives_nothing_counts_as_a_failure():
-    with refused(SourceError, code=Code.UNREACHABLE):
+    with refused(SourceError, code=Code.UNREACHABLE, attempts=4):
         World([[FRAME]] + [[]] * 50, attempts=3).run()
 
 
 def test_a_camera_that_never_comes_ends_the_start():
     world = World([SourceError("no RealSense is connected")] * 99, start_timeout_s=10.0, attempts=90, backoff_max_s=1.0)
-    with refused(SourceError, code=Code.UNREACHABLE):
+    with refused(SourceError, code=Code.UNREACHABLE, attempts=12, shows="no RealSense is connected"):
         world.run()
     assert 10 <= world.now - 100 <= 12
 

@@ -209,7 +209,7 @@ def test_every_repeat_is_a_query_of_its_own_and_none_is_asked_twice(folder, tmp_
 
 def test_a_check_beyond_its_budget_asks_nothing(folder, tmp_path):
     frames, ledger = load_frames(str(folder), "drawer_open", 5), Ledger(tmp_path / "ledger.sqlite")
-    with refused(ConfigError, parameter="max_queries", code=Code.DOES_NOT_FIT, shows="--max-queries"):
+    with refused(ConfigError, parameter="max_queries", code=Code.DOES_NOT_FIT, shows=("50", "--max-queries 49")):
         ask(frames, make_candidates(["m"], ["default"]), [5], 10, RaterConfig(max_queries=49), TASK, ledger)
     ledger.close()
 

@@ -108,7 +108,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with refused(CheckpointError, code=Code.NOT_WRITTEN, file=path):
+    with refused(CheckpointError, code=Code.NOT_WRITTEN, file=path, shows=os.strerror(errno.ENOSPC)):
         save_state(path, {"n": 2}, "a")
     assert load_state(path, "a") == {"n": 1} and os.listdir(tmp_path) == ["c.safetensors"]
 

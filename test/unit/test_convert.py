@@ -65,7 +65,7 @@ def test_images_that_do_not_fit_are_refused(change, fields):
 def test_joints_are_found_by_name():
     message = convert.joint_message(["b", "a", "c"], [2.0, 1.0, 3.0], [0.0, 0.0, 0.0], 7)
     assert convert.joints_by_name(message, ["a", "b"]).tolist() == [1.0, 2.0]
-    with refused(DataError, field="name"):
+    with refused(DataError, field="name", shows="d, e"):
         convert.joints_by_name(message, ["a", "d", "e"])
     with refused(DataError, field="position"):
         convert.joints_by_name(JointState(name=["a", "b"], position=[1.0]), ["a"])

@@ -110,7 +110,7 @@ def test_measurements_as_a_plot():
 def test_modalities_are_checked():
     assert check_modalities(["none"]) == () and check_modalities(["gripper", "wrench"]) == ("gripper", "wrench")
     for wrong in (["smell"], ["gripper", "gripper"]):
-        with refused(ConfigError, parameter="vlm_rater.modalities", code=Code.UNKNOWN):
+        with refused(parameter="vlm_rater.modalities", code=Code.UNKNOWN, shows=("wrench", "gripper", "effort")):
             check_modalities(wrong)
 
 

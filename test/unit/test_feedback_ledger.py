@@ -166,7 +166,7 @@ def test_failed_writes_are_told_and_closed_ledgers_refuse(tmp_path):
     assert ledger.labels() == []  # it goes on where it can
     ledger.close()
     ledger.close()
-    with refused(LedgerError, file=tmp_path / "l.sqlite"):
+    with refused(LedgerError, code=Code.OTHER, file=tmp_path / "l.sqlite"):
         ledger.flush()
 
 

@@ -247,7 +247,7 @@ def test_a_wrong_price_table_is_refused_with_line_and_field(tmp_path, old, new, 
     file.write_text(GOOD)
     assert load_prices(file)["m"] == Price("USD", 1.0, 2.5, 1.0, 0, "2026-11-20", "list")
     file.write_text(GOOD.replace(old, new, 1))
-    code = Code.YAML if key == "vlm_rater.prices" else Code.VALUE if key else Code.OTHER
+    code = Code.YAML if key == "vlm_rater.prices" else Code.VALUE
     with refused(ConfigError, parameter=key, file=f"{file}:{line}", code=code):
         load_prices(file)
 
@@ -256,7 +256,7 @@ def test_a_price_table_that_is_not_there(tmp_path):
     with refused(ConfigError, parameter="vlm_rater.prices", code=Code.MISSING_FILE, file=tmp_path / "none.yaml"):
         load_prices(tmp_path / "none.yaml")
     (tmp_path / "empty.yaml").write_text("")
-    with refused(ConfigError, file=f"{tmp_path / 'empty.yaml'}:1"):
+    with refused(ConfigError, code=Code.VALUE, file=f"{tmp_path / 'empty.yaml'}:1"):
         load_prices(tmp_path / "empty.yaml")
 
 

@@ -125,7 +125,7 @@ def test_one_image_a_request_becomes_a_strip(bench):
 
 def test_a_wrong_model_is_refused_and_an_outage_is_not(bench):
     _, rater = bench(lambda request: (404, "model m does not exist"))
-    with refused(ConfigError, parameter="vlm_rater.model", code=Code.UNREACHABLE):
+    with refused(parameter="vlm_rater.model", code=Code.UNREACHABLE, shows="model m does not exist"):
         rater.check_endpoint()
     _, rater = bench(lambda request: (503, "loading"))
     rater.check_endpoint()

@@ -294,7 +294,7 @@ def test_bad_rated_sets_are_refused(images, ratings, fields):
 
 
 def test_bad_images_are_refused():
-    with refused(ConfigError, parameter="images", code=Code.DOES_NOT_FIT):
+    with refused(ConfigError, parameter="images", code=Code.DOES_NOT_FIT, shows="48, 48, 3"):
         ErlRewardEnsemble(CONFIG, 0).predict(np.zeros((1, 50, 48, 3), np.uint8))
 
 

@@ -73,9 +73,9 @@ def test_sparse_reward_is_success():
 def test_wrong_arguments_are_named():
     with refused(ConfigError, parameter="task", code=Code.UNKNOWN):
         ArmEnv("x")
-    with refused(ConfigError, parameter="reward"):
+    with refused(ConfigError, parameter="reward", shows=("shaped", "dense")):
         ArmEnv(reward="shaped")
-    with refused(ConfigError, parameter="render_mode"):
+    with refused(ConfigError, parameter="render_mode", shows=("human", "rgb_array")):
         ArmEnv(render_mode="human")
     env = ArmEnv(image_size=64, render_mode="rgb_array")
     env.reset(seed=0)

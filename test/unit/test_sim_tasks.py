@@ -127,9 +127,9 @@ def test_every_class_count_is_described(name):
 
 
 def test_wrong_names_and_counts():
-    with refused(ConfigError, parameter="task", code=Code.UNKNOWN):
+    with refused(ConfigError, parameter="task", code=Code.UNKNOWN, shows="nonsense"):
         make_task("nonsense")
-    with refused(ConfigError, parameter="task", code=Code.UNKNOWN):
+    with refused(ConfigError, parameter="task", code=Code.UNKNOWN, shows="nonsense"):
         Oracle("nonsense")
     with refused(ConfigError, parameter="n_classes"):
         make_task("drawer_open").truth_class(SimArm("drawer_open").state(), 6)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.yaml_file import read_yaml
 
@@ -65,9 +65,8 @@ class _Table:
 
     def fail(self, node: Any, key: str, words: str) -> None:
         line = node.start_mark.line + 1 if node is not None else 1
-        raise ConfigError(
-            f"{self._file}:{line}: {key + ': ' if key else ''}{words}", parameter=key, file=f"{self._file}:{line}"
-        )
+        text = f"{self._file}:{line}: {key + ': ' if key else ''}{words}"
+        raise ConfigError(text, code=Code.VALUE, parameter=key, file=f"{self._file}:{line}")
 
     def mapping(self, node: Any, key: str) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):

@@ -14,6 +14,7 @@ from erl_vlm_ros.data.dataset import DatasetSource, read_info
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_image
 from erl_vlm_ros.data.notes import UNRATED, Notes
+from erl_vlm_ros.data.views import cameras_of
 
 _GREEN, _RED, _GREY = (60, 160, 60), (60, 60, 200), (120, 120, 120)  # BGR: succeeded, failed, not judged
 _LINE = 16  # px of text above each row
@@ -23,7 +24,7 @@ def figures(episodes: Iterable[tuple[Episode, Notes | None]]) -> dict[str, Any]:
     """Counts and rates: episodes, steps, lengths, steps driven by a person, verdicts, ratings, control rate (Hz)."""
     steps, verdicts, periods, driven, with_person = [], [], [], 0, 0
     rewarded, ratings, largest, spaces = 0, np.zeros(0, np.int64), 0.0, ""
-    sizes = (0, 0)
+    sizes, cameras = (0, 0), ()
     for episode, notes in episodes:
         steps.append(episode.steps)
         periods.append(np.diff(episode.stamps) / 1e9)
@@ -31,6 +32,7 @@ def figures(episodes: Iterable[tuple[Episode, Notes | None]]) -> dict[str, Any]:
         driven += int(episode.intervention.sum())
         with_person += int(episode.intervention.any())
         largest = max(largest, float(np.abs(episode.actions).max()))
+        cameras = cameras_of(episode.jpegs)
         sizes = episode.observations.shape[1], episode.actions.shape[1]
         spaces = "" if episode.spaces is None else f"{episode.spaces.observation}; {episode.spaces.action}"
         if notes is not None:
@@ -50,7 +52,8 @@ def figures(episodes: Iterable[tuple[Episode, Notes | None]]) -> dict[str, Any]:
         "succeeded": int(sum(verdicts)), "rated_frames": int(ratings.sum()), "rating_mix": ratings.tolist(),
         "episodes_with_rewards": rewarded, "control_hz": round(1 / period, 3) if period > 0 else None,
         "longest_step_s": round(float(gaps.max()), 4), "largest_action": round(largest, 4),
-        "observation_size": sizes[0], "action_size": sizes[1], "spaces": spaces,
+        "observation_size": sizes[0], "action_size": sizes[1], "cameras": list(cameras),
+        "spaces": spaces,
     }  # fmt: skip
 
 

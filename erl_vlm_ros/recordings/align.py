@@ -69,12 +69,13 @@ def align(piece: Piece, start: int, end: int, needed: list[str], options: BuildO
 
 
 def needed_streams(piece: Piece, joints: Sequence[str]) -> list[str]:
-    """What each frame needs a message of: state, not commands, which hold until the next one. Of several messages that
+    """What each frame needs a message of: state and the further cameras, not commands, which hold until the next one.
+    Of several messages that
     tell a joint, those that come more often."""
     names = [name for name in piece.streams if name.startswith(JOINTS)]
     names.sort(key=lambda name: -len(piece.streams[name].times))
     needed = {next((n for n in names if joint in piece.streams[n].joints), "") for joint in joints}
-    return [n for n in piece.streams if n in needed or n in (POSE, OBJECT)]
+    return [n for n in piece.streams if n in needed or n in (POSE, OBJECT) or n.startswith(f"{CAMERA}:")]
 
 
 def _common(piece: Piece, start: int, end: int, names: list[str], options: BuildOptions) -> tuple[int, int]:
@@ -85,8 +86,8 @@ def _common(piece: Piece, start: int, end: int, names: list[str], options: Build
         if not len(times) or times[-1] < start or times[0] > end:
             raise Unfit(Reason.LATE, f"nothing on {topic} while it lasts", topic)
         # A message just before the episode is as good as one at its beginning.
-        begins = int(times[0]) - round(options.tolerance * 1e9) if name != CAMERA else int(times[0])
-        ends = int(times[-1]) + round(options.tolerance * 1e9) if name != CAMERA else int(times[-1])
+        slack = 0 if name == CAMERA else round(options.tolerance * 1e9)
+        begins, ends = int(times[0]) - slack, int(times[-1]) + slack
         if begins - start > late:
             text = f"{topic} begins {(begins - start) / 1e9:.2f} s after it; --late is {options.late_s:g} s"
             raise Unfit(Reason.LATE, text, topic)

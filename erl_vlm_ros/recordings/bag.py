@@ -59,8 +59,6 @@ class Bag:
             from rosbags.rosbag2 import ReaderError
             from rosbags.typesys import Stores, get_typestore
         except ImportError:
-            text = f"{path}: reading a bag needs the package rosbags: pip install 'erl_vlm_ros[bag]'"
-            remedy = "pip install 'erl_vlm_ros[bag]'"
             remedy = "pip install 'erl_vlm_ros[bag]'"
             text = f"{path}: reading a bag needs the package rosbags: {remedy}"
             raise ConfigError(text, code=Code.MISSING_PACKAGE, file=str(path), remedy=remedy) from None

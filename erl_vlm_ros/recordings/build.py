@@ -14,6 +14,7 @@ from erl_vlm_ros.common.tasks import TRACKED
 from erl_vlm_ros.data.bundle import MAX_TOTAL
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.spaces import IMAGES, STATE, Spaces, run_spaces
+from erl_vlm_ros.data.views import all_jpegs
 from erl_vlm_ros.recordings.align import Aligned, Unfit, align, needed_streams
 from erl_vlm_ros.recordings.bag import Bag
 from erl_vlm_ros.recordings.boundaries import Interval, intervals
@@ -22,7 +23,7 @@ from erl_vlm_ros.recordings.frames import read_frames
 from erl_vlm_ros.recordings.options import OBJECT, RECEIVED, RECORDED, BuildOptions
 from erl_vlm_ros.recordings.problems import Reason, RecordingError, Skipped
 from erl_vlm_ros.recordings.recorded import recorded_episodes
-from erl_vlm_ros.recordings.streams import POSE, read_streams
+from erl_vlm_ros.recordings.streams import CAMERA, POSE, camera_stream, read_streams
 from erl_vlm_ros.recordings.topics import ARRAY, Roles, find_roles
 from erl_vlm_ros.recordings.vectors import Arm, Vectors, vectors
 from erl_vlm_ros.robot.kinematics import Kinematics
@@ -64,6 +65,7 @@ class _Plan:
     interval: Interval
     aligned: Aligned
     vectors: Vectors
+    images: list[np.ndarray]  # of each camera the numbers of its images [T+1]
 
 
 class Builder:
@@ -137,7 +139,8 @@ class Builder:
             text = f"{bag.path}: nothing on {roles.pose}, and no URDF to compute it from (--urdf FILE)"
             raise RecordingError(Reason.URDF, text, topic=roles.pose, file=str(bag.path))
         line = timeline(streams, options.clock == RECEIVED)
-        told |= {"camera": roles.camera, "command": roles.command, "stamps_behind_s": line.behind_s}
+        cameras = {camera.name or "camera": camera.topic for camera in roles.cameras}
+        told |= {"cameras": cameras, "command": roles.command, "stamps_behind_s": line.behind_s}
         told |= {"left_out_messages": streams.dropped, "clock_jumps": [vars(jump) for jump in line.jumps]}
         arm = Arm(tuple(joints), kinematics, not roles.width.endswith("gripper_controller/commands"), streams.in_tool)
         plans, kind = [], bag.topics.get(roles.marks, "")
@@ -154,23 +157,29 @@ class Builder:
                 plans.append(_Plan(number, interval, *self._plan(line, interval, arm, spaces)))
             except Unfit as problem:
                 self._skip(bag, number, problem, *times)
-        frames = read_frames(
-            bag, roles.camera, [plan.aligned.images for plan in plans], options.image_size, options.jpeg_quality
-        )
+        silent = [c for i, c in enumerate(roles.cameras) if camera_stream(i) not in streams]
+        if silent:
+            text = f"{bag.path}: no image has come on {silent[0].topic}"
+            raise RecordingError(Reason.NO_TOPIC, text, topic=silent[0].topic, file=str(bag.path))
+        numbers = [plan.images for plan in plans]
+        frames = read_frames(bag, roles.cameras, numbers, options.image_size, options.jpeg_quality)
         for plan, (jpegs, problem) in zip(plans, frames):
             times = tuple((t - bag.began_ns) / 1e9 for t in (plan.interval.start, plan.interval.end))
             if problem:
-                self._skip(bag, plan.number, Unfit(Reason.IMAGE, problem, roles.camera), *times)
+                self._skip(bag, plan.number, Unfit(Reason.IMAGE, problem.text, problem.topic), *times)
                 continue
-            if sum(map(len, jpegs)) > _MOST_BYTES:
-                text = f"{sum(map(len, jpegs)) >> 20} MB of images: see --episodes, or a smaller --image-size"
+            size = sum(map(len, all_jpegs(jpegs)))
+            if size > _MOST_BYTES:
+                text = f"{size >> 20} MB of images: see --episodes, or a smaller --image-size"
                 self._skip(bag, plan.number, Unfit(Reason.LONG, text), *times)
                 continue
             self.report.episodes.append(self._told(plan, bag, times))
             self._spaces = spaces
             yield self._episode(plan, jpegs, spaces)
 
-    def _plan(self, line: Timeline, interval: Interval, arm: Arm, spaces: Spaces) -> tuple[Aligned, Vectors]:
+    def _plan(
+        self, line: Timeline, interval: Interval, arm: Arm, spaces: Spaces
+    ) -> tuple[Aligned, Vectors, list[np.ndarray]]:
         first, last = line.number_at(interval.start), line.number_at(interval.end)
         if first != last:
             raise Unfit(Reason.CLOCK_JUMPS, _jump_text(line.jumps[first]), line.jumps[first].topic)
@@ -181,7 +190,11 @@ class Builder:
         if len(aligned.times) > _LONGEST:
             raise Unfit(Reason.LONG, f"{len(aligned.times) - 1} steps; see --episodes")
         goal = np.asarray(self.options.task.goal)
-        return aligned, vectors(piece, aligned, arm, spaces, goal, self.options)
+        found = vectors(piece, aligned, arm, spaces, goal, self.options)
+        more = [
+            piece.streams[name].number[rows] for name, rows in sorted(aligned.at.items()) if name.startswith(CAMERA)
+        ]
+        return aligned, found, [aligned.images, *more]
 
     def _episode(self, plan: _Plan, jpegs: list[bytes], spaces: Spaces) -> Episode:
         return Episode(
@@ -229,6 +242,8 @@ class Builder:
         tracked = tracked and options.task.observed_object == TRACKED
         values = {"joint_names": list(joints), "gripper_joints": list(robot.gripper.joints) or None}
         values |= {"gripper_max": robot.gripper.max_width, "observe": STATE if tracked else IMAGES}
+        if not recorded:  # what our controller recorded says its cameras itself
+            values |= {"cameras": list(options.camera_names), "image_size": options.image_size}
         spaces = run_spaces(values, options.task)
         if self._spaces is not None and not recorded and spaces != self._spaces:
             text = f"{bag.path}: it gives {spaces}, the recordings before {self._spaces}: see --observe"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from erl_vlm_ros.common.cameras import CameraSpec, merged
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.robot.spec import RobotSpec
@@ -32,7 +33,7 @@ class BuildOptions:
 
     robot: RobotSpec
     task: Task
-    camera: str = ""
+    cameras: tuple[tuple[str, str], ...] = ()  # (name, topic); one without a name has an empty one
     command: str = ""
     gripper_command: str = ""
     action: str = COMMAND
@@ -64,6 +65,14 @@ class BuildOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"--{name[:-2].replace('_', '-')} must be above 0, got {value}", parameter=name)
+        if len(self.cameras) > 1 and not all(name for name, _ in self.cameras):
+            raise ConfigError("--camera: several cameras need names: --camera NAME=TOPIC", parameter="camera")
+        if len({name for name, _ in self.cameras}) < len(self.cameras):
+            raise ConfigError("--camera names a camera twice", parameter="camera")
+        if self.declared and self.cameras and not self.cameras[0][0]:
+            told = ", ".join(camera.name for camera in self.declared)
+            text = f"--camera TOPIC: the files of robot and task name cameras ({told}): --camera NAME=TOPIC"
+            raise ConfigError(text, parameter="camera")
         if not 0 <= self.late_s < float("inf"):
             raise ConfigError(f"--late must be 0 or more, got {self.late_s}", parameter="late_s")
         if self.min_steps < 1:
@@ -72,6 +81,18 @@ class BuildOptions:
             raise ConfigError("--episodes topic needs --episode-topic NAME", parameter="episode_topic")
         if self.episode_topic and self.episodes not in (AUTO, TOPIC):
             raise ConfigError(f"--episode-topic and --episodes {self.episodes}: one of them", parameter="episode_topic")
+
+    @property
+    def declared(self) -> tuple[CameraSpec, ...]:
+        """The cameras that robot and task file name; none: one without a name."""
+        return merged(self.robot.cameras, self.task.cameras)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras, the first paces the episodes; empty: one without a name. Those that --camera alone
+        names come last."""
+        names = [camera.name for camera in self.declared]
+        return tuple(dict.fromkeys((*names, *(name for name, _ in self.cameras if name))))
 
     @property
     def period_s(self) -> float:

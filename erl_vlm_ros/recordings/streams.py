@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ STATE, MARKS, SUCCESS = "state", "marks", "success"
 JOINT_COMMAND = "joint command"  # velocities of the joints, in the driver's order
 JOINTS = "joints:"  # with topic and joints: one stream for each group of joints that come together
 NO_EPISODE, TRAINING, EVALUATION = 0.0, 1.0, 2.0  # in the first column of STATE; the second: a person drives
+
+
+def camera_stream(number: int) -> str:
+    """Name of the stream of a camera, by its place: that of the first is CAMERA."""
+    return CAMERA if number == 0 else f"{CAMERA}:{number}"
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,11 @@ class _Reader:
         self.joints_seen: set[str] = set()
         self._stamped_command = bag.topics.get(roles.command) == TWIST_STAMPED
         self.takers: dict[str, list[Callable[[str, int, bytes], None]]] = {}
+        for number, camera in enumerate(roles.cameras):
+            taker = partial(self._camera, camera_stream(number))
+            self.takers.setdefault(camera.topic, []).append(taker)
         for topic, taker in (
-            (roles.camera, self._camera), (roles.pose, self._pose), (roles.object, self._object),
+            (roles.pose, self._pose), (roles.object, self._object),
             (roles.command, self._command), (roles.width, self._width), (roles.executed, self._executed),
             (roles.state, self._state), (roles.marks, self._mark), (roles.success, self._success),
             *((topic, self._joint_state) for topic in roles.joints),
@@ -99,8 +108,8 @@ class _Reader:
             self.growing[name] = _Growing(topic, width, joints)
         return self.growing[name]
 
-    def _camera(self, topic: str, received: int, raw: bytes) -> None:
-        self._to(CAMERA, topic, 0).add(received, header_ns(raw))
+    def _camera(self, name: str, topic: str, received: int, raw: bytes) -> None:
+        self._to(name, topic, 0).add(received, header_ns(raw))
 
     def _joint_state(self, topic: str, received: int, raw: bytes) -> None:
         message = self.bag.read(topic, raw)

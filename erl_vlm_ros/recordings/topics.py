@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from erl_vlm_ros.common import names
+from erl_vlm_ros.common.cameras import TOPIC as TOPIC_SOURCE
+from erl_vlm_ros.common.cameras import CameraSpec
 from erl_vlm_ros.recordings.options import (
     AUTO,
     BAG,
@@ -32,11 +34,20 @@ _COMMANDS = (names.POLICY_TWIST, names.EXECUTED, names.ARM_TWIST, names.HUMAN_TW
 
 
 @dataclass(frozen=True)
+class Camera:
+    """crop: x, y, width, height in px of what the topic shows; empty: all of it."""
+
+    name: str
+    topic: str
+    crop: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Roles:
     """Names of topics; empty: there is none. ``width``: the gripper's command; ``state``: run/state; ``transitions``:
     episodes as our own controller published them; ``episodes``: where an episode begins and ends, no longer AUTO."""
 
-    camera: str
+    cameras: tuple[Camera, ...]
     joints: tuple[str, ...]
     pose: str
     object: str
@@ -65,7 +76,7 @@ def find_roles(topics: Mapping[str, str], options: BuildOptions, where: str) -> 
     tracked = options.observe != IMAGES and options.task.observed_object != "none"
     # What our own controller recorded is whole: it needs no other topic.
     return Roles(
-        camera="" if recorded else finder.camera(options.camera),
+        cameras=() if recorded else finder.cameras(options),
         joints=() if recorded else finder.joints(options),
         pose=finder.ours(names.EE_POSE, POSE),
         object="" if recorded or not tracked else finder.required(
@@ -128,6 +139,27 @@ class _Finder:
             text = f"{topic} is a {self._topics[topic]}; expected {' or '.join(kinds)}"
             raise self._error(Reason.TYPE, topic, text)
         return topic
+
+    def cameras(self, options: BuildOptions) -> tuple[Camera, ...]:
+        if not options.camera_names:
+            return (Camera("", self.camera(options.cameras[0][1] if options.cameras else "")),)
+        given, specs = dict(options.cameras), {spec.name: spec for spec in options.declared}
+        return tuple(self._named_camera(name, given.get(name, ""), specs.get(name)) for name in options.camera_names)
+
+    def _named_camera(self, name: str, asked: str, spec: CameraSpec | None) -> Camera:
+        """By --camera, as our camera node publishes it, or (uncropped yet) as the driver that its source names does."""
+        crop = () if spec is None else tuple(spec.crop)
+        if asked:
+            topic = self.named(asked, (RAW, COMPRESSED))
+            ours = topic.removesuffix("/compressed").endswith(f"/{names.NAMED_IMAGE.format(name)}")
+            return Camera(name, topic, () if ours else crop)
+        compressed = self.ours(names.NAMED_IMAGE_COMPRESSED.format(name), COMPRESSED)
+        if found := compressed or self.ours(names.NAMED_IMAGE.format(name), RAW):
+            return Camera(name, found)
+        kind, _, driver = ("", "", "") if spec is None else spec.source.partition(":")
+        if kind == TOPIC_SOURCE and (found := self.ours(f"{driver}/compressed", COMPRESSED) or self.ours(driver, RAW)):
+            return Camera(name, found, crop)
+        raise self.missing(f"images of the camera '{name}'", f"say where: --camera {name}=TOPIC")
 
     def camera(self, asked: str) -> str:
         if asked:

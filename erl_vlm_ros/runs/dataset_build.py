@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from erl_vlm_ros.common.cameras import NAME as CAMERA_NAME
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.tasks import load_task
@@ -46,7 +47,6 @@ def add_command(actions: Any) -> None:
         dest = _DEST.get(flag)
         build.add_argument(f"--{flag}", dest=dest, choices=allowed, default=value, help=f"{text} ({value})")
     for flag, text in (
-        ("camera", "images, where there are several cameras"),
         ("command", "TwistStamped, Twist, or Float64MultiArray of joint velocities"),
         ("gripper-command", "Float64MultiArray"),
         ("episode-topic", "Bool (true within an episode), Int (another number, another episode), Empty (between two)"),
@@ -74,6 +74,10 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
         "--success", default="", metavar="yes|no|NUMBERS",
         help="by hand: of all episodes, or the numbers of those that succeeded, such as 0,2,5-9; no other did",
     )  # fmt: skip
+    parser.add_argument(
+        "--camera", action="append", default=[], metavar="[NAME=]TOPIC",
+        help="where a camera's images are; once for each camera that has a name",
+    )  # fmt: skip
     parser.add_argument("--urdf", default="", metavar="FILE", help="to compute the tool's pose from the joints")
     _add_numbers(
         parser,
@@ -100,8 +104,16 @@ def read_options(arguments: argparse.Namespace, **more: Any) -> o.BuildOptions:
         text = f"--urdf {arguments.urdf}: no such file"
         raise ConfigError(text, code=Code.MISSING_FILE, parameter="urdf", file=arguments.urdf)
     given = {name: value for name, value in given.items() if name not in _DEST}  # the command line's own
+    given["cameras"] = tuple(_camera(text) for text in arguments.camera)
     robot, task = load_robot(arguments.robot), load_task(arguments.task)
     return o.BuildOptions(**(given | {"robot": robot, "task": task} | more))
+
+
+def _camera(text: str) -> tuple[str, str]:
+    name, equals, topic = text.rpartition("=")
+    if not topic or (equals and not re.fullmatch(CAMERA_NAME, name)):
+        raise ConfigError(f"--camera {text}: expected TOPIC or NAME=TOPIC", parameter="camera")
+    return name, topic
 
 
 def build(arguments: argparse.Namespace) -> int:

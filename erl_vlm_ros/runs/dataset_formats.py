@@ -23,7 +23,6 @@ def add_commands(actions: Any) -> None:
     inn.add_argument("--format", choices=FORMATS, default=LEROBOT)
     inn.add_argument("folder", metavar="DIR", help="with meta/info.json")
     add_shared(inn)
-    inn.add_argument("--camera", default="", metavar="KEY", help="where there are several")
     inn.add_argument("--degrees", action="store_true", help="joints are in degrees")
     inn.add_argument(
         "--state-names", default="", metavar="A,B,...",

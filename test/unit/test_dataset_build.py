@@ -19,13 +19,16 @@ from factories import make_episode  # noqa: E402
 from synthetic_bag import CAMERA, COMMAND, JOINTS, OBJECT, POSE, Message, Session, write_bag  # noqa: E402
 
 from erl_vlm_ros.cli import main  # noqa: E402
+from erl_vlm_ros.common.cameras import CameraSpec  # noqa: E402
 from erl_vlm_ros.common.errors import ConfigError  # noqa: E402
 from erl_vlm_ros.common.tasks import load_task  # noqa: E402
 from erl_vlm_ros.common.yaml_file import dump_yaml  # noqa: E402
 from erl_vlm_ros.data.bundle import encode  # noqa: E402
 from erl_vlm_ros.data.dataset import DatasetSource, survey  # noqa: E402
+from erl_vlm_ros.data.images import decode_jpeg  # noqa: E402
 from erl_vlm_ros.data.spaces import GRIPPER, run_spaces  # noqa: E402
 from erl_vlm_ros.data.spaces import JOINTS as JOINT_PART
+from erl_vlm_ros.data.views import cameras_of, view  # noqa: E402
 from erl_vlm_ros.recordings.bag import find_bags  # noqa: E402
 from erl_vlm_ros.recordings.build import Builder  # noqa: E402
 from erl_vlm_ros.recordings.options import BuildOptions  # noqa: E402
@@ -262,9 +265,64 @@ def test_several_cameras(tmp_path):
     more = [Message(t, m.at_s, m.content, kind) for m in seen for t in ("/left/compressed", "/right/compressed")]
     path = bag(tmp_path, Session(topics=(JOINTS, POSE, COMMAND)), *more)
     assert why(path) == {(Reason.SEVERAL_TOPICS, "")}
-    assert len(build(path, camera="/right/compressed")[0]) == 1
-    assert why(path, camera=JOINTS) == {(Reason.TYPE, JOINTS)}
-    assert {reason for reason, _ in why(path, camera="/front")} == {Reason.NO_TOPIC}
+    assert len(build(path, cameras=(("", "/right/compressed"),))[0]) == 1
+    assert why(path, cameras=(("", JOINTS),)) == {(Reason.TYPE, JOINTS)}
+    assert {reason for reason, _ in why(path, cameras=(("", "/front"),))} == {Reason.NO_TOPIC}
+
+
+KIND = "sensor_msgs/msg/CompressedImage"
+
+
+def cameras(tmp_path, *names, hz=20.0, size=(64, 48), lag=0.02, seconds=6.0, name="named"):
+    """A bag with further cameras beside the one of a Session; topics are those of named ones."""
+    session = Session(seconds=seconds, topics=(JOINTS, POSE, COMMAND), size=size)
+    more = []
+    for camera in names:
+        topic = camera if camera.startswith("/") else f"/camera/{camera}/color/image_raw/compressed"
+        for k in range(int(seconds * hz)):
+            picture = sb.cv2.imencode(".png", session.image(k))[1].tobytes()
+            more.append(Message(topic, k / hz + 0.03, sb.image(picture, k / hz + lag * (camera != names[0])), KIND))
+    return bag(tmp_path, session, *more, name=name)
+
+
+def views_of(**more):
+    return {"task": replace(TASK, cameras=tuple(CameraSpec(name=name, **more) for name in ("front", "wrist")))}
+
+
+def test_named_cameras_are_frames_of_one_moment(tmp_path):
+    path = cameras(tmp_path, "front", "wrist")
+    (episode,), report = build(path, **views_of())
+    assert cameras_of(episode.jpegs) == episode.spaces.observation.cameras == ("front", "wrist")
+    first, second = (decode_jpeg(view(episode.jpegs[7], name)).astype(int) for name in ("front", "wrist"))
+    np.testing.assert_array_equal(first, second)  # both made number 14 at that moment
+    wrist = "/camera/wrist/color/image_raw/compressed"
+    assert report.alignment_ms()[wrist]["largest"] == pytest.approx(20, abs=0.1)
+    assert report.recordings[0]["cameras"]["wrist"] == wrist
+    named = (("side", "/camera/wrist/color/image_raw/compressed"), ("top", "/camera/front/color/image_raw/compressed"))
+    assert cameras_of(build(path, cameras=named)[0][0].jpegs) == ("side", "top")
+    assert {reason for reason, _ in why(cameras(tmp_path, "front", name="one"), **views_of())} == {Reason.NO_TOPIC}
+    assert why(path, **views_of(), tolerance_s=0.01) == {(Reason.GAP, wrist)}
+
+
+def test_a_drivers_topic_of_a_named_camera_is_cropped_as_its_node_would(tmp_path):
+    path = cameras(tmp_path, "/usb_cam/image_raw/compressed")
+    spec = CameraSpec(name="usb", source="topic:/usb_cam/image_raw", crop=(0, 0, 32, 24))
+    robot = ROBOT.model_copy(update={"cameras": (spec,)})
+    (episode,), _ = build(path, robot=robot, image_size=24)
+    image = Session(size=(64, 48)).image(2)[:24, 4:28, ::-1]  # the middle square of the crop
+    np.testing.assert_allclose(decode_jpeg(episode.jpegs[1]).astype(int).mean((0, 1)), image.mean((0, 1)), atol=3)
+    wide = robot.model_copy(update={"cameras": (spec.model_copy(update={"crop": (40, 0, 32, 24)}),)})
+    assert {reason for reason, _ in why(path, robot=wide)} == {Reason.IMAGE}
+
+
+def test_cameras_are_named_as_they_should(tmp_path):
+    for wrong in ((("", "/a"), ("b", "/b")), (("a", "/a"), ("a", "/b"))):
+        with pytest.raises(ConfigError):
+            BuildOptions(ROBOT, TASK, cameras=wrong)
+    with pytest.raises(ConfigError):
+        BuildOptions(ROBOT, views_of()["task"], cameras=(("", "/a"),))
+    line = ["dataset", "build", str(tmp_path), "--robot", "sim_arm", "--task", "drawer_open", "--out", "x"]
+    assert main([*line, "--camera", "A B=/x"]) == 2
 
 
 def test_a_camera_that_starts_late_or_stops_early(tmp_path):
@@ -416,7 +474,7 @@ def test_the_command_writes_a_dataset(tmp_path, capsys):
     assert (told["episodes"], told["steps"], told["skipped"]) == (1, 59, 0)
     assert survey(out).task == "drawer_open" and load_robot(out / "robot.yaml") == load_robot(robot)
     assert DatasetSource(str(out), False).poll().episode.success is True
-    assert json.loads((out / "build.json").read_text())["recordings"][0]["camera"] == CAMERA
+    assert json.loads((out / "build.json").read_text())["recordings"][0]["cameras"] == {"camera": CAMERA}
     assert main([*line, "--out", str(out)]) == 2  # not empty
     assert main([*line, "--out", str(tmp_path / "none"), "--min-steps", "1000"]) == 2
     assert not (tmp_path / "none").exists() and OBJECT

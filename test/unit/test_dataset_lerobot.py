@@ -20,7 +20,8 @@ from erl_vlm_ros.common.tasks import load_task  # noqa: E402
 from erl_vlm_ros.data.dataset import DatasetSource, write_dataset  # noqa: E402
 from erl_vlm_ros.data.images import decode_jpeg, encode_jpeg  # noqa: E402
 from erl_vlm_ros.data.notes import Notes  # noqa: E402
-from erl_vlm_ros.data.spaces import run_spaces  # noqa: E402
+from erl_vlm_ros.data.spaces import run_spaces, with_cameras  # noqa: E402
+from erl_vlm_ros.data.views import Frame, all_jpegs, cameras_of  # noqa: E402
 from erl_vlm_ros.recordings.lerobot import layout as lay  # noqa: E402
 from erl_vlm_ros.recordings.lerobot import write  # noqa: E402
 from erl_vlm_ros.recordings.lerobot.read import Importer  # noqa: E402
@@ -140,7 +141,7 @@ def test_the_layout(tmp_path, exported, monkeypatch):
     assert table.schema.field(lay.ACTION).type == pa.list_(pa.float32(), 3)
     assert table.column("index").to_pylist() == list(range(21))
     np.testing.assert_allclose(table.column("timestamp").to_numpy()[:6], np.arange(6) / 10, rtol=1e-6)
-    assert table.column(lay.CAMERA)[0].as_py()["bytes"] == ours(tmp_path / "again")[0][0].jpegs[0]
+    assert table.column(lay.camera_key(""))[0].as_py()["bytes"] == ours(tmp_path / "again")[0][0].jpegs[0]
     rows = pq.read_table(exported / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
     assert [(r["dataset_from_index"], r["dataset_to_index"]) for r in rows] == [(0, 6), (6, 13), (13, 21)]
     assert rows[0]["tasks"] == [TASK.instruction]
@@ -166,6 +167,43 @@ def test_a_dataset_without_labels_has_no_column_for_them(tmp_path):
     names = json.loads((tmp_path / "l" / lay.INFO).read_text())["features"]
     assert lay.REWARD not in names and lay.RATING not in names
     assert [notes for _, notes in take(tmp_path / "l")[0]] == [None] * 3
+
+
+def test_named_cameras_go_there_and_back(tmp_path):
+    spaces = with_cameras(SPACES, ("front", "wrist"), 24)
+    episodes = []
+    for i in range(2):
+        a, b = (make_episode(10 * i + k, 6, side=24).jpegs for k in range(2))
+        frames = [Frame.of({"front": x, "wrist": y}) for x, y in zip(a, b)]
+        episodes.append(make_episode(i, 6, jpegs=frames, spaces=spaces))
+    write_dataset(tmp_path / "d", "drawer_open", episodes, "test", robot_path("sim_arm"))
+    write.export(tmp_path / "d", tmp_path / "l")
+    names = json.loads((tmp_path / "l" / lay.INFO).read_text())["features"]
+    assert [n for n in names if n.startswith(lay.IMAGES)] == [lay.IMAGES + "front", lay.IMAGES + "wrist"]
+    for (mine, _), episode in zip(take(tmp_path / "l")[0], episodes, strict=True):
+        assert all_jpegs(mine.jpegs) == all_jpegs(episode.jpegs) and cameras_of(mine.jpegs) == ("front", "wrist")
+        assert mine.spaces == spaces
+    other = make_episode(2, 6, side=24, spaces=SPACES)
+    write_dataset(tmp_path / "one", "drawer_open", [other], "test")
+    shutil.copy(tmp_path / "one" / "episode_00000.bundle", tmp_path / "d" / "episode_00001.bundle")
+    with pytest.raises(ConfigError):
+        write.export(tmp_path / "d", tmp_path / "mixed")
+
+
+def test_cameras_of_another(tmp_path, urdf):
+    path = foreign(tmp_path / "f")
+    info = json.loads((path / lay.INFO).read_text())
+    key = "observation.images.front"
+    file = path / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.append_column("observation.images.wrist", table.column(key)), file)
+    change(path, features={**info["features"], "observation.images.wrist": info["features"][key]})
+    assert refused(path, urdf=urdf) is Reason.SEVERAL_TOPICS
+    assert cameras_of(take(path, urdf=urdf, cameras=(("", "wrist"),))[0][0][0].jpegs) == ()
+    named = (("top", "front"), ("wrist", "observation.images.wrist"))
+    episode = take(path, urdf=urdf, cameras=named)[0][0][0]
+    assert cameras_of(episode.jpegs) == episode.spaces.observation.cameras == ("top", "wrist")
+    assert refused(path, urdf=urdf, cameras=(("side", "side"),)) is Reason.NO_TOPIC
 
 
 def test_what_cannot_be_exported(tmp_path):
@@ -210,12 +248,8 @@ def test_a_missing_column(exported):
     info = json.loads((exported / lay.INFO).read_text())
     change(exported, features={k: v for k, v in info["features"].items() if k != lay.ACTION})
     assert refused(exported) is Reason.NO_TOPIC
-    change(exported, features={k: v for k, v in info["features"].items() if k != lay.CAMERA})
+    change(exported, features={k: v for k, v in info["features"].items() if k != lay.camera_key("")})
     assert refused(exported) is Reason.NO_TOPIC
-    assert refused(exported, camera="front") is Reason.NO_TOPIC
-    two = {**info["features"], "observation.images.wrist": info["features"][lay.CAMERA]}
-    change(exported, features=two)
-    assert refused(exported) is Reason.SEVERAL_TOPICS
 
 
 def test_numbers_that_are_not_finite(exported):

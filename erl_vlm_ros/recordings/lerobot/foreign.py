@@ -14,6 +14,7 @@ from erl_vlm_ros.data.image_headers import JPEG_SIGNATURE
 from erl_vlm_ros.data.images import decode_image, encode_jpeg, image_size
 from erl_vlm_ros.data.notes import Notes
 from erl_vlm_ros.data.spaces import IMAGES, run_spaces
+from erl_vlm_ros.data.views import Frame
 from erl_vlm_ros.recordings.align import Unfit, align
 from erl_vlm_ros.recordings.clock import Piece, Timed
 from erl_vlm_ros.recordings.lerobot import layout as lay
@@ -55,15 +56,16 @@ class Foreign:
         period = 1.0 / dataset.fps
         if period - options.period_s > options.tolerance:
             text = f"{dataset.fps:g} frames a second, the control rate is {options.task.control_hz:g} Hz"
-            raise dataset.error(Reason.SLOW_CAMERA, text, dataset.camera)
+            raise dataset.error(Reason.SLOW_CAMERA, text, dataset.cameras[0][1])
         self._data, self._degrees = dataset, degrees
         self._options = BuildOptions(**{**vars(options), "action": NEXT_POSE})
         values = {"joint_names": list(self.joints), "gripper_joints": list(robot.gripper.joints) or None}
+        values |= {"cameras": list(options.camera_names), "image_size": options.image_size}
         self.spaces = run_spaces(values | {"gripper_max": robot.gripper.max_width, "observe": IMAGES}, options.task)
 
     def episode(self, rows: Rows) -> tuple[Episode, Notes | None, dict[str, Any]]:
         """At the control rate. Raises Unfit."""
-        state = rows.columns[lay.OBSERVATION].reshape(len(rows.images), -1).astype(np.float64)
+        state = rows.columns[lay.OBSERVATION].reshape(rows.count, -1).astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(state).all(1))
         if len(bad):
             text = f"row {bad[0]} of {len(state)} in {lay.OBSERVATION} is not finite"
@@ -78,9 +80,9 @@ class Foreign:
         arm = Arm(tuple(self.joints), self.kinematics, True, False)
         found = vectors(piece, aligned, arm, self.spaces, np.asarray(self._options.task.goal), self._options)
         try:
-            jpegs = [_small(rows.images[i], self._options) for i in aligned.images]
+            jpegs = [self._frame(rows, i) for i in aligned.images]
         except ValueError as error:
-            raise Unfit(Reason.IMAGE, str(error), self._data.camera) from error
+            raise Unfit(Reason.IMAGE, str(error), self._data.cameras[0][1]) from error
         columns = rows.columns
         between = list(zip(aligned.images, aligned.images[1:]))
         driven = np.ones(len(between), bool)
@@ -103,6 +105,10 @@ class Foreign:
             notes = Notes(np.array([reward[a:b].sum() for a, b in between]), reward_model=lay.REWARD)
         return episode, notes, {"faster_than_task": round(found.clipped, 4)}
 
+    def _frame(self, rows: Rows, i: int) -> bytes:
+        small = {name: _small(images[i], self._options) for (name, _), images in zip(self._data.cameras, rows.images)}
+        return small[""] if "" in small else Frame.of(small)
+
     def _piece(self, rows: Rows, values: np.ndarray) -> Piece:
         stamps = rows.columns.get("timestamp", np.arange(len(values)) / self._data.fps).reshape(-1).astype(np.float64)
         times = _BEGAN_NS + np.round(stamps * 1e9).astype(np.int64)
@@ -112,7 +118,7 @@ class Foreign:
         numbers = np.arange(len(times))
         empty = np.zeros((len(times), 0))
         streams = {
-            CAMERA: Timed(self._data.camera, times, times, empty, numbers),
+            CAMERA: Timed(self._data.cameras[0][1], times, times, empty, numbers),
             f"{JOINTS}{lay.OBSERVATION}": Timed(lay.OBSERVATION, times, times, values, numbers, tuple(self._at)),
         }
         return Piece(streams, None, (times, times))

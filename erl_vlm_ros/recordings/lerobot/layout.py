@@ -20,7 +20,8 @@ OURS, FINAL = "meta/erl_vlm_ros.json", "meta/erl_vlm_ros_final.parquet"  # what 
 OURS_VERSION = 1
 FILES_A_CHUNK, DATA_MB, VIDEO_MB = 1000, 100, 200
 
-OBSERVATION, ACTION, CAMERA = "observation.state", "action", "observation.images.camera"
+OBSERVATION, ACTION = "observation.state", "action"
+IMAGES, ONE_CAMERA = "observation.images.", "camera"  # before a camera's name; of one that has none
 REWARD, DONE, TRUNCATED, SUCCESS = "next.reward", "next.done", "next.truncated", "next.success"
 STAMP, DRIVEN = "complementary_info.stamp_ns", "complementary_info.is_intervention"
 RATING, EXTRAS = "complementary_info.rating", "complementary_info.extras"
@@ -36,6 +37,11 @@ def module(name: str = "pyarrow") -> Any:
         remedy = "pip install 'erl_vlm_ros[lerobot]'"
         text = f"LeRobot datasets need the package {package}: {remedy}"
         raise ConfigError(text, code=Code.MISSING_PACKAGE, remedy=remedy) from None
+
+
+def camera_key(name: str) -> str:
+    """The feature of a camera."""
+    return IMAGES + (name or ONE_CAMERA)
 
 
 def feature(dtype: str, *shape: int, names: Any = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.notes import Notes
 from erl_vlm_ros.data.spaces import IMAGES, STATE, Spaces, SpecError, run_spaces
+from erl_vlm_ros.data.views import grouped
 from erl_vlm_ros.recordings.align import Unfit
 from erl_vlm_ros.recordings.build import Report
 from erl_vlm_ros.recordings.lerobot import layout as lay
@@ -36,7 +37,7 @@ class Importer:
         state_names: tuple[str, ...] = (),
     ):
         """Args:
-            options: ``camera`` is the key of a feature; what concerns topics does not count.
+            options: ``cameras`` are keys of features; what concerns topics does not count.
             by_hand: as of Builder.
             degrees: joints are in degrees. state_names: of the numbers in observation.state, where it does not say.
 
@@ -44,9 +45,13 @@ class Importer:
             RecordingError: it is no dataset of version 3, or lacks a column.
         """
         self.options, self.report, self._by_hand = options, Report(), by_hand
-        self.dataset = Dataset(path, options.camera)
         self._degrees, self._state_names = degrees, state_names
-        self.ours = (self.dataset.path / lay.OURS).is_file()
+        self.ours = (Path(path) / lay.INFO).is_file() and (Path(path) / lay.OURS).is_file()
+        if self.ours:
+            self._spaces, self._about = _our_file(Path(path))
+            self.dataset = Dataset(path, self._spaces.observation.cameras)
+        else:
+            self.dataset = Dataset(path, options.camera_names, options.cameras)
 
     def episodes(self) -> Iterator[tuple[Episode, Notes | None]]:
         """The episodes, numbered from 0; those that cannot be used stand in the report.
@@ -84,15 +89,10 @@ class Importer:
         for name in (lay.OBSERVATION, lay.ACTION, lay.STAMP, lay.DRIVEN):
             data.require(name)
         try:
-            ours = lay.read_json(data.path / lay.OURS)
-            if ours["version"] != lay.OURS_VERSION:
-                raise data.error(Reason.VERSION, f"{lay.OURS} is of version {ours['version']}")
-            spaces, about = Spaces.from_json(ours["spaces"]), list(ours["episodes"])
             final = data.read_rows(data.path / lay.FINAL)
-        except RecordingError:
-            raise
-        except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
-            raise data.error(Reason.UNREADABLE, f"{lay.OURS}, {lay.FINAL}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise data.error(Reason.UNREADABLE, f"{lay.FINAL}: {error}") from error
+        spaces, about = self._spaces, self._about
         self._require(spaces)
         last = {row["episode_index"]: row for row in final}
 
@@ -100,9 +100,9 @@ class Importer:
             if rows.number not in last or not 0 <= rows.number < len(about):
                 raise Unfit(Reason.TRUNCATED, f"{lay.FINAL} has no last frame of it")
             for name in (lay.OBSERVATION, lay.ACTION):
-                bad = np.flatnonzero(~np.isfinite(rows.columns[name].reshape(len(rows.images), -1)).all(1))
+                bad = np.flatnonzero(~np.isfinite(rows.columns[name].reshape(rows.count, -1)).all(1))
                 if len(bad):
-                    text = f"row {bad[0]} of {len(rows.images)} in {name} is not finite"
+                    text = f"row {bad[0]} of {rows.count} in {name} is not finite"
                     raise Unfit(Reason.NOT_FINITE, text, name)
             try:
                 return (*_exact(rows, last[rows.number], about[rows.number], spaces, data), {})
@@ -127,23 +127,40 @@ class Importer:
             ) from error
 
 
+def _our_file(path: Path) -> tuple[Spaces, list[Any]]:
+    """What stands beside a dataset that we wrote: its spaces, and facts of each episode."""
+    file = path / lay.OURS
+    try:
+        ours = lay.read_json(file)
+        if ours["version"] != lay.OURS_VERSION:
+            raise RecordingError(Reason.VERSION, f"{file} is of version {ours['version']}", file=str(file))
+        return Spaces.from_json(ours["spaces"]), list(ours["episodes"])
+    except RecordingError:
+        raise
+    except (ConfigError, LookupError, TypeError, ValueError) as error:
+        raise RecordingError(Reason.UNREADABLE, f"{file}: {error}", file=str(file)) from error
+
+
 def _exact(rows: Rows, last: dict[str, Any], about: dict[str, Any], spaces: Spaces, data: Dataset) -> Any:
     """(Episode, Notes or None) of rows that we wrote."""
     columns = rows.columns
-    steps = len(rows.images)
+    steps = rows.count
+    images = [[*seen, last[key]] for (_, key), seen in zip(data.cameras, rows.images)]
+    names = [name for name, _ in data.cameras if name]
+    frames = grouped([jpeg for row in zip(*images) for jpeg in row], names)
 
     def with_last(name: str) -> np.ndarray:
         return np.concatenate([columns[name].reshape(steps, -1), np.reshape(last[name], (1, -1))])
 
-    names = data.names(lay.EXTRAS) if lay.EXTRAS in columns else []
+    extras = data.names(lay.EXTRAS) if lay.EXTRAS in columns else []
     success = {1: True, 0: False, -1: None}[about["success"]]
     episode = Episode(
         observations=with_last(lay.OBSERVATION), actions=columns[lay.ACTION].reshape(steps, -1),
-        jpegs=[*rows.images, last[lay.CAMERA]], stamps=with_last(lay.STAMP)[:, 0].astype(np.int64),
+        jpegs=frames, stamps=with_last(lay.STAMP)[:, 0].astype(np.int64),
         terminated=bool(about["terminated"]), truncated=bool(about["truncated"]), evaluation=False, index=rows.number,
         actor_version=int(about["actor_version"]), seed=int(about["seed"]),
         prop_dim=spaces.observation.proprio_size, spaces=spaces, intervention=columns[lay.DRIVEN].reshape(-1),
-        success=success, extras=with_last(lay.EXTRAS) if names else None, extra_names=names,
+        success=success, extras=with_last(lay.EXTRAS) if extras else None, extra_names=extras,
     )  # fmt: skip
     rewards = columns[lay.REWARD].reshape(-1) if lay.REWARD in columns and about.get("rewarded") else None
     ratings = with_last(lay.RATING)[:, 0].astype(np.int64) if lay.RATING in columns and about.get("rated") else None

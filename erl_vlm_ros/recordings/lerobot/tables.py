@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,25 @@ _VIDEO_QUALITY = 95  # of the JPEGs that a video's frames become
 
 @dataclass(frozen=True)
 class Rows:
-    """N rows of episode ``number``: name -> [N] or [N, k]; ``images``: encoded."""
+    """N rows of episode ``number``: name -> [N] or [N, k]; ``images``: of each camera N, encoded."""
 
     number: int
     columns: dict[str, np.ndarray]
-    images: list[bytes]
+    images: list[list[bytes]]
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.images[0])
 
 
 class Dataset:
     """Opened by its ``meta/info.json``."""
 
-    def __init__(self, path: str | Path, camera: str = ""):
-        """``camera``: key of an image or video feature; empty: the only one.
+    def __init__(self, path: str | Path, names: Sequence[str] = (), given: Sequence[tuple[str, str]] = ()):
+        """Args:
+            names: of cameras; none: one without a name. given: (name, key of its feature), where that is not
+                observation.images.NAME, or the only one.
 
         Raises:
             RecordingError: ``UNREADABLE``, ``VERSION``, ``NO_TOPIC`` or ``SEVERAL_TOPICS``.
@@ -55,8 +62,10 @@ class Dataset:
         if self.fps <= 0:
             raise self.error(Reason.UNREADABLE, f"{lay.INFO}: fps is {self.fps}")
         cameras = [name for name, (kind, _) in kinds.items() if kind in ("image", "video")]
-        self.camera = self._camera(cameras, camera)
-        self.is_video = kinds[self.camera][0] == "video"
+        by_name = dict(given)
+        self.cameras = tuple((name, self._camera(cameras, by_name.get(name, name))) for name in names or ("",))
+        self._image_keys = [key for _, key in self.cameras if kinds[key][0] == "image"]
+        self._video_keys = [key for _, key in self.cameras if kinds[key][0] == "video"]
         self._kinds = {name: kind for name, kind in kinds.items() if kind[0] not in ("image", "video", "string")}
 
     def _camera(self, cameras: list[str], asked: str) -> str:
@@ -83,9 +92,9 @@ class Dataset:
     def episodes(self) -> Iterator[Rows]:
         """All of them. RecordingError: ``UNREADABLE``, ``TRUNCATED``: there are fewer rows than the dataset says."""
         files = sorted((self.path / "data").glob("*/*.parquet"))
-        videos = _Videos(self) if self.is_video else None
+        videos = {key: _Videos(self, key) for key in self._video_keys}
         pending: dict[str, list[np.ndarray]] = {}
-        images: list[bytes] = []
+        images: dict[str, list[bytes]] = {}
         number, seen = -1, 0
         try:
             for file in files:
@@ -95,11 +104,12 @@ class Dataset:
                     for a, b in zip(cuts, cuts[1:]):
                         if int(index[a]) != number and seen:
                             yield self._rows(number, pending, images, videos)
-                            pending, images = {}, []
+                            pending, images = {}, {}
                         number, seen = int(index[a]), seen + b - a
                         for name, values in columns.items():
                             pending.setdefault(name, []).append(values[a:b])
-                        images += some[a:b]
+                        for key, encoded in some.items():
+                            images.setdefault(key, []).extend(encoded[a:b])
         except RecordingError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,19 +119,17 @@ class Dataset:
         if seen != self.frames:
             raise self.error(Reason.TRUNCATED, f"{seen} rows in {len(files)} files; {lay.INFO} says {self.frames}")
 
-    def _batches(self, file: Path) -> Iterator[tuple[dict[str, np.ndarray], list[bytes]]]:
+    def _batches(self, file: Path) -> Iterator[tuple[dict[str, np.ndarray], dict[str, list[bytes]]]]:
         with self._pq.ParquetFile(file) as opened:
             there = set(opened.schema_arrow.names)
-            missing = [name for name in (*self._kinds, *([] if self.is_video else [self.camera])) if name not in there]
+            wanted = [*self._kinds, *self._image_keys]
+            missing = [name for name in wanted if name not in there]
             if missing:
                 raise self.error(Reason.NO_TOPIC, f"{file} lacks the column {missing[0]}", missing[0])
-            wanted = [*self._kinds, *([] if self.is_video else [self.camera])]
             for batch in opened.iter_batches(_BATCH, columns=wanted):
                 columns = {name: self._numbers(batch.column(name), name) for name in self._kinds}
-                images = (
-                    [] if self.is_video else [self._image(entry) for entry in batch.column(self.camera).to_pylist()]
-                )
-                yield columns, images
+                entries = {key: batch.column(key).to_pylist() for key in self._image_keys}
+                yield columns, {key: [self._image(entry, key) for entry in some] for key, some in entries.items()}
 
     def _numbers(self, column: Any, name: str) -> np.ndarray:
         """[n] of a scalar column, [n, k] of a vector's."""
@@ -134,23 +142,24 @@ class Dataset:
             flat = flat.flatten()
         return flat.to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
-    def _image(self, entry: Any) -> bytes:
+    def _image(self, entry: Any, key: str) -> bytes:
         if not isinstance(entry, dict) or not (entry.get("bytes") or entry.get("path")):
-            raise self.error(Reason.IMAGE, f"{self.camera}: a row without an image", self.camera)
+            raise self.error(Reason.IMAGE, f"{key}: a row without an image", key)
         if entry.get("bytes"):
             return entry["bytes"]
         file = (self.path / entry["path"]).resolve()
         if not file.is_relative_to(self.path.resolve()):
-            raise self.error(Reason.IMAGE, f"{self.camera}: {entry['path']} is outside of the dataset", self.camera)
+            raise self.error(Reason.IMAGE, f"{key}: {entry['path']} is outside of the dataset", key)
         return file.read_bytes()
 
     def _rows(
-        self, number: int, pending: dict[str, list[np.ndarray]], images: list[bytes], videos: _Videos | None
-    ) -> Rows:
+        self, number: int, pending: dict[str, list[np.ndarray]], images: dict[str, list[bytes]],
+        videos: dict[str, _Videos],
+    ) -> Rows:  # fmt: skip
         columns = {name: np.concatenate(parts) for name, parts in pending.items()}
-        if videos is not None:
-            images = videos.frames(number, len(columns["episode_index"]))
-        return Rows(number, columns, images)
+        count = len(columns["episode_index"])
+        images = images | {key: video.frames(number, count) for key, video in videos.items()}
+        return Rows(number, columns, [images[key] for _, key in self.cameras])
 
     def read_table(self, file: Path, columns: list[str]) -> dict[str, list[Any]]:
         """Some columns of a file. Raises OSError, ValueError or LookupError."""
@@ -168,11 +177,11 @@ class Dataset:
 class _Videos:
     """Frames out of MP4 files that hold many episodes each. They are read in order: seeking is not exact."""
 
-    def __init__(self, dataset: Dataset):
-        self._of, self._file, self._at = dataset, None, 0
+    def __init__(self, dataset: Dataset, camera: str):
+        self._of, self._camera, self._file, self._at = dataset, camera, None, 0
         self._av = lay.module("av")
         self._stream: Iterator[Any] = iter(())
-        key = f"videos/{dataset.camera}"
+        key = f"videos/{camera}"
         self._places: dict[int, tuple[Path, int]] = {}
         for file in sorted((dataset.path / "meta" / "episodes").glob("*/*.parquet")):
             names = ["episode_index", f"{key}/chunk_index", f"{key}/file_index", f"{key}/from_timestamp"]
@@ -180,7 +189,7 @@ class _Videos:
                 table = dataset.read_table(file, names)
                 for number, chunk, index, start in zip(*(table[name] for name in names)):
                     template = dataset.info.get("video_path") or lay.VIDEO
-                    path = dataset.path / template.format(video_key=dataset.camera, chunk_index=chunk, file_index=index)
+                    path = dataset.path / template.format(video_key=camera, chunk_index=chunk, file_index=index)
                     self._places[number] = (path, round(start * dataset.fps))
             except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
                 raise dataset.error(Reason.UNREADABLE, f"{file}: {type(error).__name__}: {error}") from error
@@ -188,7 +197,7 @@ class _Videos:
     def frames(self, number: int, count: int) -> list[bytes]:
         """RecordingError: ``IMAGE``: the file is missing, cannot be decoded, or ends too early."""
         if number not in self._places:
-            raise self._of.error(Reason.IMAGE, f"episode {number} has no video", self._of.camera)
+            raise self._of.error(Reason.IMAGE, f"episode {number} has no video", self._camera)
         path, first = self._places[number]
         if path != self._file or first < self._at:
             self._stream, self._file, self._at = self._decoded(path), path, 0
@@ -201,7 +210,7 @@ class _Videos:
                     out.append(encode_jpeg(image.to_ndarray(format="rgb24"), _VIDEO_QUALITY))
         except (StopIteration, self._av.FFmpegError) as error:
             text = f"{path} ends, or cannot be decoded, at frame {self._at} of {first + count} ({error})"
-            raise self._of.error(Reason.IMAGE, text, self._of.camera) from error
+            raise self._of.error(Reason.IMAGE, text, self._camera) from error
         return out
 
     def _decoded(self, path: Path) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import jpeg_size
 from erl_vlm_ros.data.notes import UNRATED, Notes
 from erl_vlm_ros.data.spaces import Spaces
+from erl_vlm_ros.data.views import all_jpegs, cameras_of, view
 from erl_vlm_ros.recordings.lerobot import layout as lay
 from erl_vlm_ros.recordings.lerobot.stats import as_json, column_stats, image_stats, joined
 from erl_vlm_ros.robot.spec import load_robot
@@ -59,6 +60,7 @@ class _Writer:
         except ConfigError:  # of another machine's file: its name is all that is known
             self._sentence, self._hz = str(info["task"]), 0.0
         self._rewarded = info.get("rewards") is True
+        self._cameras: tuple[str, ...] = ()
         self._features: dict[str, dict[str, Any]] = {}
         self._spaces: Spaces | None = None
         self._open: Any = None
@@ -71,33 +73,38 @@ class _Writer:
     def add(self, episode: Episode, notes: Notes | None) -> None:
         if not self._features:
             self._begin(episode)
-        size = list(jpeg_size(episode.jpegs[0]))
-        if size != self._features[lay.CAMERA]["shape"][:2] or any(jpeg_size(j) != tuple(size) for j in episode.jpegs):
-            raise ConfigError(
-                f"episode {episode.index} has frames of other sizes than the first {size} px", file=str(self.path)
-            )
+        cameras = cameras_of(episode.jpegs)
+        if cameras != self._cameras:
+            told = ", ".join(cameras) or "one without a name"
+            raise self._unfit(f"episode {episode.index} has other cameras than the first: {told}")
+        for name in cameras or ("",):
+            height, width, _ = self._features[lay.camera_key(name)]["shape"]
+            if {jpeg_size(view(frame, name)) for frame in episode.jpegs} != {(height, width)}:
+                raise self._unfit(
+                    f"episode {episode.index} has images of another size than the first: {width}x{height} px"
+                )
         columns = self._columns(episode, notes)
         if self._open is None or self._written > lay.DATA_MB << 20:
             self._next_file()
         schema = self._open.schema
         arrays = [self._array(columns[name], self._features[name], schema.field(name).type) for name in self._features]
         self._open.write_table(self._pa.Table.from_arrays(arrays, schema=schema))
-        self._written += sum(map(len, episode.jpegs)) + 64 * episode.steps
+        self._written += sum(map(len, all_jpegs(episode.jpegs))) + 64 * episode.steps
         self._note(episode, notes, columns)
 
     def _begin(self, first: Episode) -> None:
         if first.spaces is None:
-            raise ConfigError(
-                "its episodes do not say what their vectors hold: they are of version 0.1", file=str(self.path)
-            )
+            raise self._unfit("its episodes do not say what their vectors hold: they are of version 0.1")
         self._spaces = first.spaces
         if not self._hz:
             self._hz = round(1e9 / float(np.median(np.diff(first.stamps))), 3)
-        height, width = jpeg_size(first.jpegs[0])
+        self._cameras = cameras_of(first.jpegs)
+        shapes = {name: jpeg_size(view(first.jpegs[0], name)) for name in self._cameras or ("",)}
+        axes = ["height", "width", "channels"]
         seen, done = first.spaces.observation, first.spaces.action
         self._features = {
             lay.OBSERVATION: lay.feature("float32", seen.size, names=lay.column_names(seen)),
-            lay.CAMERA: lay.feature("image", height, width, 3, names=["height", "width", "channels"]),
+            **{lay.camera_key(name): lay.feature("image", *shape, 3, names=axes) for name, shape in shapes.items()},
             lay.ACTION: lay.feature("float32", done.size, names=lay.column_names(done)),
             **({lay.REWARD: lay.feature("float32", 1)} if self._rewarded else {}),
             lay.DONE: lay.feature("bool", 1),
@@ -112,12 +119,17 @@ class _Writer:
             **{name: lay.feature("int64", 1) for name in lay.INDICES},
         }  # fmt: skip
 
+    def _unfit(self, text: str) -> ConfigError:
+        return ConfigError(text, code=Code.DOES_NOT_FIT, file=str(self.path))
+
     def _columns(self, episode: Episode, notes: Notes | None) -> dict[str, Any]:
         steps = episode.steps
         last = np.arange(steps) == steps - 1
         ratings = np.full(steps + 1, UNRATED, np.int64) if notes is None or notes.ratings is None else notes.ratings
         return {
-            lay.OBSERVATION: episode.observations[:-1], lay.CAMERA: episode.jpegs[:-1], lay.ACTION: episode.actions,
+            lay.OBSERVATION: episode.observations[:-1], lay.ACTION: episode.actions,
+            **{lay.camera_key(name): [view(frame, name) for frame in episode.jpegs[:-1]]
+               for name in self._cameras or ("",)},
             lay.REWARD: None if notes is None else notes.rewards, lay.DONE: last,
             lay.TRUNCATED: last & episode.truncated, lay.SUCCESS: last & bool(episode.success),
             lay.STAMP: episode.stamps[:-1], lay.DRIVEN: episode.intervention, lay.RATING: ratings[:-1],
@@ -149,7 +161,7 @@ class _Writer:
 
     def _note(self, episode: Episode, notes: Notes | None, columns: dict[str, Any]) -> None:
         stats = {
-            name: image_stats(episode.jpegs) if of["dtype"] == "image" else column_stats(columns[name])
+            name: image_stats(columns[name]) if of["dtype"] == "image" else column_stats(columns[name])
             for name, of in self._features.items()
         }
         self._stats.append(stats)
@@ -171,7 +183,8 @@ class _Writer:
         rated = notes is not None and notes.ratings is not None
         self._final.append({
             "episode_index": len(self._final), lay.OBSERVATION: episode.observations[-1].tolist(),
-            lay.CAMERA: episode.jpegs[-1], lay.STAMP: int(episode.stamps[-1]), lay.EXTRAS: episode.extras[-1].tolist(),
+            **{lay.camera_key(name): bytes(view(episode.jpegs[-1], name)) for name in self._cameras or ("",)},
+            lay.STAMP: int(episode.stamps[-1]), lay.EXTRAS: episode.extras[-1].tolist(),
             lay.RATING: int(notes.ratings[-1]) if rated else UNRATED,
         })  # fmt: skip
 
@@ -185,7 +198,8 @@ class _Writer:
         tasks = pa.table({"task_index": pa.array([0], pa.int64()), "task": [self._sentence]})
         self._pq.write_table(lay.as_index(tasks, "task"), self.path / lay.TASKS)
         real = pa.float32()
-        kinds = {lay.OBSERVATION: pa.list_(real), lay.CAMERA: pa.binary(), lay.EXTRAS: pa.list_(real)}
+        kinds = {lay.OBSERVATION: pa.list_(real), lay.EXTRAS: pa.list_(real)}
+        kinds |= {lay.camera_key(name): pa.binary() for name in self._cameras or ("",)}
         fields = [(name, kinds.get(name, pa.int64())) for name in self._final[0]]
         self._pq.write_table(pa.Table.from_pylist(self._final, pa.schema(fields)), self.path / lay.FINAL)
         stats = {name: joined([one[name] for one in self._stats]) for name in self._features}

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from erl_vlm_ros.safety import arming
 from erl_vlm_ros.safety.boxes import Vector
 from erl_vlm_ros.safety.config import COMMAND, HEARTBEAT, HOME, REPETITION, GuardLimits
 from erl_vlm_ros.safety.envelope import Limited, limit_rotation, limit_velocity
-from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.faults import Fault, Halt
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.input_monitor import InputMonitor
 from erl_vlm_ros.safety.joints import JointMargin
@@ -33,7 +33,8 @@ class Motion:
     """What to send now: ``kind`` is "move", "joints", "stop" or "nothing". Velocities in m/s and rad/s.
 
     ``joints``: rad/s by name, for "joints"; linear and angular then say what the tool does. ``why``: what was
-    changed in a motion, or why there is none.
+    changed in a motion, or why there is none, in words; ``limited``: the names of what changed it; ``halt`` and
+    ``source``: why nothing new passes, see Verdict.
     """
 
     kind: str
@@ -41,6 +42,9 @@ class Motion:
     angular: Vector = _STILL
     joints: Mapping[str, float] | None = None
     why: str = ""
+    limited: tuple[str, ...] = ()
+    halt: Halt | None = None
+    source: str = ""
 
 
 class GuardCore:
@@ -163,11 +167,11 @@ class GuardCore:
         if not verdict.moving:
             self._homing = None
             self.counts["blocked"] += self.watchdog.state == ARMED
-            return self._stop(self.inputs.explained(verdict.reason), now)
+            return self._stop(replace(verdict, reason=self.inputs.explained(verdict.reason)), now)
         if self._homing is not None:
             return self._drive_home(now)
         if self._command is None:
-            return self._stop(f"no {COMMAND} yet", now)
+            return self._stop(Verdict(False, f"no {COMMAND} yet", Halt.NO_COMMAND), now)
         linear, angular = self._command
         return self._move(linear, angular, now)
 
@@ -207,7 +211,8 @@ class GuardCore:
             turn_step = self.angular.step(turn, periods=self._periods)
             turn = turn_step.velocity
             changed += [f"angular {what}" for what in turn_step.changed]
-        return Motion("move", step.velocity, turn, why=self._limited(changed))
+        limited = self._limited(changed)
+        return Motion("move", step.velocity, turn, why=_in_words(limited), limited=limited)
 
     def _where_to(self, linear: Vector, position: Vector) -> Limited:
         """Speed, step, box, tracking error: the tool and the place that commands lead to both stay in the box."""
@@ -223,7 +228,7 @@ class GuardCore:
         if self._braking:
             # The joints' way begins at a stand: what the tool does now ends within the limits first.
             if not self.linear.still or self.turning_home or (self.angular is not None and not self.angular.still):
-                motion = self._stop("stopping before the way home", now)
+                motion = self._stop(Verdict(False, "stopping before the way home", Halt.BEFORE_HOME), now)
                 if motion.kind == "move":
                     return motion
             self._braking = False
@@ -231,7 +236,7 @@ class GuardCore:
         rates = self._homing.step(positions, self.limits.linear.dt)
         if rates is None:
             self._homing = None
-            return self._stop("home reached", now)
+            return self._stop(Verdict(False, "home reached", Halt.HOME), now)
         position = self.inputs.pose.position(now)
         twist = arm.jacobian(arm.vector(positions)) @ arm.vector(rates)
         linear, turn = tuple(twist[:3].tolist()), tuple(twist[3:].tolist())
@@ -248,22 +253,23 @@ class GuardCore:
             self._homing.moved(factor * max(map(abs, rates.values())))
         self.inputs.pose.sent(self.linear.velocity, now)
         changed = [*limited.changed, *step.changed, *(f"angular {what}" for what in turned.changed)]
-        why = self._limited(changed if factor < 1.0 else [])
+        held = self._limited(changed if factor < 1.0 else [])
         return Motion(
             "joints", self.linear.velocity, _scaled(turn, factor),
-            {name: rate * factor for name, rate in rates.items()}, why,
+            {name: rate * factor for name, rate in rates.items()}, _in_words(held), held,
         )  # fmt: skip
 
-    def _stop(self, why: str, now: float) -> Motion:
+    def _stop(self, verdict: Verdict, now: float) -> Motion:
         step = self.linear.stop(self._periods)
         turn = self._stop_turning()
         self.inputs.pose.sent(step.velocity, now)
         if any(step.velocity) or any(turn):
-            return Motion("move", step.velocity, turn, why=why)
+            return Motion("move", step.velocity, turn, why=verdict.reason, halt=verdict.halt, source=verdict.source)
         # Also at the very first tick: who was here before may have left the arm moving.
         if self.watchdog.state != DISARMED or abs(self._zeros_until) == math.inf:
             self._zeros_until = now + _ZEROS_S
-        return Motion("stop" if now < self._zeros_until else "nothing", why=why)
+        kind = "stop" if now < self._zeros_until else "nothing"
+        return Motion(kind, why=verdict.reason, halt=verdict.halt, source=verdict.source)
 
     def _halt(self, now: float) -> None:
         self.linear.reset()
@@ -284,11 +290,15 @@ class GuardCore:
             return self._home_turn.stop(self._periods).velocity
         return self.angular.stop(self._periods).velocity if self.angular is not None else _STILL
 
-    def _limited(self, changed: Sequence[str]) -> str:
+    def _limited(self, changed: Sequence[str]) -> tuple[str, ...]:
         self.counts["limited" if changed else "passed"] += 1
         for what in changed:
             self.reasons[what] = self.reasons.get(what, 0) + 1
-        return "limited: " + ", ".join(dict.fromkeys(changed)) if changed else ""
+        return tuple(dict.fromkeys(changed))
+
+
+def _in_words(limited: tuple[str, ...]) -> str:
+    return "limited: " + ", ".join(limited) if limited else ""
 
 
 def _scaled(vector: Vector, factor: float) -> Vector:

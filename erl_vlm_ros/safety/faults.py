@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that latch: the arm stands still until a person has cleared them and armed again."""
+"""Why the arm stands still: for the moment, or latched until a person has cleared the fault and armed again."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ class Fault(Enum):
     POSE_MISMATCH = "ee_pose and the joints disagree"
     DESCRIPTION_CHANGED = "robot_description was replaced"
     OTHER_PUBLISHER = "something else commands the arm"
+
+
+class Halt(Enum):
+    """Why no motion passes now; of SILENT and HELD the verdict names the source, of LATCHED the watchdog the fault."""
+
+    DISARMED = "disarmed"
+    LATCHED = "a latched stop"
+    SILENT = "a source that is needed is silent"
+    HELD = "a source says no, such as a dead-man button that is not pressed"
+    NO_COMMAND = "nothing was commanded yet"
+    BEFORE_HOME = "the motion ends before the way home begins"
+    HOME = "home is reached"

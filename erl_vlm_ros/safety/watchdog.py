@@ -6,17 +6,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.faults import Fault, Halt
 
 DISARMED, ARMED, ESTOPPED = "disarmed", "armed", "e-stop"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether commands may pass now, and the reason if not (empty when they may)."""
+    """Whether commands may pass now, and if not, why: in words, as a Halt, and which source is to blame, if one is."""
 
     moving: bool
     reason: str = ""
+    halt: Halt | None = None
+    source: str = ""
 
 
 class Watchdog:
@@ -95,13 +97,14 @@ class Watchdog:
                 if problem:
                     self.estop(problem, Fault.HEARTBEAT)
         if self.state == ESTOPPED:
-            return Verdict(False, f"e-stop: {self.estop_reason}")
+            return Verdict(False, f"e-stop: {self.estop_reason}", Halt.LATCHED)
         if self.state == DISARMED:
-            return Verdict(False, f"disarmed: {self.disarm_reason}" if self.disarm_reason else "disarmed")
+            reason = f"disarmed: {self.disarm_reason}" if self.disarm_reason else "disarmed"
+            return Verdict(False, reason, Halt.DISARMED)
         for source in self._timeouts:
             problem = "" if source in without else self.silence(source, now)
             if problem:
-                return Verdict(False, problem)
-        for reason in self._held.values():
-            return Verdict(False, reason)
+                return Verdict(False, problem, Halt.SILENT, source)
+        for source, reason in self._held.items():
+            return Verdict(False, reason, Halt.HELD, source)
         return Verdict(True)

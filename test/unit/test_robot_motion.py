@@ -74,7 +74,7 @@ def test_at_a_position_limit_the_arm_halts_and_says_which_joint():
     follower, q = JointFollower(ARM), READY.copy()
     q[0] = ARM.upper[0]
     motion = follower.joints(q, np.array([0.3, 0.1, 0, 0, 0, 0]))
-    assert halted(motion) and motion.reason == "joint1 is at its position limit" and not motion.velocity.any()
+    assert halted(motion) and "joint1" in motion.reason and not motion.velocity.any()
     assert not follower.joints(q, np.array([-0.3, 0.1, 0, 0, 0, 0])).reason
 
 

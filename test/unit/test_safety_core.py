@@ -13,8 +13,9 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.params.param import resolve
 from erl_vlm_ros.params.tables import PARAMETERS
-from erl_vlm_ros.safety.config import guard_limits
+from erl_vlm_ros.safety.config import COMMAND, DEADMAN, HOME, REPETITION, WRENCH, guard_limits
 from erl_vlm_ros.safety.core import GuardCore
+from erl_vlm_ros.safety.faults import Fault, Halt
 
 TASK = load_task("drawer_open")
 INSIDE = (0.45, 0.0, 0.2)
@@ -78,9 +79,13 @@ class Run:
         raise AssertionError(f"still moving: {self.motion}")
 
 
+def stopped_by(motion, halt, source):
+    return (motion.halt, motion.source) == (halt, source)
+
+
 def test_starts_disarmed_sends_zeros_for_a_second_and_then_leaves_the_arm_alone():
     run = Run(arm=False)
-    assert run.motion.kind == "stop" and run.motion.why == "disarmed"
+    assert run.motion.kind == "stop" and run.motion.halt is Halt.DISARMED
     run.tick(round(1.1 / DT))
     assert run.motion.kind == "nothing"
     run.core.arm(True, run.now)
@@ -112,7 +117,7 @@ def test_silence_beyond_its_limit_stops_within_100_ms_and_does_not_latch(source,
     assert run.motion.linear[0] == pytest.approx(0.1)
     run.muted.add(source)
     assert run.still_after() <= limit + 0.1 + DT
-    assert run.motion.why == f"no {source} for {limit:g} s" and run.motion.kind == "stop"
+    assert stopped_by(run.motion, Halt.SILENT, source) and run.motion.kind == "stop"
     run.muted.clear()
     run.tick(10)
     assert run.motion.kind == "move" and run.core.watchdog.state == "armed"
@@ -128,13 +133,13 @@ def test_a_policy_that_dies_between_two_commands_is_noticed_by_its_missing_repet
         run.core.command((0.9, 0.9, 0.9), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
         assert run.tick().linear == (0.2, 0.0, 0.0)  # a repetition changes nothing
     assert run.still_after() <= 0.05 + 2 * DT
-    assert run.motion.why == "no command or its repetition for 0.05 s"
+    assert stopped_by(run.motion, Halt.SILENT, REPETITION)
     run.core.command((0.2, 0.0, 0.0), (0.0,) * 3, "base_link", run.clock, run.clock, run.now)
     stamp = run.clock
     for _ in range(20):  # alive, but with nothing new to say
         run.core.command((0.2, 0.0, 0.0), (0.0,) * 3, "base_link", stamp, run.clock, run.now)
         run.tick()
-    assert run.motion.kind == "stop" and run.motion.why.startswith("no policy command for 0.15 s")
+    assert run.motion.kind == "stop" and stopped_by(run.motion, Halt.SILENT, COMMAND)
 
 
 def test_a_repetition_does_not_end_the_way_home():
@@ -152,12 +157,12 @@ def test_a_silent_heartbeat_locks_until_cleared_and_armed():
     run.muted.add("heartbeat")
     assert run.still_after() <= 0.5 + 0.1 + DT
     run.muted.clear()
-    assert run.tick(50).why == "e-stop: no heartbeat for 0.5 s"
+    assert run.tick(50).halt is Halt.LATCHED and run.core.watchdog.fault is Fault.HEARTBEAT
     assert not run.core.arm(True, run.now)[0]
-    assert run.core.watchdog.clear_estop()[0] and run.tick().why == "disarmed"
+    assert run.core.watchdog.clear_estop()[0] and run.tick().halt is Halt.DISARMED
     assert run.core.arm(True, run.now)[0] and run.tick(2).kind == "move"
     run.core.inputs.update_heartbeat(False, run.now)
-    assert run.tick(10).why == "e-stop: heartbeat says stop"
+    assert run.tick(10).halt is Halt.LATCHED and run.core.watchdog.fault is Fault.HEARTBEAT
 
 
 def test_without_a_heartbeat_it_does_not_arm():
@@ -171,11 +176,11 @@ def test_the_dead_man_button_must_be_held_and_exist():
     run = Run(**ALL)
     assert run.tick(5).kind == "move"
     run.buttons = [1, 0]
-    assert run.tick(8).why == "dead-man button not held" and run.motion.kind == "stop"
+    assert stopped_by(run.tick(8), Halt.HELD, DEADMAN) and run.motion.kind == "stop"
     run.buttons = [0, 1]
     assert run.tick(2).kind == "move"
     run.buttons = [1]
-    assert "has 1 buttons" in run.tick(8).why
+    assert stopped_by(run.tick(8), Halt.HELD, DEADMAN) and "deadman_button" in run.motion.why
 
 
 @pytest.mark.parametrize("force", [(0.0, 25.0, 25.0), (31.0, 0.0, 0.0)])
@@ -186,7 +191,8 @@ def test_too_much_force_latches(force):
     run.force = force
     assert run.still_after() <= 0.1 + DT
     run.force = (0.0, 0.0, 0.0)
-    assert "above max_force 30 N" in run.tick(20).why and run.core.watchdog.state == "e-stop"
+    assert run.tick(20).halt is Halt.LATCHED and run.core.watchdog.fault is Fault.FORCE
+    assert "max_force 30 N" in run.motion.why
 
 
 def test_a_wrench_that_is_no_number_is_silence():
@@ -194,7 +200,7 @@ def test_a_wrench_that_is_no_number_is_silence():
     run.force = (float("nan"), 0.0, 0.0)
     run.tick(5)
     assert run.still_after() <= 0.3 + 0.1 + DT
-    assert run.motion.why == "no wrench for 0.3 s"
+    assert stopped_by(run.motion, Halt.SILENT, WRENCH)
 
 
 def test_old_future_and_returning_stamps_are_no_sign_of_life_and_the_reason_says_so():
@@ -208,7 +214,7 @@ def test_old_future_and_returning_stamps_are_no_sign_of_life_and_the_reason_says
     assert core.command((0.1, 0, 0), (0, 0, 0), "base_link", run.clock, run.clock, run.now) == ""
     assert "goes back" in core.command((0.1, 0, 0), (0, 0, 0), "base_link", run.clock - 10**7, run.clock, run.now)
     run.tick(20)
-    assert run.motion.why.startswith("no policy command for 0.15 s: stamp goes back")
+    assert stopped_by(run.motion, Halt.SILENT, COMMAND) and "stamp" in run.motion.why
     assert core.counts["rejected"] == 3
 
 
@@ -246,9 +252,9 @@ def test_a_joint_near_its_limit_slows_and_stops_the_arm():
     run = Run(joint_margin=0.1, controller_joints=["joint1"], joint_lower=[-1.0], joint_upper=[1.0])
     run.tick(3)
     run.joints = {"joint1": 0.85}
-    assert run.tick().linear[0] == pytest.approx(0.1) and "near its limit" in run.motion.why
+    assert run.tick().linear[0] == pytest.approx(0.1) and run.motion.limited[0].startswith("joint 'joint1'")
     run.joints = {"joint1": 0.95}
-    assert run.tick().linear[0] == 0.0 and "at its margin" in run.motion.why
+    assert run.tick().linear[0] == 0.0 and run.motion.limited[0].startswith("joint 'joint1'")
     run.velocity = (-0.2, 0.0, 0.0)
     assert run.tick().linear[0] == pytest.approx(-0.2)
 
@@ -315,7 +321,7 @@ def test_homing_moves_the_joints_until_it_is_there():
         assert run.tick().kind == "joints" and run.motion.joints == {"z": 0.1}
         assert run.motion.linear == pytest.approx((0.0, 0.0, 0.1))
     run.core.home(None, run.now)
-    assert run.tick().why == "home reached" and run.motion.kind == "stop"
+    assert run.tick().halt is Halt.HOME and run.motion.kind == "stop"
 
 
 def test_homing_ends_when_nobody_asks_any_more_or_a_command_comes():
@@ -323,7 +329,7 @@ def test_homing_ends_when_nobody_asks_any_more_or_a_command_comes():
     run.tick(3)
     assert run.motion.kind == "joints"
     assert run.still_after() <= 0.1 + 0.1 + DT
-    assert run.motion.why == "no home request for 0.1 s"
+    assert stopped_by(run.motion, Halt.SILENT, HOME)
     run = lifting(Lift(way=1.0))
     run.muted.clear()
     run.velocity = (0.1, 0.0, 0.0)
@@ -359,7 +365,7 @@ def test_homing_keeps_the_envelope_of_the_tool():
         run.core.home(None, run.now)
         run.tick()
     assert TASK.workspace_max[2] - 0.001 < run.at[2] <= TASK.workspace_max[2]
-    assert run.motion.joints["z"] < 1e-3 and "box" in run.motion.why
+    assert run.motion.joints["z"] < 1e-3 and "box" in run.motion.limited
 
 
 @pytest.mark.parametrize(

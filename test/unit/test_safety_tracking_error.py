@@ -78,10 +78,10 @@ def test_an_arm_at_a_wall_is_pushed_no_further_than_max_lead(most):
     for _ in range(100):
         run.tick()
         pushed += max(0.0, run.motion.linear[0]) * DT
-    assert most * 0.8 < pushed < most + 0.2 * 0.03 and run.motion.why == "limited: tracking error"
+    assert most * 0.8 < pushed < most + 0.2 * 0.03 and run.motion.limited == ("tracking error",)
     run.velocity = (-0.1, 0.1, 0.0)  # back and sideways passes at once
     run.tick(3)
-    assert run.motion.linear == pytest.approx((-0.1, 0.1, 0.0)) and run.motion.why == ""
+    assert run.motion.linear == pytest.approx((-0.1, 0.1, 0.0)) and run.motion.limited == ()
 
 
 def test_what_the_commands_lead_to_stays_in_the_box_too():
@@ -89,7 +89,7 @@ def test_what_the_commands_lead_to_stays_in_the_box_too():
     run = Run(at=(INSIDE[0], edge - 0.002, INSIDE[2]), velocity=(0.0, 0.2, 0.0), max_tracking_error_m=0.03)
     run.core.inputs.tracking_error.vector = (0.0, 0.01, 0.0)
     run.tick()
-    assert run.motion.linear[1] <= 0.0 and "tracking error" in run.motion.why
+    assert run.motion.linear[1] <= 0.0 and "tracking error" in run.motion.limited
 
 
 def test_arming_starts_the_count_anew():

@@ -6,22 +6,27 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from erl_vlm_ros.safety.faults import Halt
 from erl_vlm_ros.safety.watchdog import ARMED, DISARMED, ESTOPPED, Watchdog
 
 LIMITS = {"policy command": 0.15, "joint_states": 0.3}
 
 
+def stopped_by(verdict):
+    return verdict.halt, verdict.source
+
+
 def test_starts_disarmed_and_needs_every_source():
     dog = Watchdog(LIMITS)
-    assert dog.verdict(0.0).reason == "disarmed"
+    assert dog.verdict(0.0).halt is Halt.DISARMED
     assert dog.arm(True) == (True, ARMED)
-    assert dog.verdict(0.0).reason == "no policy command yet"
+    assert stopped_by(dog.verdict(0.0)) == (Halt.SILENT, "policy command")
     dog.saw("policy command", 0.0)
     dog.saw("joint_states", 0.0)
     assert dog.verdict(0.1).moving
-    assert dog.verdict(0.2).reason == "no policy command for 0.15 s"
+    assert stopped_by(dog.verdict(0.2)) == (Halt.SILENT, "policy command")
     dog.saw("policy command", 0.35)
-    assert dog.verdict(0.35).reason == "no joint_states for 0.3 s"
+    assert stopped_by(dog.verdict(0.35)) == (Halt.SILENT, "joint_states")
     dog.saw("joint_states", 0.36)
     assert dog.verdict(0.4).moving  # silence does not latch
     assert dog.arm(False) == (True, DISARMED)
@@ -34,11 +39,11 @@ def test_estop_keeps_its_first_reason_and_needs_two_calls_to_move_again():
     assert dog.verdict(0.0).moving
     dog.estop("button")
     dog.estop("other")
-    assert dog.verdict(0.0).reason == "e-stop: button"
+    assert dog.verdict(0.0).halt is Halt.LATCHED and dog.estop_reason == "button"
     done, message = dog.arm(True)
-    assert not done and "button" in message and "clear" in message
+    assert not done and "button" in message
     assert dog.clear_estop()[0]
-    assert dog.verdict(0.0).reason == "disarmed"
+    assert dog.verdict(0.0).halt is Halt.DISARMED
     assert not dog.clear_estop()[0]
     dog.arm(True)
     assert dog.verdict(0.0).moving
@@ -89,7 +94,7 @@ class AnyOrder(RuleBasedStateMachine):
         verdict = self.dog.verdict(self.now)
         heard = all(s in self.seen and self.now - self.seen[s] <= limit for s, limit in LIMITS.items())
         assert verdict.moving == (self.allowed and heard)
-        assert bool(verdict.reason) != verdict.moving
+        assert bool(verdict.reason) != verdict.moving and (verdict.halt is None) == verdict.moving
         assert (self.dog.state == ESTOPPED) == self.latched
 
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.paths import resource
+from erl_vlm_ros.common.rundir import atomic_write
+from erl_vlm_ros.common.yaml_file import dump_yaml, read_yaml
 from erl_vlm_ros.graphs.real import URDF_FILE
 from erl_vlm_ros.graphs.spec import Graph
 
@@ -56,13 +59,31 @@ def companions(graph: Graph, run_dir: Path, rviz: bool, record: bool) -> list[Co
         )  # fmt: skip
     if rviz:
         layout = "train_sim" if graph.name.endswith("_sim") else "train_real"
-        arguments = ("-d", str(resource(f"config/{layout}.rviz")))
-        cameras = monitor.parameters.get("cameras") or ()
-        first = [(names.IMAGE, names.NAMED_IMAGE.format(cameras[0]))] if cameras else []
-        out.append(Companion("rviz2", "rviz2", "rviz2", arguments, {}, (*remappings, *first), namespace))
+        file = rviz_layout(resource(f"config/{layout}.rviz"), monitor.parameters.get("cameras") or (), run_dir)
+        out.append(Companion("rviz2", "rviz2", "rviz2", ("-d", str(file)), {}, remappings, namespace))
     if record:
         out.append(Companion("recorder", command=recorder(graph, run_dir)))
     return out
+
+
+def rviz_layout(shipped: Path, cameras: Sequence[str], run_dir: Path) -> Path:
+    """The layout's file; of named cameras one written to ``run_dir``, which shows each of them."""
+    if not cameras:
+        return shipped
+    layout = read_yaml(shipped)[0]
+    displays = []
+    for display in layout["Visualization Manager"]["Displays"]:
+        topic = display.get("Topic", {})
+        if topic.get("Value") != names.IMAGE:
+            displays.append(display)
+            continue
+        for camera in cameras:
+            own = {**topic, "Value": names.NAMED_IMAGE.format(camera)}
+            displays.append({**display, "Name": f"Camera {camera}", "Topic": own})
+    layout["Visualization Manager"]["Displays"] = displays
+    path = run_dir / "config" / shipped.name
+    atomic_write(path, dump_yaml(layout, sort_keys=False))
+    return path
 
 
 def needs_urdf(graph: Graph, rviz: bool) -> bool:

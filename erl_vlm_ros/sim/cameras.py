@@ -79,7 +79,11 @@ class SceneCameras:
         self._renderers: dict[tuple[int, int], CameraRenderer] = {}
         known = [model.camera(i).name for i in range(model.ncam)]
         for camera in self.cameras:
-            check_image_size(camera.width, camera.height)
+            try:
+                check_image_size(camera.width, camera.height)
+            except ConfigError as error:
+                text = f"camera '{camera.name}': {error}; simulated, its size in cameras must be within that"
+                raise ConfigError(text, code=Code.VALUE, parameter="cameras") from error
             if _mjcf(camera.view) not in known:
                 told = [SCENE if name == _OWN else name for name in known]
                 raise ConfigError(

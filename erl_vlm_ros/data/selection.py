@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames to have rated next. Uniform choice starves the rare classes; see docs/learning.md for what lost."""
+"""Which frames to have rated next. Uniform choice starves the rare classes; docs/records/learning.md has what lost."""
 
 from __future__ import annotations
 

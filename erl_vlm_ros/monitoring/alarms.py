@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training alarms: signatures of learning that goes wrong, from figures and ratings. No ROS.
 
-docs/check_rater.md has the table of what each means and what to do.
+docs/alarms.md has the table of what each means and what to do.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class TrunkConfig:
 class HeadConfig:
     """The rating heads of the default reward model: forward-corrected loss under label noise.
 
-    Against systematic label noise (docs/check_rater.md): ``cluster_size`` and ``bandwidth_m``
+    Against systematic label noise (docs/systematic_errors.md): ``cluster_size`` and ``bandwidth_m``
     (reward/view_clusters.py), ``jump``, ``start`` and ``object`` (reward/continuity.py), ``audit`` (reward/audits.py).
     """
 

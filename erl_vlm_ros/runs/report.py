@@ -44,7 +44,7 @@ def report(outcome: Outcome, path: Path, graph: Graph) -> None:
     if summary is not None and outcome.reason != "failed":
         print(_result(summary, max_steps is not None))
         for name, text in summary.get("alarms", {}).items():
-            print(f"alarm {name}: {text} (docs/check_rater.md)")
+            print(f"alarm {name}: {text} (docs/alarms.md)")
         print("files in " + where + ": " + ", ".join(name for name in _FILES if (path / name).exists()))
     reached = 0 if summary is None else summary["env_steps"]
     if any((path / "checkpoint").glob("*.safetensors")):

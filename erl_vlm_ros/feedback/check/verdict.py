@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a rater's figures to words: is it usable with n classes, and why.
 
-The limits come from what learning survives (docs/learning.md, benchmarks/teachers.py): independent errors of 20% cost
-little, of 35% they cost runs; systematic errors in 10% of the view clusters are borne, in more only with re-rating.
+The limits come from what learning survives (docs/records/learning.md, benchmarks/teachers.py): independent errors of
+20% cost little, of 35% they cost runs; systematic errors in 10% of the view clusters are borne, in more only with
+re-rating.
 """
 
 from __future__ import annotations

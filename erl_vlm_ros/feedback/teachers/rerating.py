@@ -4,7 +4,7 @@
 A policy moves to wherever the teacher rates too high, so a high rating that is wrong costs more than a low one. Each
 high rating is therefore put to the same model in another way (another wording, a mirrored image, a detail), until
 one class has as many votes as are needed. A view cluster that is misjudged in one way only is found out so; one that
-is misjudged in every way is not. See docs/check_rater.md for what that is worth.
+is misjudged in every way is not. See docs/records/systematic_errors.md for what that is worth.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 from erl_vlm_ros.agents.exploration import RolloutPolicy
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.control.episode_machine import RESETTING, EpisodeMachine, LearnerStatus, Plan
+from erl_vlm_ros.control.episode_machine import RESETTING, Awaited, EpisodeMachine, LearnerStatus, Plan
 from erl_vlm_ros.control.pacing import Pacing
 from erl_vlm_ros.control.ports import Clock, Log, Observations, Observed, Outputs, Resets
 from erl_vlm_ros.control.recorder import EpisodeRecorder, square
@@ -339,9 +339,12 @@ class ControllerCore:
 
     def publish_state(self) -> None:
         """What run/state tells."""
-        awaited = self.resets.waiting if self.machine.state == RESETTING else ""
+        resetting = self.machine.state == RESETTING
+        awaited, awaits = (self.resets.waiting, self.resets.awaits) if resetting else ("", Awaited.NOBODY)
         if self._unlabelled is not None:
+            awaits = Awaited.PERSON
             awaited = f"a person's success label: call {names.HUMAN_SUCCESS} or {names.HUMAN_FAILURE}"
         elif self.machine.running and self.holding:
-            awaited = f"fresh observations, holding still ({self.holding})"
-        self.out.state(self.machine.summary(self.failure, awaited) | {"intervention": self.teleoperated})
+            awaited, awaits = f"fresh observations, holding still ({self.holding})", Awaited.OBSERVATIONS
+        said = self.machine.summary(self.failure, awaited, awaits)
+        self.out.state(said | {"intervention": self.teleoperated})

@@ -8,11 +8,30 @@ it. Every ``eval_every`` steps, and at the end, a round of evaluation episodes c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 DISARMED, WAITING, RESETTING, RUNNING, EVALUATING, FINISHED = (
     "disarmed", "waiting", "resetting", "running", "evaluating", "finished",
 )  # fmt: skip
+
+
+class Awaited(Enum):
+    """Who has to do something before it goes on: ``awaits`` of run/state."""
+
+    NOBODY = "nobody"
+    GUARD = "guard"  # to be armed
+    PERSON = "person"
+    RESET = "reset"
+    ACTOR = "actor"  # the learner's first
+    BUDGET = "budget"  # the learner, to ask for more episodes
+    LEARNER = "learner"  # to catch up with the last episodes
+    OBSERVATIONS = "observations"
+    LABELS = "labels"  # a teacher
+
+    @classmethod
+    def _missing_(cls, value: object) -> Awaited:
+        return cls.NOBODY  # another version's word
 
 
 @dataclass(frozen=True)
@@ -58,7 +77,7 @@ class EpisodeMachine:
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
         self.state = DISARMED
-        self.waiting_for = "the safety guard to be armed"
+        self._await(Awaited.GUARD, "the safety guard to be armed")
         self.armed = False
         self.paused = False
         self.env_steps = 0
@@ -93,20 +112,25 @@ class EpisodeMachine:
         """Whether a round of evaluation episodes is under way, also between two of them."""
         return bool(self._queue)
 
-    def summary(self, failure: str = "", awaited: str = "") -> dict[str, Any]:
+    def _await(self, awaits: Awaited, waiting_for: str = "") -> None:
+        self.awaits, self.waiting_for = awaits, waiting_for
+
+    def summary(self, failure: str = "", awaited: str = "", awaits: Awaited = Awaited.NOBODY) -> dict[str, Any]:
         """What run/state tells: running, evaluating, finished or failed; what is waited for; counters.
 
-        ``awaited``: what a running reset or episode waits for, where the caller knows better.
+        ``awaited``, ``awaits``: what a running reset or episode waits for, in words and by its kind, where the caller
+        knows better.
         """
         state = "finished" if self.finished else "evaluating" if self.evaluating else "running"
-        waiting = self.waiting_for if self.state in (DISARMED, WAITING, RESETTING) else ""
-        waiting = awaited or waiting
+        if not awaited and self.state in (DISARMED, WAITING, RESETTING):
+            awaited, awaits = self.waiting_for, self.awaits
         if self.paused and not self.finished:
-            waiting = "a person to resume (policy_controller/pause with false)"
+            awaited, awaits = "a person to resume (policy_controller/pause with false)", Awaited.PERSON
         return {
             "state": "failed" if failure else state,
             "detail": self.state,
-            "waiting_for": failure or waiting,
+            "waiting_for": failure or awaited,
+            "awaits": awaits.value,
             "paused": self.paused,
             "env_steps": self.env_steps,
             "max_steps": self.schedule.max_steps,
@@ -125,7 +149,8 @@ class EpisodeMachine:
             return
         if not armed:
             self.plan = None
-            self.state, self.waiting_for = DISARMED, "the safety guard to be armed"
+            self.state = DISARMED
+            self._await(Awaited.GUARD, "the safety guard to be armed")
         elif self.state == DISARMED:
             self.state = WAITING
 
@@ -180,7 +205,8 @@ class EpisodeMachine:
             return None
         self.plan = self._next(now)
         if self.plan is not None:
-            self.state, self.waiting_for = RESETTING, "the reset"
+            self.state = RESETTING
+            self._await(Awaited.RESET, "the reset")
         return self.plan
 
     def _next(self, now: float) -> Plan | None:
@@ -188,7 +214,7 @@ class EpisodeMachine:
         if not self._queue and not schedule.train and not self._final_done:
             self._begin_round(final=True)
         if schedule.train and self.learner is None:
-            self.waiting_for = "the learner's first actor"
+            self._await(Awaited.ACTOR, "the learner's first actor")
             return None
         if not self._queue and schedule.train:
             if self.env_steps >= schedule.max_steps:
@@ -200,12 +226,14 @@ class EpisodeMachine:
         if self._queue:
             return self._queue[0]
         if self._final_done:
-            self.state, self.waiting_for = FINISHED, ""
+            self.state = FINISHED
+            self._await(Awaited.NOBODY)
             return None
         if self._learner_lost_data(now):
             self._adopt(self.learner)
         if self.episodes >= self.learner.episode_budget:
-            self.waiting_for = f"the learner (episode {self.episodes}, its budget is {self.learner.episode_budget})"
+            text = f"the learner (episode {self.episodes}, its budget is {self.learner.episode_budget})"
+            self._await(Awaited.BUDGET, text)
             return None
         return Plan(False, self.episodes, -1, self.learner.explore)
 
@@ -233,7 +261,8 @@ class EpisodeMachine:
         self._queue = self._queue[1:]
         if not self._queue and plan.final:
             self._final_done = True
-            self.state, self.waiting_for = FINISHED, ""
+            self.state = FINISHED
+            self._await(Awaited.NOBODY)
 
     def _settled(self, now: float) -> bool:
         """Whether the learner has caught up with the last episodes, or has had long enough to."""
@@ -241,7 +270,7 @@ class EpisodeMachine:
             self._settle_from = now
         if self.learner.env_steps >= self.env_steps or now - self._settle_from >= self.schedule.settle_timeout_s:
             return True
-        self.waiting_for = f"the learner to catch up ({self.learner.env_steps} of {self.env_steps} steps)"
+        self._await(Awaited.LEARNER, f"the learner to catch up ({self.learner.env_steps} of {self.env_steps} steps)")
         return False
 
     def _learner_lost_data(self, now: float) -> bool:

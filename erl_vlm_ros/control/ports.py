@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from erl_vlm_ros.control.episode_machine import EpisodeMachine
+from erl_vlm_ros.control.episode_machine import Awaited, EpisodeMachine
 from erl_vlm_ros.data.episode import Episode
 
 Command = tuple[Any, ...]  # the messages of one command; the core hands them on
@@ -76,7 +76,8 @@ class Observations(Protocol):
 class Resets(Protocol):
     """How an episode begins."""
 
-    waiting: str  # what is waited for; empty between resets
+    waiting: str  # what is waited for, in words; empty between resets
+    awaits: Awaited  # the same by its kind
 
     def ready(self) -> bool: ...
     def start(self, seed: int, index: int, answer: Callable[[bool, str, int], None]) -> None: ...

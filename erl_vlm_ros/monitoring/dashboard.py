@@ -39,7 +39,7 @@ def render(screen: Screen) -> np.ndarray:
     success_chart(canvas, (476, 108, 396, 196), end, evaluated, trained, screen.success_source)
     return_chart(canvas, (476, 312, 396, 176), end, screen.returns)
     mix_chart(canvas, (476, 496, 396, 216), end, screen.mix_history, screen.class_names, progress["rating_mix"] or [])
-    if headline(screen)[1] == LOUD:
+    if headline(screen).loudness == LOUD:
         _frame(canvas)
     return canvas
 
@@ -64,7 +64,7 @@ def _header(canvas: np.ndarray, screen: Screen) -> None:
 
 
 def _headline(canvas: np.ndarray, screen: Screen) -> None:
-    words, loud = headline(screen)
+    _, words, loud = headline(screen)
     draw.rectangle(canvas, (0, 62, WIDTH, 38), _GROUNDS[loud])
     draw.text(canvas, words, (24, 88), 19, _WORDS[loud], bold=loud != CALM, width=WIDTH - 48)
 

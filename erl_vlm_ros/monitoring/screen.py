@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from erl_vlm_ros.control.episode_machine import Awaited
 from erl_vlm_ros.monitoring.health import STALE, Alarm, NodeHealth
 
 GUARD = "safety_guard"
@@ -31,7 +33,7 @@ class Screen:
     Attributes:
         progress: as in progress.json.
         phase: what is learned now, in words.
-        person: a person is waited for, or (``driving``) moves the arm.
+        awaits: who has to do something before the run goes on. driving: a person moves the arm.
         camera: uint8 RGB image of any size; ``camera_note``: of when it is.
         reward: learned reward 0..1 of that image; rewards: of each step of the episode; ``reward_note``: of which.
         evaluated, trained: (env_steps, success rate) of evaluations, and running of training episodes.
@@ -45,7 +47,7 @@ class Screen:
     progress: Mapping[str, Any]
     class_names: Sequence[str] = ()
     phase: str = ""
-    person: bool = False
+    awaits: Awaited = Awaited.NOBODY
     driving: bool = False
     camera: np.ndarray | None = None
     camera_note: str = ""
@@ -93,27 +95,53 @@ def safety_words(screen: Screen) -> tuple[str, int]:
     return ("ARMED", CALM) if guard.armed else ("DISARMED", NOTE)
 
 
-def headline(screen: Screen) -> tuple[str, int]:
+class Matter(Enum):
+    """What the headline is about."""
+
+    ESTOP = "the stop is latched"
+    GUARD_LOST = "nothing is known of the arm"
+    FAILED = "the run has failed"
+    NODE_LOST = "a node has fallen silent"
+    DRIVEN = "a person drives"
+    PERSON = "a person is waited for"
+    TO_BE_ARMED = "the guard is to be armed"
+    PROGRESS = "all is well"
+
+
+class Headline(NamedTuple):
     """What matters most now, in one line, and how loud to say it."""
+
+    matter: Matter
+    text: str
+    loudness: int
+
+
+def headline(screen: Screen) -> Headline:
+    """What matters most now."""
     progress = screen.progress
     state, detail = progress["state"], str(progress.get("detail") or "")
     if screen.guard.estop and not screen.guard_lost:
         why = screen.guard.reason.removeprefix("e-stop: ") or "latched"
-        return f"E-STOP: {why}.  When it is safe: call safety_guard/clear_estop, then arm", LOUD
+        text = f"E-STOP: {why}.  When it is safe: call safety_guard/clear_estop, then arm"
+        return Headline(Matter.ESTOP, text, LOUD)
     if screen.guard_lost:
-        return f"{GUARD} {screen.health[GUARD].text}: the state of the arm is unknown", LOUD
+        text = f"{GUARD} {screen.health[GUARD].text}: the state of the arm is unknown"
+        return Headline(Matter.GUARD_LOST, text, LOUD)
     if state == "failed":
-        return f"THE RUN FAILED: {detail or 'see the log of policy_controller'}", LOUD
+        return Headline(Matter.FAILED, f"THE RUN FAILED: {detail or 'see the log of policy_controller'}", LOUD)
     if screen.lost:
         words = ", ".join(f"{node} {screen.health[node].text}" for node in screen.lost)
-        return f"NODE LOST: {words}", LOUD
+        return Headline(Matter.NODE_LOST, f"NODE LOST: {words}", LOUD)
     if screen.driving:
-        return "A PERSON DRIVES THE ARM; it is recorded as a demonstration", NOTE
-    if screen.person:
-        return "WAITING FOR A PERSON: " + re.sub(r"^a person(?: to |'s |\b)", "", detail), NOTE
-    if screen.guard.armed is False and "safety guard" in detail:
-        return "WAITING TO BE ARMED: call safety_guard/arm, after the checklist of docs/real_arm.md", NOTE
+        return Headline(Matter.DRIVEN, "A PERSON DRIVES THE ARM; it is recorded as a demonstration", NOTE)
+    if screen.awaits is Awaited.PERSON:
+        text = "WAITING FOR A PERSON: " + re.sub(r"^a person(?: to |'s |\b)", "", detail)
+        return Headline(Matter.PERSON, text, NOTE)
+    if screen.guard.armed is False and screen.awaits is Awaited.GUARD:
+        text = "WAITING TO BE ARMED: call safety_guard/arm, after the checklist of docs/real_arm.md"
+        return Headline(Matter.TO_BE_ARMED, text, NOTE)
     what = {"running": "training", "evaluating": "evaluating the policy"}.get(state, state)
     episode = f"episode {progress['episodes'] + 1:,}" if state == "running" else ""
     waiting = f"waiting for {detail}" if detail and state in ("running", "evaluating") else detail
-    return "  ·  ".join(part for part in (what, episode, screen.phase, waiting) if part), CALM
+    text = "  ·  ".join(part for part in (what, episode, screen.phase, waiting) if part)
+    return Headline(Matter.PROGRESS, text, CALM)

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.control.episode_machine import Awaited
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.monitoring.health import Health
@@ -34,7 +34,7 @@ class View:
         self.trace = Trace()
         self.reward: float | None = None
         self.in_episode = False
-        self._person = self._driving = False
+        self._awaits, self._driving = Awaited.NOBODY, False
         self._camera: np.ndarray | bytes | None = None
         self._camera_at: float | None = None
         self._shown = ""  # of which episode the rewards are
@@ -52,8 +52,7 @@ class View:
 
     def state(self, said: Mapping[str, Any]) -> None:
         """run/state: an episode begins or ends; a person is waited for, or drives."""
-        waiting = str(said.get("waiting_for") or "")
-        self._person = bool(said.get("person", re.match(r"a person\b", waiting)))
+        self._awaits = Awaited(said.get("awaits"))
         self._driving = bool(said.get("intervention", False))
         before, self.in_episode = self.in_episode, said.get("detail") in ("running", "evaluating")
         if self.live and self.in_episode and not before:
@@ -111,7 +110,7 @@ class View:
             progress=record.progress(now),
             class_names=record.class_names.get(record.n_classes, []),
             phase=phase,
-            person=self._person,
+            awaits=self._awaits,
             driving=self._driving,
             camera=shown(self._camera) if isinstance(self._camera, bytes) else self._camera,
             camera_note=self._camera_note(now),

@@ -15,6 +15,7 @@ from std_msgs.msg import Float32MultiArray, String, UInt8MultiArray
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.control.episode_machine import Awaited
 from erl_vlm_ros.data import learner_state
 from erl_vlm_ros.data.checkpoint import CheckpointError, save_state
 from erl_vlm_ros.data.episode import Episode
@@ -207,7 +208,9 @@ class LearnerNode(BaseNode):
             return
         learner = self.learner
         waiting = "labels of a teacher" if learner.schedule.waiting else ""
+        awaits = Awaited.LABELS if waiting else Awaited.NOBODY
         said = {"node": self.NAME, "state": "finished" if learner.done else "running", "waiting_for": waiting}
+        said |= {"awaits": awaits.value}
         said |= {"env_steps": learner.env_steps, "episodes": learner.episodes, "updates": learner.updates}
         self._state.publish(String(data=json.dumps(said)))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an episode begins: the reset service, the joints' home pose through the guard, a person, or some of them in turn.
 
-Each step has ``ready``, ``start``, ``tick``, ``cancel`` and ``waiting`` (what it waits for, in words).
+Each step has ``ready``, ``start``, ``tick``, ``cancel`` ``waiting`` (what it waits for, in words) and ``awaits``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.errors import Code, wrong_parameter
+from erl_vlm_ros.control.episode_machine import Awaited
 from erl_vlm_ros.control.home_watch import HomeWatch
 from erl_vlm_ros.ros import qos
 from erl_vlm_ros.ros.robot_calls import Answer, Resetter
@@ -31,7 +32,7 @@ _ATTEMPTS = 3
 class ServiceStep:
     """Calls sim_bridge/reset, or whatever service is remapped to it."""
 
-    waiting = "the reset service"
+    waiting, awaits = "the reset service", Awaited.RESET
 
     def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool]):
         del joints, held  # a service is asked for once
@@ -54,7 +55,7 @@ class ServiceStep:
 class HomeStep:
     """Asks the guard to drive the joints home, and watches joint_states until they are there."""
 
-    waiting = "the arm to reach its home pose"
+    waiting, awaits = "the arm to reach its home pose", Awaited.RESET
 
     def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool]):
         """``held``: whether a person drives the arm just now."""
@@ -127,6 +128,8 @@ class HomeStep:
 class PersonStep:
     """Waits until a person says that the scene is ready."""
 
+    awaits = Awaited.PERSON
+
     def __init__(self, node: BaseNode, joints: Sequence[str], held: Callable[[], bool]):
         del joints, held
         button = node.values["human.continue_button"]
@@ -179,6 +182,11 @@ class ResetSequence:
     def waiting(self) -> str:
         """What is waited for just now; empty between resets."""
         return "" if self._current is None else self._steps[self._current].waiting
+
+    @property
+    def awaits(self) -> Awaited:
+        """The same by its kind."""
+        return Awaited.NOBODY if self._current is None else self._steps[self._current].awaits
 
     def ready(self) -> bool:
         """Whether a reset can be started."""

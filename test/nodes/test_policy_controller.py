@@ -142,7 +142,7 @@ def test_evaluates_on_schedule_with_its_own_seeds_and_finishes(ros):
     graph.publish_actor(action=(0.1, -0.2, 0.3), budget=100, version=5, env_steps=0)
     early = graph.episodes(2, evaluation=True)
     graph.episodes(3)
-    graph.state(detail="waiting", waiting_for="the learner to catch up (0 of 150 steps)")
+    graph.state(detail="waiting", awaits="learner")
     graph.publish_actor(action=(0.3, 0.2, 0.1), budget=100, version=6, env_steps=150, episodes=3)
     evaluations = graph.episodes(5, evaluation=True)
     graph.state(state="finished", env_steps=150, episodes=3, eval_round=2, eval_episodes=3, eval_final=True)
@@ -199,7 +199,7 @@ def test_disarming_cuts_the_episode_and_arming_goes_on(ros):
     graph = Graph(ros, auto_arm=False)
     graph.state(detail="disarmed")
     graph.publish_actor(budget=10**6)
-    graph.state(detail="disarmed", waiting_for="the safety guard to be armed")
+    graph.state(detail="disarmed", awaits="guard")
     assert ros.call(SetBool, names.ARM, SetBool.Request(data=True)).success
     graph.episodes(1)
     assert ros.call(SetBool, names.ARM, SetBool.Request(data=False)).success
@@ -273,7 +273,7 @@ def test_real_time_holds_still_while_images_are_missing_and_drops_the_gap(ros, t
     bridge = ros.processes["sim_bridge"]
 
     def holding():
-        return "fresh observations" in json.loads(graph.states[-1].data)["waiting_for"]
+        return json.loads(graph.states[-1].data)["awaits"] == "observations"
 
     for _ in range(10):  # on a busy machine an episode may end just before the images do
         before, seen = len(commanded), len(graph.raw_episodes)

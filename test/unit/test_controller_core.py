@@ -12,7 +12,7 @@ import pytest
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.control.core import ControllerCore, ControllerSettings
-from erl_vlm_ros.control.episode_machine import EpisodeMachine, LearnerStatus, Schedule
+from erl_vlm_ros.control.episode_machine import Awaited, EpisodeMachine, LearnerStatus, Schedule
 from erl_vlm_ros.control.intervention import JOY, HumanConfig, Intervention
 from erl_vlm_ros.control.pacing import LockStep, RealTime
 from erl_vlm_ros.control.ports import Observed
@@ -37,7 +37,7 @@ class Actor:
 class World:
     """Clock, log, outputs, observations and resets in one object that the test moves by hand."""
 
-    waiting = "the reset"
+    waiting, awaits = "the reset", Awaited.RESET
 
     def __init__(self, pacing, train=True, success_source="none", **schedule):
         self.time, self.lines = 100.0, []
@@ -186,7 +186,7 @@ def test_real_time_holds_still_over_a_gap_and_splits_the_episode():
     world.run(6)
     assert world.still == 6 and world.core.holding == "image"
     world.core.housekeeping()
-    assert "holding still (image)" in world.states[-1]["waiting_for"]
+    assert world.states[-1]["awaits"] == "observations" and "image" in world.states[-1]["waiting_for"]
     world.missing = ""
     world.run(STEPS + 1)
     before, after = world.episodes[:2]

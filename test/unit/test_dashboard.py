@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from erl_vlm_ros.control.episode_machine import Awaited
 from erl_vlm_ros.monitoring import charts, draw, panels
 from erl_vlm_ros.monitoring.dashboard import HEIGHT, WIDTH, render
 from erl_vlm_ros.monitoring.health import ERROR, OK, STALE, WARN, Alarm, NodeHealth
 from erl_vlm_ros.monitoring.record import RunRecord
-from erl_vlm_ros.monitoring.screen import CALM, LOUD, NOTE, Guard, Screen, headline, safety_words
+from erl_vlm_ros.monitoring.screen import CALM, LOUD, NOTE, Guard, Matter, Screen, headline, safety_words
 
 NAMES = ["Very Bad", "Bad", "Average", "Good", "Very Good"]
 NODES = ("safety_guard", "learner")
@@ -44,29 +45,29 @@ def test_what_is_said_of_the_arm():
 
 
 @pytest.mark.parametrize(
-    ("shown", "words", "loud"),
+    ("shown", "matter", "words", "loud"),
     [
-        (screen(), "training  ·  episode 1", CALM),
-        (screen(phase="exploring"), "exploring", CALM),
-        (screen(progress=progress(state="evaluating")), "evaluating the policy", CALM),
-        (screen(progress=progress(detail="the learner")), "waiting for the learner", CALM),
-        (screen(guard=Guard(False, True, "button")), "E-STOP: button", LOUD),
-        (screen(guard=Guard(False, True, "e-stop: button")), "E-STOP: button", LOUD),
-        (screen(guard=Guard(False, False), progress=progress(detail="the safety guard to be armed")),
-         "WAITING TO BE ARMED", NOTE),
-        (screen(STALE), "safety_guard silent for 9 s", LOUD),
-        (screen(health={"vlm_rater": NodeHealth(STALE, "silent for 7 s", 7.0)}), "vlm_rater silent", LOUD),
-        (screen(progress=progress(state="failed", detail="no reset")), "FAILED: no reset", LOUD),
-        (screen(progress=progress(detail="a person to put the scene back"), person=True),
-         "WAITING FOR A PERSON: put the scene back", NOTE),
-        (screen(progress=progress(detail="a person's verdict: call X"), person=True),
-         "WAITING FOR A PERSON: verdict: call X", NOTE),
-        (screen(driving=True), "A PERSON DRIVES", NOTE),
+        (screen(), Matter.PROGRESS, "episode 1", CALM),
+        (screen(phase="exploring"), Matter.PROGRESS, "exploring", CALM),
+        (screen(progress=progress(state="evaluating")), Matter.PROGRESS, "", CALM),
+        (screen(progress=progress(detail="the learner")), Matter.PROGRESS, "the learner", CALM),
+        (screen(guard=Guard(False, True, "button")), Matter.ESTOP, ": button.", LOUD),
+        (screen(guard=Guard(False, True, "e-stop: button")), Matter.ESTOP, ": button.", LOUD),
+        (screen(guard=Guard(False, False), awaits=Awaited.GUARD), Matter.TO_BE_ARMED, "safety_guard/arm", NOTE),
+        (screen(guard=Guard(False, False)), Matter.PROGRESS, "episode 1", CALM),
+        (screen(STALE), Matter.GUARD_LOST, "silent for 9 s", LOUD),
+        (screen(health={"vlm_rater": NodeHealth(STALE, "silent for 7 s", 7.0)}), Matter.NODE_LOST, "vlm_rater", LOUD),
+        (screen(progress=progress(state="failed", detail="no reset")), Matter.FAILED, "no reset", LOUD),
+        (screen(progress=progress(detail="a person to put the scene back"), awaits=Awaited.PERSON),
+         Matter.PERSON, ": put the scene back", NOTE),
+        (screen(progress=progress(detail="a person's verdict: call X"), awaits=Awaited.PERSON),
+         Matter.PERSON, ": verdict: call X", NOTE),
+        (screen(driving=True), Matter.DRIVEN, "", NOTE),
     ],
 )  # fmt: skip
-def test_the_headline_says_what_matters_most(shown, words, loud):
-    said, level = headline(shown)
-    assert words in said and level == loud
+def test_the_headline_says_what_matters_most(shown, matter, words, loud):
+    said = headline(shown)
+    assert (said.matter, said.loudness) == (matter, loud) and words in said.text
 
 
 def test_an_emergency_stop_is_big_and_red_and_nothing_else_is():

@@ -118,7 +118,7 @@ def test_nothing_starts_while_paused():
     m.set_learner(learner(), 0.0)
     m.set_paused(True)
     assert m.poll(0.0) is None
-    assert "resume" in m.summary()["waiting_for"] and m.summary()["paused"] is True
+    assert m.summary()["awaits"] == "person" and m.summary()["paused"] is True
     m.set_paused(False)
     assert run_one(m).index == 0
     assert m.summary()["paused"] is False

@@ -54,7 +54,7 @@ def test_nothing_starts_disarmed_or_without_a_learner():
     m.set_learner(learner(), 0.0)
     assert m.state == DISARMED and m.poll(0.0) is None
     m = machine()
-    assert m.poll(0.0) is None and "first actor" in m.summary()["waiting_for"]
+    assert m.poll(0.0) is None and m.summary()["awaits"] == "actor"
 
 
 def test_the_budget_holds_training_back():
@@ -63,7 +63,7 @@ def test_the_budget_holds_training_back():
     assert run_one(m) == Plan(False, 0, -1, explore=True)
     assert run_one(m) == Plan(False, 1, -1, explore=True)
     assert m.poll(0.0) is None and m.state == WAITING
-    assert "budget is 2" in m.summary()["waiting_for"]
+    assert m.summary()["awaits"] == "budget"
     m.set_learner(learner(budget=3, env_steps=100, episodes=2), 0.0)
     assert run_one(m) == Plan(False, 2, -1, explore=False)
     assert (m.env_steps, m.episodes) == (150, 3)
@@ -100,7 +100,7 @@ def test_the_final_round_waits_for_the_learner_but_not_for_ever():
     m = machine(max_steps=50, settle_timeout_s=20.0)
     m.set_learner(learner(), 0.0)
     run_one(m)
-    assert m.poll(100.0) is None and "catch up (0 of 50 steps)" in m.summary()["waiting_for"]
+    assert m.poll(100.0) is None and m.summary()["awaits"] == "learner"
     assert m.poll(119.0) is None
     assert m.poll(120.0).final
     m = machine(max_steps=50, settle_timeout_s=20.0)
@@ -202,4 +202,4 @@ def test_a_learner_that_lost_episodes_for_good_does_not_block_for_ever():
 def test_summary_names_state_and_reason(failure, state):
     summary = machine(armed=False).summary(failure)
     assert summary["state"] == state
-    assert summary["waiting_for"] == (failure or "the safety guard to be armed")
+    assert summary["awaits"] == "guard" and (not failure or summary["waiting_for"] == failure)

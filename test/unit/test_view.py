@@ -9,6 +9,7 @@ import torch
 from factories import make_episode
 from refusals import refused
 
+from erl_vlm_ros.control.episode_machine import Awaited
 from erl_vlm_ros.control.recorder import square
 from erl_vlm_ros.data.bundle import Bundle, BundleError
 from erl_vlm_ros.data.images import decode_many, encode_jpeg
@@ -79,17 +80,16 @@ def test_live_the_path_grows_and_takes_the_colour_of_the_latest_looks():
     assert len(view.trace.points) == 0 and shown(view).rewards is None
 
 
-def test_a_person_who_is_waited_for_is_told_by_the_words_or_by_the_flag():
+def test_who_is_waited_for_is_shown_and_an_unknown_word_is_nobody():
     view = View("t", "s", live=True)
-    for said, person in (
-        ({"waiting_for": "a person to put the scene back"}, True),
-        ({"waiting_for": "a person's verdict: call X"}, True),
-        ({"waiting_for": "the safety guard to be armed"}, False),
-        ({"waiting_for": "x", "person": True}, True),
-        ({}, False),
+    for said, awaits in (
+        ({"waiting_for": "someone to put the scene back", "awaits": "person"}, Awaited.PERSON),
+        ({"awaits": "guard"}, Awaited.GUARD),
+        ({"awaits": "a word of a later version"}, Awaited.NOBODY),
+        ({}, Awaited.NOBODY),
     ):
         view.state(said)
-        assert shown(view).person is person
+        assert shown(view).awaits is awaits
 
 
 def test_the_trace_of_a_long_stay_is_bounded_and_still_points_are_left_out():

@@ -29,6 +29,7 @@ from erl_vlm_ros.graphs.cameras import (
     camera_remappings,
     cameras_of,
     check_choices,
+    refuse_options_of_one,
     with_camera_nodes,
 )
 from erl_vlm_ros.graphs.offline import (
@@ -207,12 +208,7 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
     simulated = any(role == SIM and node != STANDIN for node, role in nodes) or not any(r == ROBOT for _, r in nodes)
     asked = shared_values([*stored, ("--set", arguments.overrides)]).get("cameras")
     cameras = cameras_of(robot_of(arguments), task, asked, simulated)
-    if cameras and arguments.real.camera:
-        raise ConfigError(
-            "--camera names the device of the one camera without a name, but the robot or task file lists "
-            f"{', '.join(camera.name for camera in cameras)}: give each its source there, and leave --camera out",
-            parameter="camera",
-        )
+    refuse_options_of_one(arguments.real, cameras)
     nodes = with_camera_nodes(nodes, cameras)
     names = [node for node, _ in nodes]
     if GUARD in names and wants_watchdog([*stored, ("this graph", fixed), ("--set", arguments.overrides)]):

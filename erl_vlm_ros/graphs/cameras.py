@@ -12,7 +12,7 @@ from erl_vlm_ros.common.cameras import SCENE, CameraSpec, check_cameras, merged
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.spaces import IMAGES
-from erl_vlm_ros.graphs.spec import NodeSpec
+from erl_vlm_ros.graphs.spec import NodeSpec, RealOptions
 from erl_vlm_ros.params.tables import CAMERA_NODE
 from erl_vlm_ros.robot.spec import RobotSpec
 
@@ -58,6 +58,18 @@ def cameras_of(
             code=Code.VALUE, parameter="cameras",
         )  # fmt: skip
     return found
+
+
+def refuse_options_of_one(options: RealOptions, cameras: Sequence[CameraSpec]) -> None:
+    """The options about the one camera without a name mean nothing to named ones. ConfigError names the option."""
+    for option in ("camera", "camera_namespace") if cameras else ():
+        if getattr(options, option):
+            raise ConfigError(
+                f"--{option.replace('_', '-')} is about one camera without a name, but robot or task file list "
+                f"{', '.join(camera.name for camera in cameras)}: give each its source there (source topic:/NAME/...), "
+                "and leave the option out",
+                code=Code.DOES_NOT_FIT, parameter=option,
+            )  # fmt: skip
 
 
 def camera_layer(cameras: Sequence[CameraSpec], simulated: bool) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from erl_vlm_ros.common import names
+from erl_vlm_ros.common.cameras import merged
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import load_task
@@ -168,7 +169,10 @@ def watching() -> LaunchDescription:
         read = _reader(context, _MONITOR)
         task, namespace = load_task(read("task")).path, read("namespace")
         known = {param.name for param in PARAMETERS["monitor"]}
-        facts = load_robot(read("robot")).overrides()["/**"] if read("robot") else {}
+        robot = load_robot(read("robot")) if read("robot") else None
+        facts = {} if robot is None else robot.overrides()["/**"]
+        cameras = merged(() if robot is None else robot.cameras, load_task(task).cameras)
+        facts = facts | ({"cameras": [camera.name for camera in cameras]} if cameras else {})
         facts = {key: value for key, value in facts.items() if key in known and value is not None}
         moved = [(topic, topic.replace("monitor/", "monitor_view/", 1)) for topic in _VIEWS]
         out: list[Action] = [

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
 from factories import SIM_ARM_FACTS
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
@@ -16,12 +21,15 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String, UInt8MultiArray
 
 from erl_vlm_ros.common import names
+from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import NONE, load_task
 from erl_vlm_ros.data.bundle import Bundle, decode, encode
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import decode_jpeg
 from erl_vlm_ros.data.spaces import run_spaces
 from erl_vlm_ros.data.views import view
+from erl_vlm_ros.graphs.build import train_real
+from erl_vlm_ros.graphs.spec import RunArguments
 from erl_vlm_ros.params.param import namespace, resolve
 from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.ros import convert, qos
@@ -178,3 +186,45 @@ def test_in_lock_step_episodes_hold_what_each_camera_saw(ros):
             assert kept.shape == (48, 48, 3)
             assert abs(kept.mean() - sent.mean()) < 4
     assert json.loads(states[-1].data)["state"] != "failed"
+
+
+def write_video(path, value):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30.0, (96, 64))
+    for _ in range(30):
+        writer.write(np.full((64, 96, 3), value, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_real_graph_has_a_node_for_each_camera(ros, tmp_path):
+    """As the launch files and the command line start them: names, remappings, parameter files."""
+    parameters = {"profile": "96x64x30", "loop": True, "warmup_frames": 0}
+    cameras = [
+        {"name": name, "source": f"v4l:{write_video(tmp_path / f'{name}.avi', value)}", "parameters": dict(parameters)}
+        | more
+        for name, value, more in (("scene", 60, {"size": [32, 32], "crop": [16, 0, 64, 64]}), ("wrist", 200, {}))
+    ]
+    robot = yaml.safe_load(resource("config/robots/sim_arm.yaml").read_text()) | {"cameras": cameras}
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(robot))
+    (tmp_path / "config").mkdir()
+    graph = train_real(RunArguments("drawer_open", tmp_path, headless=True, robot=str(tmp_path / "robot.yaml")))
+    graph = graph.write_parameters(tmp_path / "config")
+    seen = {n: ros.collect(Image, names.NAMED_IMAGE.format(n), qos.sensor(True)) for n in TWO["cameras"]}
+    told = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 50)
+    for name in TWO["cameras"]:
+        spec = graph.node(f"camera_{name}")
+        log = (tmp_path / f"{spec.name}.log").open("a")
+        command = [sys.executable, *spec.command()]
+        ros.processes[spec.name] = subprocess.Popen(
+            command, cwd=tmp_path, env=ros.environment(), stdout=log, stderr=log
+        )  # fmt: skip
+        log.close()
+    ros.until(lambda: all(seen.values()), "images of both cameras")
+    sizes = {name: (messages[-1].width, messages[-1].height) for name, messages in seen.items()}
+    assert sizes == {"scene": (32, 32), "wrist": (96, 64)}
+    for name, value in (("scene", 60), ("wrist", 200)):
+        message = seen[name][-1]
+        assert message.header.frame_id == f"{name}_color_optical_frame"
+        assert abs(convert.image_to_rgb(message).mean() - value) < 8
+    statuses = lambda: {status.name.partition(":")[0] for message in told for status in message.status}  # noqa: E731
+    ros.until(lambda: {"camera_scene", "camera_wrist"} <= statuses(), "how each of them does")

@@ -154,6 +154,7 @@ class TestGraph:
             ({"overrides": {"learner": {"cameras": ["top"]}}}, "cameras"),
             ({"overrides": {"learner": {"cameras": ["scene", "scene"]}}}, "cameras"),
             ({"real": {"camera": "realsense"}}, "camera"),
+            ({"real": {"camera_namespace": "front"}}, "camera_namespace"),
             ({"overrides": {"learner": {"policy_cameras": ["top"]}}}, "learner.policy_cameras"),
             ({"overrides": {"reward_trainer": {"reward_cameras": ["wrist"] * 2}}}, "reward_trainer.reward_cameras"),
             ({"overrides": {"vlm_rater": {"rater_cameras": ["top"]}}}, "vlm_rater.rater_cameras"),

@@ -139,10 +139,9 @@ def test_a_camera_that_falls_silent_is_named(ros, reader):
 
 @pytest.mark.parametrize("wrong", ["no_wrist", "apart", "size"])
 def test_what_no_waiting_mends_ends_the_controller_at_its_start(ros, tmp_path, wrong):
-    sizes = {"camera_sizes": [32, 32, 32, 32]}
-    ros.start("policy_controller", **REAL, **sizes)
-    process = ros.processes["policy_controller"]
-    rig = Rig(ros)
+    rig = Rig(ros, readers=0)  # they send before it looks for them
+    wait = {"camera_sizes": [32, 32, 32, 32], "camera_wait_s": 2.0 if wrong == "no_wrist" else 10.0}
+    process = ros.start("policy_controller", **{**REAL, **wait})
     clock = iter(range(0, 10**6, 33))
 
     def ended():

@@ -142,7 +142,7 @@ class Builder:
         cameras = {camera.name or "camera": camera.topic for camera in roles.cameras}
         told |= {"cameras": cameras, "command": roles.command, "stamps_behind_s": line.behind_s}
         told |= {"left_out_messages": streams.dropped, "clock_jumps": [vars(jump) for jump in line.jumps]}
-        arm = Arm(tuple(joints), kinematics, not roles.width.endswith("gripper_controller/commands"), streams.in_tool)
+        arm = Arm(tuple(joints), kinematics, roles.width_is_opening, streams.in_tool)
         plans, kind = [], bag.topics.get(roles.marks, "")
         found = intervals(roles.episodes, streams, options.idle_s, kind)
         if not any(not interval.evaluation for interval in found):

@@ -114,7 +114,7 @@ class _Reader:
     def _joint_state(self, topic: str, received: int, raw: bytes) -> None:
         message = self.bag.read(topic, raw)
         self.joints_seen.update(message.name)
-        at = [i for i, name in enumerate(message.name) if name in self._joints]
+        at = sorted((i for i, name in enumerate(message.name) if name in self._joints), key=message.name.__getitem__)
         if not at:
             return  # another driver's
         if len(message.position) != len(message.name):

@@ -44,7 +44,8 @@ class Camera:
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of topics; empty: there is none. ``width``: the gripper's command; ``state``: run/state; ``transitions``:
+    """Names of topics; empty: there is none. ``width``: the gripper's command, in m where
+    ``width_is_opening``, else as its driver takes it; ``state``: run/state; ``transitions``:
     episodes as our own controller published them; ``episodes``: where an episode begins and ends, no longer AUTO."""
 
     cameras: tuple[Camera, ...]
@@ -53,6 +54,7 @@ class Roles:
     object: str
     command: str
     width: str
+    width_is_opening: bool
     executed: str
     state: str
     marks: str
@@ -73,6 +75,7 @@ def find_roles(topics: Mapping[str, str], options: BuildOptions, where: str) -> 
     state = finder.ours(names.RUN_STATE, TEXT)
     episodes = _episodes(options, transitions, state, finder)
     recorded = episodes == RECORDED
+    width = finder.width(options.gripper_command)
     tracked = options.observe != IMAGES and options.task.observed_object != "none"
     # What our own controller recorded is whole: it needs no other topic.
     return Roles(
@@ -83,7 +86,8 @@ def find_roles(topics: Mapping[str, str], options: BuildOptions, where: str) -> 
             names.OBJECT_POSE, POSE, "leave the object out with --observe images", options.observe == OBJECT
         ),
         command="" if recorded or options.action != COMMAND else finder.command(options.command),
-        width=finder.width(options.gripper_command),
+        width=width,
+        width_is_opening=bool(width) and width == finder.ours(names.POLICY_GRIPPER, ARRAY),
         executed=finder.ours(names.EXECUTED, TWIST_STAMPED),
         state=state,
         marks=finder.named(options.episode_topic, (BOOL, EMPTY, *NUMBERS)) if episodes == TOPIC else "",

@@ -157,8 +157,10 @@ def _grip(
     if GRIPPER not in spaces.action:
         return np.zeros(steps)
     told = by_command and WIDTH in piece.streams and len(piece.streams[WIDTH].times)
-    # A command that comes within a step belongs to it.
-    width = commanded_width(piece, aligned.times[1:] - 1, arm, options) if told else motion.width[1:]
+    width = motion.width[1:]
+    if told:  # a command that comes within a step belongs to it; before the first the opening is all that is known
+        last = aligned.times[1:] - 1
+        width = np.where(piece.streams[WIDTH].before(last) >= 0, commanded_width(piece, last, arm, options), width)
     part = spaces.action.part(GRIPPER)
     value = np.clip(2.0 * width / part.scale - 1.0, -1.0, 1.0)
     return value if part.unit == "m" else np.where(value > 0.0, 1.0, -1.0)

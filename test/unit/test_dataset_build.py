@@ -488,3 +488,35 @@ def _urdf():
         return arm.urdf(ROBOT.base_frame, ROBOT.tool_frame)
     finally:
         arm.close()
+
+
+# -- the gripper
+
+
+def test_a_grippers_command_is_an_opening_or_what_its_driver_takes(tmp_path):
+    gripper = ROBOT.gripper.model_copy(update={"scale": -10.0, "offset": 0.8})
+    robot, task = ROBOT.model_copy(update={"gripper": gripper}), replace(TASK, gripper="continuous")
+    kind, ours, its = "std_msgs/msg/Float64MultiArray", "/policy/gripper", "/gripper_controller/commands"
+    for topic, value in ((ours, 0.06), (its, 0.2)):  # 0.8 - 10 x 0.06
+        more = [Message(topic, 2.05, sb.width(value), kind)]
+        (episode,), _ = build(bag(tmp_path, Session(), *more, name=topic[1:4]), robot=robot, task=task)
+        grip = episode.actions[:, episode.spaces.action.slice(GRIPPER)][:, 0]
+        np.testing.assert_allclose(grip[:20], 2 * 0.02 / 0.08 - 1, atol=1e-6)  # as measured: nothing was commanded yet
+        np.testing.assert_allclose(grip[20:], 2 * 0.06 / 0.08 - 1, atol=1e-6)
+    binary = replace(TASK, gripper="binary")
+    grip = build(tmp_path / ours[1:4], robot=robot, task=binary)[0][0].actions[:, -1]
+    assert (grip[:20] == -1).all() and (grip[20:] == 1).all()
+
+
+def test_joints_in_any_order(tmp_path):
+    session = Session(topics=(CAMERA, POSE, COMMAND))
+    more = []
+    for k in range(600):
+        names = [*ROBOT.joints, *ROBOT.gripper.joints]
+        values = [np.sin(k / 100 + i) for i in range(6)] + [0.01, 0.01]
+        order = np.random.default_rng(k).permutation(8)
+        state = sb.joint_state([names[i] for i in order], [values[i] for i in order], k / 100)
+        more.append(Message(JOINTS, k / 100 + 0.001, state))
+    (episode,), _ = build(bag(tmp_path, session, *more))
+    t = (episode.stamps - sb.BEGAN_NS) / 1e9
+    np.testing.assert_allclose(episode.part(JOINT_PART), np.sin(t[:, None] + np.arange(6)), atol=0.006)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from erl_vlm_ros.safety import arming
@@ -167,7 +167,7 @@ class GuardCore:
         if not verdict.moving:
             self._homing = None
             self.counts["blocked"] += self.watchdog.state == ARMED
-            return self._stop(replace(verdict, reason=self.inputs.explained(verdict.reason)), now)
+            return self._stop(self.inputs.explained(verdict), now)
         if self._homing is not None:
             return self._drive_home(now)
         if self._command is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from erl_vlm_ros.robot.joint_store import JointProblem, JointStore
@@ -25,13 +26,13 @@ from erl_vlm_ros.safety.config import (
     GuardLimits,
 )
 from erl_vlm_ros.safety.envelope import Rejected, limit_rotation, limit_velocity
-from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.faults import Fault, Halt
 from erl_vlm_ros.safety.plausible import implausible
 from erl_vlm_ros.safety.pose import PoseEstimate
 from erl_vlm_ros.safety.pose_check import PoseCheck
 from erl_vlm_ros.safety.stamps import StampGate
 from erl_vlm_ros.safety.tracking_error import TrackingError
-from erl_vlm_ros.safety.watchdog import Watchdog
+from erl_vlm_ros.safety.watchdog import Verdict, Watchdog
 
 _STILL = (0.0, 0.0, 0.0)
 _FURTHEST_M = 100.0  # from base_frame: what is further away is no arm
@@ -202,12 +203,10 @@ class InputMonitor:
         known = () if self.kinematics is None else self.kinematics.joint_names
         return tuple(dict.fromkeys((*self.limits.joint_names, *known)))
 
-    def explained(self, reason: str) -> str:
-        """A reason of silence, and what was wrong with the messages that did come."""
-        for source, problem in self.problems.items():
-            if problem and reason.startswith(f"no {source}"):
-                return f"{reason}: {problem}"
-        return reason
+    def explained(self, verdict: Verdict) -> Verdict:
+        """The same, with what was wrong with the messages that did come from a source that counts as silent."""
+        problem = self.problems.get(verdict.source) if verdict.halt is Halt.SILENT else ""
+        return replace(verdict, reason=f"{verdict.reason}: {problem}") if problem else verdict
 
     def _alive(self, source: str, at: float) -> None:
         if source in self.limits.timeouts:  # in lock-step nothing has a time limit

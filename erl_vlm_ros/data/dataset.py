@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.new_folder import new_folder
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.data.bundle import BundleError, decode, encode
 from erl_vlm_ros.data.episode import Episode
@@ -36,11 +37,16 @@ def write_dataset(
         ConfigError: the folder holds something, there is no episode, they differ in spaces, or notes are of another
             episode.
     """
-    path = Path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        text = f"{path} is there already and not empty: name a new folder"
-        raise ConfigError(text, code=Code.EXISTS, parameter="dataset", file=str(path))
-    path.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder, "dataset") as path:
+        info = {"format": FORMAT, "version": VERSION, "task": task, "made_by": made_by} | _write_all(path, episodes)
+        if robot is not None:
+            shutil.copyfile(robot, path / ROBOT)
+        atomic_write(path / INFO, json.dumps(info, indent=1))  # last: a folder that was cut off is no dataset
+    return info["episodes"]
+
+
+def _write_all(path: Path, episodes: Iterable[Episode | tuple[Episode, Notes | None]]) -> dict[str, Any]:
+    """What dataset.json says of them: ``rewards`` of all, ``ratings`` of some."""
     count, first, rewarded, rated = 0, None, True, False
     for count, item in enumerate(episodes, start=1):
         episode, notes = item if isinstance(item, tuple) else (item, None)
@@ -62,12 +68,7 @@ def write_dataset(
         raise ConfigError(
             f"{path}: there is no episode to write", code=Code.NOT_GIVEN, parameter="dataset", file=str(path)
         )
-    if robot is not None:
-        shutil.copyfile(robot, path / ROBOT)
-    info = {"format": FORMAT, "version": VERSION, "task": task, "episodes": count, "made_by": made_by}
-    info |= {"rewards": rewarded, "ratings": rated}  # of all episodes; of some
-    atomic_write(path / INFO, json.dumps(info, indent=1))  # last: a folder that was cut off is no dataset
-    return count
+    return {"episodes": count, "rewards": rewarded, "ratings": rated}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -55,29 +54,24 @@ class Bag:
     def __init__(self, path: Path):
         """``path``: a folder with a bag, or its .mcap or .db3 file. ConfigError: `rosbags` is missing."""
         try:
-            from rosbags.highlevel import AnyReader, AnyReaderError
-            from rosbags.rosbag2 import ReaderError
+            from rosbags.highlevel import AnyReader
             from rosbags.typesys import Stores, get_typestore
         except ImportError:
             remedy = "pip install 'erl_vlm_ros[bag]'"
             text = f"{path}: reading a bag needs the package rosbags: {remedy}"
             raise ConfigError(text, code=Code.MISSING_PACKAGE, file=str(path), remedy=remedy) from None
         self.path, self.topics = path, dict[str, str]()
-        self._failures = (
-            AnyReaderError, ReaderError, OSError, EOFError, sqlite3.Error, struct.error, RuntimeError, TypeError,
-            AssertionError, ValueError, LookupError,
-        )  # fmt: skip
         self._file = _only_file(path)
         try:
             self._reader = AnyReader([self._file], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-        except self._failures as error:
+        except Exception as error:  # whatever a damaged file does to the libraries beneath
             raise self._unreadable(error) from error
 
     def __enter__(self) -> Bag:
         """RecordingError: ``TRUNCATED`` or ``UNREADABLE``."""
         try:
             self._reader.open()
-        except self._failures as error:
+        except Exception as error:  # whatever a damaged file does to the libraries beneath
             raise self._unreadable(error) from error
         self.topics = {connection.topic: connection.msgtype for connection in self._reader.connections}
         return self
@@ -108,16 +102,26 @@ class Bag:
         try:
             for connection, received_ns, raw in self._reader.messages(connections=connections):
                 yield connection.topic, received_ns, raw
-        except self._failures as error:
+        except Exception as error:  # whatever a damaged file does to the libraries beneath
             raise self._unreadable(error) from error
 
     def read(self, topic: str, raw: bytes) -> Any:
         """A message out of its CDR. RecordingError: ``UNREADABLE``."""
         try:
             return self._reader.deserialize(raw, self.topics[topic])
-        except (*self._failures, KeyError) as error:
+        except Exception as error:
             text = f"{self.path}: a message on {topic} cannot be read: {error}"
             raise RecordingError(Reason.UNREADABLE, text, topic=topic, file=str(self.path)) from error
+
+    def header_ns(self, topic: str, raw: bytes) -> int:
+        """Stamp in ns of a message that begins with a std_msgs/Header, straight from its CDR; 0 where it was left out.
+        RecordingError: ``UNREADABLE``."""
+        try:
+            sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
+        except (struct.error, IndexError) as error:
+            text = f"{self.path}: a message on {topic} has {len(raw)} bytes"
+            raise RecordingError(Reason.UNREADABLE, text, topic=topic, file=str(self.path)) from error
+        return sec * 10**9 + nanosec
 
     def _unreadable(self, error: BaseException) -> RecordingError:
         if isinstance(error, RecordingError):
@@ -134,12 +138,6 @@ class Bag:
                 file=str(self.path),
             )
         return RecordingError(Reason.UNREADABLE, f"{self.path} cannot be read as a bag: {error}", file=str(self.path))
-
-
-def header_ns(raw: bytes) -> int:
-    """Stamp in ns of a message that begins with a std_msgs/Header, straight from its CDR; 0 where it was left out."""
-    sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
-    return sec * 10**9 + nanosec
 
 
 def _files(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.control.episode_machine import EVALUATING, RUNNING
-from erl_vlm_ros.recordings.bag import Bag, header_ns
+from erl_vlm_ros.recordings.bag import Bag
 from erl_vlm_ros.recordings.problems import Reason, RecordingError
 from erl_vlm_ros.recordings.topics import ARRAY, EMPTY, TWIST_STAMPED, Roles
 
@@ -109,7 +109,7 @@ class _Reader:
         return self.growing[name]
 
     def _camera(self, name: str, topic: str, received: int, raw: bytes) -> None:
-        self._to(name, topic, 0).add(received, header_ns(raw))
+        self._to(name, topic, 0).add(received, self.bag.header_ns(topic, raw))
 
     def _joint_state(self, topic: str, received: int, raw: bytes) -> None:
         message = self.bag.read(topic, raw)

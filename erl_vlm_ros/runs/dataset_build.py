@@ -14,6 +14,7 @@ from typing import Any
 
 from erl_vlm_ros.common.cameras import NAME as CAMERA_NAME
 from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.new_folder import require_new
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.common.yaml_file import dump_yaml
@@ -135,10 +136,7 @@ def keep(
     Raises:
         ConfigError: the folder holds something, or there is no episode; the first reason is the error's.
     """
-    out = Path(arguments.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        text = f"{out} is there already and not empty: name a new folder"
-        raise ConfigError(text, code=Code.EXISTS, parameter="out", file=str(out))
+    out = require_new(arguments.out, "out")
     first = next(episodes, None)
     for line in report.skipped if first is None else ():
         print(line, file=sys.stderr)

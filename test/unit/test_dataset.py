@@ -129,3 +129,16 @@ def test_a_pair_of_unequal_lengths_names_both():
     with pytest.raises(ValueError) as error:
         Query(make_segment("e1_t5_h2", 2), make_segment("e2_t5_h3", 3))
     assert all(word in str(error.value) for word in ("e1_t5_h2", "e2_t5_h3", "2 frames", "3 frames"))
+
+
+def test_after_an_error_nothing_is_left(tmp_path):
+    def broken():
+        yield make_episode(0, 5, side=16)
+        raise RuntimeError
+
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(RuntimeError):
+            write_dataset(tmp_path / name, "t", broken(), "test")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"] and not list((tmp_path / "there").iterdir())
+    assert write_dataset(tmp_path / "there", "t", [make_episode(0, 5, side=16)], "test") == 1

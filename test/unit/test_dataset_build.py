@@ -399,6 +399,20 @@ def test_a_truncated_bag_is_left_out_by_name(tmp_path, sqlite):
     assert {reason for reason, _ in why(cut)} == {Reason.TRUNCATED}
 
 
+@pytest.mark.parametrize("sqlite", [False, True])
+def test_a_damaged_bag_is_left_out_by_name(tmp_path, sqlite):
+    path = bag(tmp_path, Session(seconds=2), sqlite=sqlite)
+    (file,) = [f for f in path.iterdir() if f.suffix in (".mcap", ".db3")]
+    whole = file.read_bytes()
+    for seed in range(6):
+        rng, data = np.random.default_rng(seed), bytearray(whole)
+        for _ in range(40):
+            data[int(rng.integers(len(data)))] = int(rng.integers(256))
+        file.write_bytes(data)
+        episodes, report = build(path)  # a flipped bit within an image, or in a number, may go unseen
+        assert bool(episodes) != bool(report.skipped)
+
+
 def test_what_is_no_bag(tmp_path):
     (tmp_path / "x").mkdir()
     for path in (tmp_path / "x", tmp_path / "nothing"):

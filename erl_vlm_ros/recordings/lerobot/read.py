@@ -90,7 +90,7 @@ class Importer:
             data.require(name)
         try:
             final = data.read_rows(data.path / lay.FINAL)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a damaged file does to the libraries beneath
             raise data.error(Reason.UNREADABLE, f"{lay.FINAL}: {error}") from error
         spaces, about = self._spaces, self._about
         self._require(spaces)

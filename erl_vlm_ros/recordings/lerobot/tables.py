@@ -112,7 +112,7 @@ class Dataset:
                             images.setdefault(key, []).extend(encoded[a:b])
         except RecordingError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever a damaged file does to the libraries beneath
             raise self.error(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
         if seen:
             yield self._rows(number, pending, images, videos)
@@ -191,7 +191,7 @@ class _Videos:
                     template = dataset.info.get("video_path") or lay.VIDEO
                     path = dataset.path / template.format(video_key=camera, chunk_index=chunk, file_index=index)
                     self._places[number] = (path, round(start * dataset.fps))
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            except Exception as error:
                 raise dataset.error(Reason.UNREADABLE, f"{file}: {type(error).__name__}: {error}") from error
 
     def frames(self, number: int, count: int) -> list[bytes]:

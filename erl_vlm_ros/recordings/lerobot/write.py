@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.common.new_folder import new_folder
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.dataset import DatasetSource, robot_file
@@ -35,18 +37,12 @@ def export(dataset: str | Path, out: str | Path) -> dict[str, Any]:
         ConfigError: pyarrow is missing, ``out`` holds something, the dataset is none, its episodes carry no spaces, or
             their frames are of several sizes.
     """
-    path, source = Path(out), DatasetSource(str(dataset), False)
+    source = DatasetSource(str(dataset), False)
     lay.module("pyarrow.parquet")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        text = f"{path} is there already and not empty: name a new folder"
-        raise ConfigError(text, code=Code.EXISTS, parameter="out", file=str(path))
-    writer = _Writer(path, source.info, robot_file(dataset))
-    try:
+    with new_folder(out, "out") as path, closing(_Writer(path, source.info, robot_file(dataset))) as writer:
         for episode, notes in source.annotated():
             writer.add(episode, notes)
         return writer.finish()
-    finally:
-        writer.close()
 
 
 class _Writer:

@@ -24,6 +24,7 @@ NODES = [
     "monitor",
     "viewer",
     "tool_pose",
+    "run_side",
 ]
 # The message packages that the nodes import, as PyPI names.
 ROS_MESSAGES = [

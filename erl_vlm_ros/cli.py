@@ -17,7 +17,8 @@ from erl_vlm_ros.data.spaces import IMAGES, STATE
 from erl_vlm_ros.feedback.check import cli as check_cli
 from erl_vlm_ros.feedback.ledger import cli as ledger_cli
 from erl_vlm_ros.graphs.build import GRAPHS, TRAINING
-from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments
+from erl_vlm_ros.graphs.sides import BOTH, SIDES
+from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments, SideOptions
 from erl_vlm_ros.graphs.sros2 import as_text, policy
 from erl_vlm_ros.params.layers import parse_overrides, settings_of
 from erl_vlm_ros.runs import compare, dataset_cli
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--headless", action="store_true", help="no window with the dashboard")
     run.add_argument("--from", default="", metavar="RUN", dest="before", help="online: go on from what RUN has learned")
     _add_data(run)
+    _add_sides(run)
     _add_real(run)
     _add_set(run)
 
@@ -114,6 +116,20 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "--evaluate", type=int, metavar="N", help="episodes of the learned policy at the end (default 20; real: 0)"
     )
     group.add_argument("--evaluate-on", default="sim", choices=("sim", "real"), help="where (default sim)")
+
+
+def _add_sides(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("two machines", "one run on two machines: docs/how_to/two_machines.md")
+    group.add_argument("--side", default=BOTH, choices=SIDES, help="which part this machine runs (default both)")
+    group.add_argument("--domain", type=int, metavar="N", help="with --side: the ROS domain, the same on both machines")
+    group.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        dest="peers",
+        help="with --side: the other machine, where multicast does not reach it; may be given again",
+    )
 
 
 def _add_real(command: argparse.ArgumentParser) -> None:
@@ -183,6 +199,7 @@ def _run(arguments: argparse.Namespace) -> int:
         data=DataOptions(
             **{f.name: getattr(arguments, f.name) for f in fields(DataOptions) if hasattr(arguments, f.name)}
         ),
+        side=SideOptions(arguments.side, arguments.domain, tuple(arguments.peers)),
     )
     return {"finished": EXIT_OK, "interrupted": EXIT_INTERRUPTED}.get(outcome.reason, EXIT_FAILED)
 

@@ -68,6 +68,8 @@ METRICS = "learning/metrics"
 EPISODE_REWARD = "learning/episode_reward"  # Float32MultiArray: learned reward of each step of the newest episode
 
 RUN_STATE = "run/state"
+RUN_FACTS = "run/facts"  # of a run on two machines: what both sides must agree on, and a sign of life of each
+RUN_SIDES = "run/sides"
 DIAGNOSTICS = "/diagnostics"  # absolute by ROS convention
 HEARTBEAT_SUFFIX = ": heartbeat"  # of the status name of a node's sign of life there
 ALARM_PREFIX = "alarm/"  # of the status name of a training alarm there

@@ -46,7 +46,7 @@ def companions(graph: Graph, run_dir: Path, rviz: bool, record: bool) -> list[Co
 
     The simulated arm's URDF must stand in ``run_dir/config`` then (``needs_urdf``).
     """
-    monitor = graph.node("monitor")
+    monitor = graph.anywhere("monitor")
     namespace, remappings = monitor.namespace, monitor.remappings
     out = []
     if needs_urdf(graph, rviz):
@@ -94,7 +94,7 @@ def needs_urdf(graph: Graph, rviz: bool) -> bool:
 
 def recorder(graph: Graph, run_dir: Path) -> tuple[str, ...]:
     """Command that records the run as MCAP below ``run_dir``; a resumed run gets a bag of its own."""
-    monitor = graph.node("monitor")
+    monitor = graph.anywhere("monitor")
     moved = dict(monitor.remappings)
     prefix = f"/{monitor.namespace}/" if monitor.namespace else "/"
     cameras = monitor.parameters.get("cameras") or ()

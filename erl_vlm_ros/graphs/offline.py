@@ -14,6 +14,7 @@ from erl_vlm_ros.data.dataset import Survey
 from erl_vlm_ros.data.spaces import GRIPPER, run_spaces
 from erl_vlm_ros.feedback.kinds import RATING, kind_named
 from erl_vlm_ros.graphs.robot import robot_of
+from erl_vlm_ros.graphs.sides import ROBOT, side_of
 from erl_vlm_ros.graphs.spec import DataOptions, Graph, RunArguments
 from erl_vlm_ros.params.layers import EVERY_NODE
 from erl_vlm_ros.params.shared import shared_values
@@ -130,13 +131,10 @@ def check_feedback(nodes: Mapping[str, Mapping[str, Any]]) -> None:
 
 def split_sides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """--set for the nodes of an offline run, and for those of its evaluation, with what both must know alike."""
-    here = {node: values for node, values in overrides.items() if node not in _ROBOT_SIDE}
-    there = {node: values for node, values in overrides.items() if node in _ROBOT_SIDE}
+    here = {node: values for node, values in overrides.items() if side_of(node) != ROBOT}
+    there = {node: values for node, values in overrides.items() if side_of(node) == ROBOT}
     shared = {**overrides.get(EVERY_NODE, {}), **shared_values([("--set", overrides)])}
     return here, there | ({EVERY_NODE: shared} if shared else {})
-
-
-_ROBOT_SIDE = ("sim_bridge", "camera", "tool_pose", "safety_guard", "guard_watchdog", "policy_controller")
 
 
 def _arm_of(found: Survey) -> dict[str, Any]:

@@ -96,7 +96,8 @@ class Graph:
     """What to start. The graph is finished when the node ``ends_with`` exits with status 0, which it does when the
     run has come as far as ``plan`` says.
 
-    ``notes``: lines for the user at the start, such as limits of the guard that are not as shipped.
+    ``notes``: lines for the user at the start, such as limits of the guard that are not as shipped. ``elsewhere``:
+    nodes that another machine starts (graphs/sides.py); their parameters are kept with the run.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Graph:
     ends_with: str
     notes: tuple[str, ...] = ()
     plan: RunPlan = RunPlan()
+    elsewhere: tuple[NodeSpec, ...] = ()
 
     def find(self, name: str) -> NodeSpec | None:
         """The node of that name, if the graph has it."""
@@ -113,15 +115,22 @@ class Graph:
         """The node of that name. Raises KeyError."""
         return {spec.name: spec for spec in self.nodes}[name]
 
+    def anywhere(self, name: str) -> NodeSpec:
+        """The node of that name, on whichever machine it runs. Raises KeyError."""
+        return {spec.name: spec for spec in (*self.nodes, *self.elsewhere)}[name]
+
     def without(self, names: Iterable[str]) -> Graph:
         """The graph less some nodes."""
         names = set(names)
         return replace(self, nodes=tuple(spec for spec in self.nodes if spec.name not in names))
 
     def write_parameters(self, folder: Path) -> Graph:
-        """Write ``folder/<node>.yaml`` in ROS form for each node; returns the graph that uses them."""
+        """Write ``folder/<node>.yaml`` in ROS form for each node; returns the graph that uses them.
+
+        Also for nodes elsewhere: a run is continued with the parameters that it had.
+        """
         nodes = []
-        for spec in self.nodes:
+        for spec in (*self.nodes, *self.elsewhere):
             path = folder / f"{spec.name}.yaml"
             name = f"/{spec.namespace}/{spec.name}" if spec.namespace else spec.name
             # A ROS parameter file has no word for "not set": such a parameter is left out.
@@ -129,7 +138,21 @@ class Graph:
             content = {name: {"ros__parameters": given}}
             atomic_write(path, dump_yaml(content), 0o600)  # a resumed run reads it
             nodes.append(replace(spec, parameters_file=str(path)) if spec.ros else spec)
-        return replace(self, nodes=tuple(nodes))
+        count = len(self.nodes)
+        return replace(self, nodes=tuple(nodes[:count]), elsewhere=tuple(nodes[count:]))
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """Which part of a run this machine has: robot, workstation or both. Kept with the run.
+
+    ``domain``: the ROS domain that both machines use. ``peers``: addresses of the other machine, where multicast does
+    not reach it; a loopback address: the other side is on this machine.
+    """
+
+    side: str = "both"
+    domain: int | None = None
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

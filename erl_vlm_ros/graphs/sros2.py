@@ -18,8 +18,9 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 from erl_vlm_ros.common import names as n
+from erl_vlm_ros.graphs.sides import OTHER
 from erl_vlm_ros.graphs.spec import NodeSpec
-from erl_vlm_ros.params.tables import kind_of
+from erl_vlm_ros.params.tables import SIDE_KIND, SIDE_NODE, kind_of
 
 POLICY_FILE = Path(__file__).resolve().parents[2] / "config" / "sros2" / "policy.xml"
 _FORMAT = "0.2.0"  # of SROS2's policy files
@@ -94,10 +95,12 @@ ACCESS: dict[str, Access] = {
     "monitor": Access(
         publish=(n.MONITOR_IMAGE, n.MONITOR_IMAGE_COMPRESSED, n.MONITOR_MARKERS),
         subscribe=(
-            n.IMAGE, n.EE_POSE, n.JOINT_STATES, n.METRICS, n.LABELS, n.TRANSITIONS, n.EVALUATION_EPISODES,
-            n.GROUND_TRUTH, n.RUN_STATE, n.EPISODE_REWARD, n.REWARD_MODEL, n.DIAGNOSTICS, *_GUARD_STATE,
+            n.IMAGE, n.IMAGE_COMPRESSED, n.EE_POSE, n.JOINT_STATES, n.METRICS, n.LABELS, n.TRANSITIONS,
+            n.EVALUATION_EPISODES, n.GROUND_TRUTH, n.RUN_STATE, n.EPISODE_REWARD, n.REWARD_MODEL, n.DIAGNOSTICS,
+            *_GUARD_STATE,
         ),
     ),
+    SIDE_KIND: Access(publish=(n.RUN_FACTS, n.RUN_SIDES), subscribe=(n.RUN_FACTS, n.RUN_SIDES, n.RUN_STATE)),
     "viewer": Access(subscribe=(n.MONITOR_IMAGE,)),
 }  # fmt: skip
 
@@ -130,18 +133,22 @@ def policy(specs: Iterable[NodeSpec], others: Iterable[str] = OTHERS) -> Xml.Ele
 
 def _of_cameras(spec: NodeSpec) -> Access:
     """Topics of the named cameras, for who sends or reads them."""
-    read = {"safety_guard": n.NAMED_CAMERA_INFO, "policy_controller": n.NAMED_IMAGE, "monitor": n.NAMED_IMAGE}
+    read = {
+        "safety_guard": [n.NAMED_CAMERA_INFO], "policy_controller": [n.NAMED_IMAGE],
+        "monitor": [n.NAMED_IMAGE, n.NAMED_IMAGE_COMPRESSED],
+    }  # fmt: skip
     sent = (n.NAMED_IMAGE, n.NAMED_IMAGE_COMPRESSED, n.NAMED_CAMERA_INFO) if spec.name == "sim_bridge" else ()
     cameras = spec.parameters.get("cameras") or ()
     return Access(
         publish=tuple(topic.format(camera) for camera in cameras for topic in sent),
-        subscribe=tuple(topic.format(camera) for camera in cameras for topic in filter(None, [read.get(spec.name)])),
+        subscribe=tuple(topic.format(camera) for camera in cameras for topic in read.get(spec.name, ())),
     )
 
 
 def everything() -> list[NodeSpec]:
     """Every node of this package under its own name: what config/sros2/policy.xml permits."""
-    return [NodeSpec(name, f"erl_vlm_ros.nodes.{name}", "") for name in ACCESS]
+    own = [name for name in ACCESS if name != SIDE_KIND] + [side + SIDE_NODE for side in OTHER]
+    return [NodeSpec(name, f"erl_vlm_ros.nodes.{kind_of(name)}", "") for name in own]
 
 
 def _enclave(parent: Xml.Element, name: str, namespace: str, moved: dict[str, str], access: list[Access]) -> None:

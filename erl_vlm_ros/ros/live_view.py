@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import CallbackGroup
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.bundle import Bundle, BundleError
+from erl_vlm_ros.data.images import decode_image
 from erl_vlm_ros.data.observation import build_proprioception
 from erl_vlm_ros.data.spaces import COMMANDED, EE_ROTATION, GRIPPER, ObservationSpec, run_spaces
 from erl_vlm_ros.monitoring.live_reward import LiveReward
@@ -62,6 +63,13 @@ class NowAndThen(CallbackGroup):
         """Nothing is left to be done."""
 
 
+def rgb_of(message: Image | CompressedImage) -> np.ndarray:
+    """uint8 [h, w, 3] RGB. Raises ValueError for an image that cannot be read."""
+    if isinstance(message, CompressedImage):
+        return np.ascontiguousarray(decode_image(bytes(message.data))[:, :, ::-1])
+    return convert.image_to_rgb(message)
+
+
 class LiveView:
     """Feeds a View from the robot's topics and evaluates the learned reward on the images that it looks at."""
 
@@ -74,7 +82,11 @@ class LiveView:
         self._width = 0.0  # commanded, m
         self._position: tuple[float, float, float] | None = None
         self._rotation: np.ndarray | None = None
-        self._cameras = {name: names.NAMED_IMAGE.format(name) for name in node.p.cameras or ()} or {"": names.IMAGE}
+        jpeg = node.p.compressed_images
+        named, one = (names.NAMED_IMAGE, names.IMAGE)
+        if jpeg:
+            named, one = (names.NAMED_IMAGE_COMPRESSED, names.IMAGE_COMPRESSED)
+        self._cameras = {name: named.format(name) for name in node.p.cameras or ()} or {"": one}
         self._images: dict[str, np.ndarray] = {}  # newest of each camera
         self._seen_stamps: dict[str, int] = {}
         sensor = qos.sensor(depth=1)  # best effort fits every driver
@@ -82,7 +94,10 @@ class LiveView:
         topics = [(JointState, topic, self._on_joints) for topic in node.p.joint_state_topics]
         for kind, topic, callback in (
             *topics,
-            *((Image, topic, self._image_reader(camera)) for camera, topic in self._cameras.items()),
+            *(
+                (CompressedImage if jpeg else Image, topic, self._image_reader(camera))
+                for camera, topic in self._cameras.items()
+            ),
             (PoseStamped, names.EE_POSE, self._on_pose),
         ):
             groups.append(NowAndThen())
@@ -121,16 +136,16 @@ class LiveView:
         if message.header.frame_id == self._node.p.base_frame:
             self._view.position(self._position, time.monotonic())
 
-    def _image_reader(self, camera: str) -> Callable[[Image], None]:
+    def _image_reader(self, camera: str) -> Callable[[Image | CompressedImage], None]:
         return lambda message: self._on_image(camera, message)
 
-    def _on_image(self, camera: str, message: Image) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         stamp = convert.header_ns(message)
         if stamp == self._seen_stamps.get(camera):
             return  # a driver that repeats an old frame must not look alive
         self._seen_stamps[camera] = stamp
         try:
-            self._images[camera] = convert.image_to_rgb(message)
+            self._images[camera] = rgb_of(message)
             if camera != next(iter(self._cameras)):
                 return  # the first camera's sets the pace
             reward, rgb = None, self._images[camera]

@@ -10,9 +10,11 @@ from typing import Any
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import RUN_FILE, load_run, read_json
+from erl_vlm_ros.control import controller_checkpoint
 from erl_vlm_ros.data import learner_state
-from erl_vlm_ros.graphs.spec import TASK_COPY, DataOptions, RealOptions
-from erl_vlm_ros.runs import from_run, offline
+from erl_vlm_ros.graphs.sides import BOTH, ROBOT
+from erl_vlm_ros.graphs.spec import TASK_COPY, DataOptions, RealOptions, SideOptions
+from erl_vlm_ros.runs import from_run, offline, two_machines
 from erl_vlm_ros.runs.demos import Scripted, take_scripted
 
 
@@ -21,7 +23,7 @@ class Asked:
     """What a run is asked for; ``task`` and ``robot`` as a person named them.
 
     ``file``: of the task, where it is not the one that the run is named after. ``origin``: the run that this one goes
-    on from. ``before``: run.json of the run that is resumed.
+    on from. ``before``: run.json of the run that is resumed. ``begun``: names the run directory, for the other side.
     """
 
     graph: str
@@ -38,23 +40,26 @@ class Asked:
     file: str | Path | None = None
     before: dict[str, Any] | None = None
     run_id: str = ""
+    side: SideOptions = SideOptions()
+    begun: str = ""
 
     @property
     def folder(self) -> Path:
         """The run directory."""
         if self.out is not None:
             return self.out
-        name = f"{Path(self.task).stem}-seed{self.seed}"
+        name = f"{Path(self.task).stem}-seed{self.seed}" + (f"-{self.side.side}" if self.side.side != BOTH else "")
         return Path("runs") / (name + ("" if self.origin is None else f"-from-{self.origin.path.name}"))
 
     @property
     def anew(self) -> bool:
         """Whether a run is resumed that ended before its first step."""
-        return self.before is not None and _nothing_saved(self.folder)
+        return self.before is not None and _nothing_saved(self.folder, self.side.side == ROBOT)
 
 
 def begun(run: Asked) -> Asked:
     """A new run, with what its recordings or its origin say of task and robot."""
+    side = two_machines.completed(run.side, None, run.graph, run.data)
     scripted, data = take_scripted(run.data)
     task, robot = offline.recorded(data, run.task, run.robot)
     origin, file = from_run.Origin.of(data.before) if data.before else None, None
@@ -62,9 +67,10 @@ def begun(run: Asked) -> Asked:
         file, robot = origin.task_file(task), origin.robot(robot)
         task = task or origin.task
     task, seed = task or "drawer_open", 0 if run.seed is None else run.seed
+    begun = uuid.uuid4().hex[:12]
     return replace(
         run, task=task, seed=seed, robot=robot, data=data, scripted=scripted, origin=origin, file=file or task,
-        run_id=uuid.uuid4().hex[:12],
+        run_id=begun if side.side == BOTH else two_machines.run_id_of(task, seed), side=side, begun=begun,
     )  # fmt: skip
 
 
@@ -82,11 +88,13 @@ def continued(run: Asked, resume: str) -> Asked:
     if run.graph != before.get("graph", run.graph):
         text = f"the run in {resume} is one of {before['graph']}: continue it with that graph"
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="graph", file=str(resume))
+    data = _kept_data(run.data, before, resume)
+    side = two_machines.completed(run.side, before.get("side", {}), run.graph, data)
     return replace(
         run, task=before["task"], seed=before["seed"], robot=before.get("robot"), out=Path(resume),
         max_steps=run.max_steps or before.get("max_steps"), settings=[*before.get("set", []), *run.settings],
         real=RealOptions(**{**before.get("real", {}), **chosen(run.real)}),
-        data=_kept_data(run.data, before, resume), file=Path(resume) / TASK_COPY, before=before,
+        data=data, file=Path(resume) / TASK_COPY, before=before, side=side, begun=before.get("begun", ""),
         run_id=before.get("run_id") or uuid.uuid4().hex[:12],
     )  # fmt: skip
 
@@ -103,9 +111,12 @@ def _kept_data(data: DataOptions, before: dict[str, Any], run: str) -> DataOptio
     return replace(old, **given)
 
 
-def _nothing_saved(path: Path) -> bool:
-    """Whether a run ended before its first step, so that there is no learner to continue with."""
+def _nothing_saved(path: Path, robot_side: bool) -> bool:
+    """Whether a run ended before its first step, so that there is no learner to continue with; on the robot's side no
+    controller."""
     folder = path / "checkpoint"
+    if robot_side:
+        return not controller_checkpoint.path_in(str(folder)).exists()
     learned = learner_state.find(folder) or (folder / "reward_trainer.safetensors").exists()
     record = folder / "monitor.json"
     return not learned and not (record.exists() and read_json(record).get("env_steps"))

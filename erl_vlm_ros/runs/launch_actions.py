@@ -35,7 +35,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.graphs.companions import Companion, companions, needs_urdf
-from erl_vlm_ros.graphs.spec import DataOptions, Graph, NodeSpec, RealOptions, Respawns
+from erl_vlm_ros.graphs.spec import DataOptions, Graph, NodeSpec, RealOptions, Respawns, SideOptions
 from erl_vlm_ros.params.layers import settings_of
 from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.robot.spec import load_robot
@@ -65,6 +65,11 @@ _TRAIN = (
 _SCREENS = (
     ("rviz", "false", "true: rviz2 with the layout of config/."),
     ("record", "false", "true: an MCAP bag of the run in its directory."),
+)
+_SIDES = (
+    ("side", "both", "What this machine runs: robot, workstation or both (docs/how_to/two_machines.md)."),
+    ("domain", "", "With a side: the ROS domain, the same on both machines; empty: ROS_DOMAIN_ID."),
+    ("peer", "", "With a side: addresses of the other machine, where multicast does not reach it."),
 )
 _REAL = (
     ("camera", "", "realsense, opencv or topic; opencv:DEVICE or URL, realsense:SERIAL; empty: as configured."),
@@ -104,7 +109,7 @@ _MONITOR = (
 def training(graph: str) -> LaunchDescription:
     """Launch description of a training graph."""
     offline, real = graph == "train_offline", graph != "train_sim"
-    arguments = (*_TRAIN, *_SCREENS, *(_OFFLINE if offline else ()), *(_REAL if real else ()))
+    arguments = (*_TRAIN, *_SCREENS, *(_OFFLINE if offline else _SIDES), *(_REAL if real else ()))
 
     def start(context: LaunchContext) -> list[Action]:
         read = _reader(context, arguments)
@@ -121,6 +126,7 @@ def training(graph: str) -> LaunchDescription:
             settings=observing(read("observe")) + _settings(read),
             real=_real_options(read) if real else None,
             data=_recordings(read) if offline else DataOptions(demos=read("demos"), before=read("from_run")),
+            side=SideOptions() if offline else _side(read),
         )
         return _actions(prepared, *screens)
 
@@ -136,6 +142,11 @@ def _recordings(read) -> DataOptions:
     updates = _number(read("updates"), "updates") if read("updates") else None
     values = {name: read(name) for name in ("dataset", "algorithm", "feedback", "evaluate_on")}
     return DataOptions(**values, updates=updates, evaluate=0, demos=read("demos"), before=read("from_run"))
+
+
+def _side(read) -> SideOptions:
+    domain = _number(read("domain"), "domain") if read("domain") else None
+    return SideOptions(read("side"), domain, tuple(read("peer").split()))
 
 
 def _real_options(read) -> RealOptions:

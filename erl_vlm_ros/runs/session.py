@@ -23,12 +23,13 @@ from erl_vlm_ros.feedback.kinds import kind_named
 from erl_vlm_ros.graphs.build import ACTOR_FILE, GRAPHS
 from erl_vlm_ros.graphs.offline import split_sides
 from erl_vlm_ros.graphs.robot import ROBOT_COPY
-from erl_vlm_ros.graphs.spec import TASK_COPY, DataOptions, Graph, RealOptions, RunArguments
+from erl_vlm_ros.graphs.sides import BOTH
+from erl_vlm_ros.graphs.spec import TASK_COPY, DataOptions, Graph, RealOptions, RunArguments, SideOptions
 from erl_vlm_ros.graphs.teacher import RATER, announce_teacher
 from erl_vlm_ros.monitoring.live import LiveLine
 from erl_vlm_ros.params.layers import parse_overrides
 from erl_vlm_ros.robot.spec import load_robot
-from erl_vlm_ros.runs import offline
+from erl_vlm_ros.runs import offline, two_machines
 from erl_vlm_ros.runs.arm_urdf import write_arm_urdf
 from erl_vlm_ros.runs.asked import Asked, begun, chosen, continued, load_training_run
 from erl_vlm_ros.runs.demos import FOLDER as DEMOS
@@ -49,6 +50,7 @@ class Prepared:
     class_names: list[str]
     simulated: bool = True  # False: drivers run elsewhere, in the user's ROS domain
     data: DataOptions = field(default_factory=DataOptions)
+    side: SideOptions = field(default_factory=SideOptions)
 
     @property
     def path(self) -> Path:
@@ -57,7 +59,9 @@ class Prepared:
 
     def environment(self, domain: int | None) -> dict[str, str]:
         """Variables for the nodes."""
-        return node_environment(self.path / "logs", _profiles(), domain, local=self.simulated)
+        local = self.simulated and self.side.side == BOTH
+        found = node_environment(self.path / "logs", _profiles(), domain, local=local)
+        return found | two_machines.discovery(self.side)
 
     def write_urdf(self) -> None:
         """Describe the simulated arm in the run directory: for the guard, and for rviz.
@@ -89,10 +93,12 @@ def prepare_training(
     real: RealOptions | None = None,
     robot: str | None = None,
     data: DataOptions | None = None,
+    side: SideOptions | None = None,
 ) -> Prepared:
     """Make or take up the run directory and describe the graph. ``real``: of train_real; a resumed run has its own.
 
-    ``robot``: a shipped robot's name or a robot file; ``data``: recordings. A resumed run has its own.
+    ``robot``: a shipped robot's name or a robot file; ``data``: recordings; ``side``: which machine of two this is. A
+    resumed run has its own.
 
     Raises:
         ConfigError: anything that a person asked for and that cannot be; nothing is left locked.
@@ -108,6 +114,7 @@ def prepare_training(
     if max_steps is not None and max_steps < 1:
         raise ConfigError(f"--max-steps must be at least 1, got {max_steps}", parameter="max_steps")
     given = Asked(graph, task, seed, robot, Path(out) if out else None, max_steps, list(settings), real, data)
+    given = replace(given, side=side or SideOptions())
     run = begun(given) if resume is None else continued(given, resume)
     load_task(run.file), parse_overrides(run.settings)  # what is wrong there is told before a folder is made
     directory = RunDirectory(run.folder, resume=resume is not None)
@@ -121,10 +128,10 @@ def prepare_training(
         announcement = _announce(_announcement(run, described, said), described, directory.path)
         simulated = graph != "train_real" or real.use_sim_arm  # offline nothing of another's is needed
         names = _class_names(run, described)
-        prepared = Prepared(described, directory, announcement, names, simulated, run.data)
+        prepared = Prepared(described, directory, announcement, names, simulated, run.data, run.side)
         bridge = described.find("sim_bridge")
         attached = bridge is not None and bridge.parameters["robot_file"]
-        if (run.real.use_sim_arm or attached) and graph != offline.GRAPH:
+        if bridge is not None and (run.real.use_sim_arm or attached) and graph != offline.GRAPH:
             prepared.write_urdf()  # a robot that cannot be simulated is refused here, not in a node's log
     except BaseException:
         directory.close()
@@ -154,7 +161,8 @@ def _describe(run: Asked, headless: bool) -> tuple[Graph, Asked, str]:
         run = replace(run, data=replace(run.data, demos=str((path / DEMOS).resolve())))
         asked = replace(asked, data=run.data)
     if run.graph != offline.GRAPH:
-        return build(asked), run, said
+        part = two_machines.own_part(build(asked), path, run.side, run.run_id, run.seed, run.begun)
+        return part, run, said
     described = build(replace(asked, overrides=split_sides(overrides)[0]))
     lacking = offline.write_robot_side(described, asked)
     notes = [f"no evaluation: {lacking}"] if lacking else []
@@ -168,6 +176,7 @@ def _keep(run: Asked, described: Graph) -> None:
         "set": run.settings, "run_id": run.run_id, "robot": run.robot or None,
     }  # fmt: skip
     kept |= {"data": asdict(run.data)} if run.data != DataOptions() else {}
+    kept |= {"side": asdict(run.side), "begun": run.begun} if run.side.side != BOTH else {}
     save_run(run.folder, kept | ({"real": asdict(run.real)} if run.graph != "train_sim" else {}))
 
 
@@ -177,6 +186,8 @@ def _announcement(run: Asked, described: Graph, said: str) -> str:
     verb = "nothing was saved yet, beginning anew:" if run.anew else verb
     verb = verb if run.origin is None else f"going on from {run.origin.path} with"
     text = f"{verb} {load_task(run.file).name}, seed {run.seed}, {described.plan} in {run.folder}"
+    if run.side.side != BOTH:
+        text += f", the {run.side.side} side in domain {run.side.domain}"
     text += " (Ctrl-C leaves a checkpoint)" + f"; {said}" * bool(said)
     controller, rater = described.find(CONTROLLER), described.find(RATER)
     if controller is not None and not controller.parameters["auto_arm"]:
@@ -296,7 +307,8 @@ def run_graph(prepared: Prepared, stream: TextIO) -> Outcome:
     graph = prepared.graph.write_parameters(path / "config")
     live = LiveLine(path / "progress.json", prepared.class_names, stream)
     # Drivers on a real arm are in the user's domain, which is 0 unless the environment says otherwise.
-    domain = Domain() if prepared.simulated and not os.environ.get("ROS_DOMAIN_ID") else None
+    own = prepared.simulated and prepared.side.side == BOTH and not os.environ.get("ROS_DOMAIN_ID")
+    domain = Domain() if own else None
     try:
         environment = prepared.environment(domain.number if domain else None)
         outcome = supervise(Supervisor(graph, path / "logs", environment), live.tick)

@@ -63,13 +63,17 @@ class Supervisor:
         """Start all processes. Raises ConfigError when one cannot be started; the others are stopped."""
         self.logs.mkdir(parents=True, exist_ok=True)
         try:
-            for spec in sorted(self.graph.nodes, key=lambda spec: bool(spec.after)):
-                if spec.after:
-                    self._await_ready(self._specs[spec.after])
+            for spec in sorted(self.graph.nodes, key=self._depth):
+                if spec.after and not self._await_ready(self._specs[spec.after]):
+                    return  # it died: ended() finds it
                 self._start(spec)
         except OSError as error:
             self.stop()
             raise ConfigError(f"cannot start {spec.name}: {error}", code=Code.NOT_WRITTEN) from error
+
+    def _depth(self, spec: NodeSpec) -> int:
+        """How many others have to be ready first, one after the other."""
+        return 1 + self._depth(self._specs[spec.after]) if spec.after else 0
 
     def _start(self, spec: NodeSpec) -> None:
         log = self._log(spec.name).open("ab")
@@ -85,15 +89,16 @@ class Supervisor:
             preexec_fn=die_with_parent,
         )
 
-    def _await_ready(self, spec: NodeSpec) -> None:
-        """Wait for a process to say that it is ready; a dead one is found by ended()."""
+    def _await_ready(self, spec: NodeSpec) -> bool:
+        """Wait for a process to say that it is ready; False: it died. One that is silent for long counts as ready."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while self._processes[spec.name].poll() is None and time.monotonic() < deadline:
             with self._log(spec.name).open("rb") as log:
                 log.seek(self._begin[spec.name])
                 if spec.ready_text.encode() in log.read():
-                    return
+                    return True
             time.sleep(0.05)
+        return self._processes[spec.name].poll() is None
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

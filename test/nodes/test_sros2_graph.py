@@ -28,6 +28,7 @@ ELSEWHERE = {
     ("/sim_bridge", "subscribe", "/" + names.ARM_TRAJECTORY),
     ("/sim_bridge", "publish", names.TF),
     ("/learner", "publish", "/" + names.RUN_STATE),  # of an offline run
+    ("/monitor", "subscribe", "/" + names.IMAGE_COMPRESSED),  # of a run on two machines
 }
 COMMON_NAMES = {rule: {full_name(n, "NODE", "", {}) for n in getattr(COMMON, rule)} for rule in RULES}
 

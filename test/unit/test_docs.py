@@ -31,11 +31,12 @@ def launch_arguments():
         for node in assigned
         if isinstance(node.value.elts[0], ast.Tuple)
     }
-    common = tables["_TRAIN"] | tables["_SCREENS"]
+    whole = tables["_TRAIN"] | tables["_SCREENS"]
+    common = whole | tables["_SIDES"]
     return {
         "train_sim": common,
         "train_real": common | tables["_REAL"],
-        "train_offline": common | tables["_OFFLINE"] | tables["_REAL"],
+        "train_offline": whole | tables["_OFFLINE"] | tables["_REAL"],
         "evaluate": tables["_EVALUATE"] | tables["_SCREENS"],
         "monitor": tables["_MONITOR"],
     }

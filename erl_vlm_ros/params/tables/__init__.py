@@ -12,6 +12,7 @@ import pkgutil
 from erl_vlm_ros.params.param import Param
 
 CAMERA_NODE = "camera_"  # of a named camera: followed by its name
+SIDE_KIND, SIDE_NODE = "run_side", "_side"  # of a run on two machines: after the name of the side
 #: node name -> its table
 PARAMETERS: dict[str, tuple[Param, ...]] = {
     module.name: tuple(importlib.import_module(f"{__name__}.{module.name}").PARAMETERS)
@@ -21,5 +22,7 @@ PARAMETERS: dict[str, tuple[Param, ...]] = {
 
 
 def kind_of(node: str) -> str:
-    """The key of PARAMETERS for a node: each named camera has a node of its own, all of one kind."""
+    """The key of PARAMETERS for a node: named cameras have a node each, all of one kind, and so have the two sides."""
+    if node.endswith(SIDE_NODE):
+        return SIDE_KIND
     return "camera" if node.startswith(CAMERA_NODE) else node

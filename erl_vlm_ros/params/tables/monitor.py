@@ -47,6 +47,11 @@ PARAMETERS = (
     Param("mode", "train", "evaluate: only evaluation episodes come.", choices=("train", "evaluate")),
     Param("run_dir", "", "Folder for summary.json and the rest; empty: nothing is written."),
     FEEDBACK,
+    Param(
+        "compressed_images",
+        False,
+        "Look at the camera's JPEGs, not at its raw images: it is on another machine. Set by the graph.",
+    ),
     Param("progress_s", 0.5, "Time between two writings of progress.json, s.", low=0.05, high=60.0),
     Param("log_s", 10.0, "Time between two progress lines in the log, s.", low=0.5, high=3600.0),
     Param("dashboard_s", 1.0, "Time between two dashboard images, s.", low=0.1, high=60.0),

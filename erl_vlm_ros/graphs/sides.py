@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which machine each node belongs to, and the part of a graph that one of two machines runs.
+
+Near the arm stays what moves it or decides what it does next: control never waits on the link. What learns, rates and
+shows is on the workstation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.graphs.spec import Graph, NodeSpec
+from erl_vlm_ros.params.param import resolve
+from erl_vlm_ros.params.tables import PARAMETERS, SIDE_KIND, SIDE_NODE, kind_of
+
+ROBOT, WORKSTATION, BOTH = "robot", "workstation", "both"
+SIDES = (ROBOT, WORKSTATION, BOTH)
+OTHER = {ROBOT: WORKSTATION, WORKSTATION: ROBOT}
+READY = "the other nodes may start"  # what a side's node says once nothing speaks against it
+FACTS_FILE = "config/facts.json"  # within the run directory: what both sides must agree on, as this one has it
+
+#: kinds of nodes near the arm; every other one, new ones as well, is the workstation's
+_NEAR_THE_ARM = frozenset(
+    {"sim_bridge", "camera", "tool_pose", "safety_guard", "guard_watchdog", "policy_controller"}
+)  # fmt: skip
+
+
+def side_of(node: str) -> str:
+    """robot or workstation, by the node's name."""
+    if kind_of(node) == SIDE_KIND:
+        return node.removesuffix(SIDE_NODE)
+    return ROBOT if kind_of(node) in _NEAR_THE_ARM else WORKSTATION
+
+
+def check_side(side: str) -> str:
+    """``side``, or ConfigError: there is no such side."""
+    if side not in SIDES:
+        raise ConfigError(f"side {side!r}: expected {', '.join(SIDES)}", parameter="side")
+    return side
+
+
+def part_of(graph: Graph, side: str, facts_file: str) -> Graph:
+    """What one machine runs of ``graph``: its nodes, which start once ``SIDE_side`` has looked for the other one.
+
+    The other nodes are kept as ``elsewhere``. The workstation's part ends with the monitor, the robot's with the run.
+    """
+    if check_side(side) == BOTH:
+        return graph
+    here = [spec for spec in graph.nodes if side_of(spec.name) == side]
+    there = tuple(spec for spec in graph.nodes if side_of(spec.name) != side)
+    link = _link(side, here, facts_file, graph.plan.finished_by)
+    waiting = [spec if spec.after else replace(spec, after=link.name) for spec in here]
+    ends_with = graph.ends_with if side == WORKSTATION else link.name
+    for spec in here:
+        if spec.name == "monitor":
+            spec.parameters["compressed_images"] = True  # raw ones are too much for a link
+    return replace(graph, nodes=(link, *waiting), ends_with=ends_with, elsewhere=there)
+
+
+def _link(side: str, here: Iterable[NodeSpec], facts_file: str, finished_by: str) -> NodeSpec:
+    known = next(spec for spec in here if spec.ros)
+    values = {key: known.parameters[key] for key in ("run_id", "checkpoint_dir") if key in known.parameters}
+    for spec in here:
+        values |= {key: spec.parameters[key] for key in ("run_id", "checkpoint_dir") if key in spec.parameters}
+    values |= {"side": side, "facts_file": facts_file, "finished_by": finished_by}
+    return NodeSpec(
+        side + SIDE_NODE, f"erl_vlm_ros.nodes.{SIDE_KIND}", side, resolve(SIDE_KIND, PARAMETERS[SIDE_KIND], values),
+        ready_text=READY, namespace=known.namespace, respawn=known.respawn,
+    )  # fmt: skip

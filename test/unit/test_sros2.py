@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 from erl_vlm_ros.common import names
 from erl_vlm_ros.graphs.build import GRAPHS
 from erl_vlm_ros.graphs.spec import NodeSpec, RealOptions, RunArguments
-from erl_vlm_ros.graphs.sros2 import ACCESS, POLICY_FILE, main, permitted, policy
+from erl_vlm_ros.graphs.sros2 import ACCESS, POLICY_FILE, everything, main, permitted, policy
 from erl_vlm_ros.params.tables import PARAMETERS
 
 
@@ -17,7 +17,7 @@ def test_the_shipped_policy_is_current_and_knows_every_node():
     assert set(ACCESS) == set(PARAMETERS) - {"standin_vlm"}
     root = Xml.parse(POLICY_FILE).getroot()
     assert root.tag == "policy" and root.get("version") == "0.2.0"
-    assert {e.get("path") for e in root.iter("enclave")} == {f"/{node}" for node in ACCESS} | {"/operator"}
+    assert {e.get("path") for e in root.iter("enclave")} == {f"/{spec.name}" for spec in everything()} | {"/operator"}
 
 
 def test_only_guard_and_watchdog_may_command_the_arm_and_only_those_who_must_may_arm_it():

@@ -17,7 +17,7 @@ from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import NONE, load_task
 from erl_vlm_ros.data.bundle import BundleError, decode, encode
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.images import encode_jpeg, jpeg_size
 from erl_vlm_ros.data.query import Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.spaces import FEATURES, spaces_of, with_cameras
 from erl_vlm_ros.data.views import Frame, decode_views, view
@@ -281,8 +281,12 @@ class TestRater:
         teacher = HumanTeacher(HumanConfig(port=0), TASK, 5, None, cameras=CAMERAS)
         teacher.submit(QueryBatch(0, [self.query]))
         state = teacher.state()
-        assert state["frames"] == 2 and state["segments"] == [2]
-        assert teacher.frame(state["key"], 1) == view(self.query[0].jpegs[0], "wrist")
+        assert state["frames"] == 1 and state["segments"] == [1]
+        assert jpeg_size(teacher.frame(state["key"], 0)) == (16, 16 + 2 + 16)
+        teacher.close()
+        teacher = HumanTeacher(HumanConfig(port=0), TASK, 5, None, cameras=["wrist"])
+        teacher.submit(QueryBatch(0, [self.query]))
+        assert teacher.frame(teacher.state()["key"], 0) == view(self.query[0].jpegs[0], "wrist")
         teacher.close()
 
 

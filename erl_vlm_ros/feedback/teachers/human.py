@@ -10,12 +10,14 @@ from typing import Any
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.data.query import NO_LABEL, Query
-from erl_vlm_ros.data.views import view
+from erl_vlm_ros.data.images import encode_jpeg
+from erl_vlm_ros.data.query import NO_LABEL
+from erl_vlm_ros.data.views import view, views
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
 from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
+from erl_vlm_ros.monitoring.side_by_side import shown
 
 SKIPPED = "skipped"
 AHEAD = 3  # queries whose images the page may load in advance
@@ -57,7 +59,7 @@ class HumanTeacher(QuerywiseTeacher):
         kind: FeedbackKind = RATING,
         cameras: Sequence[str] = (),
     ) -> None:
-        """``cameras``: whose images are shown, one camera after the other; none: the first's alone."""
+        """``cameras``: whose images are shown, side by side; none: the first's alone."""
         classes = kind.classes(task, n_classes)
         super().__init__("human", [c.name for c in classes], kind, config.round_timeout_s)
         self.task, self.config, self._record, self._cameras = task, config, record, tuple(cameras)
@@ -100,8 +102,8 @@ class HumanTeacher(QuerywiseTeacher):
                     "round": here.number,
                     "index": sum(o is not None for o in here.outcomes) + 1,
                     "count": len(here.queries),
-                    "frames": len(self._images(query)),
-                    "segments": [len(segment.jpegs) * max(1, len(self._cameras)) for segment in query],
+                    "frames": len(query.jpegs),
+                    "segments": [len(segment.jpegs) for segment in query],
                     "captions": list(self.kind.captions),
                     "notes": self.kind.notes(query),
                 }
@@ -111,14 +113,15 @@ class HumanTeacher(QuerywiseTeacher):
         """A JPEG of a query that waits or may be taken back; None when there is no such image."""
         with self._lock:
             for here, i in [*self._waiting()[: 1 + AHEAD], *self._given[-1:]]:
-                if self._key(here, i) == key and 0 <= index < len(self._images(here.queries[i])):
-                    return self._images(here.queries[i])[index]
+                if self._key(here, i) == key and 0 <= index < len(here.queries[i].jpegs):
+                    return self._shown(here.queries[i].jpegs[index])
         return None
 
-    def _images(self, query: Query) -> list[bytes]:
-        """What is shown of a query: of each segment the frames of each camera."""
-        cameras = self._cameras or ("",)
-        return [view(frame, camera) for segment in query for camera in cameras for frame in segment.jpegs]
+    def _shown(self, frame: bytes) -> bytes:
+        """One moment as JPEG."""
+        if len(self._cameras) < 2:
+            return view(frame, self._cameras[0] if self._cameras else "")
+        return encode_jpeg(shown(views(frame, self._cameras)))
 
     # -- presses
 

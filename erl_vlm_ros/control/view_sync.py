@@ -111,6 +111,9 @@ class ViewSync:
                 )  # fmt: skip
                 if self._found is None or new.oldest > self._found.oldest or new.stamp > self._found.stamp:
                     self._found = new
+                    for name, i in at.items():  # a later set holds none that is older: an image is a megabyte
+                        for _ in range(i):
+                            self._seen[name].popleft()
                 return
             if self._found is not None and moment <= self._found.oldest:
                 return  # nothing newer

@@ -42,6 +42,10 @@ class TestSet:
         feed(views, ("wrist", 66), ("wrist", 33), now=0.2)
         assert views.found.images == {"scene": "scene66", "wrist": "wrist66"}
 
+    def test_what_is_older_than_the_set_is_let_go(self):
+        views = feed(sync(), *[(c, t) for t in range(0, 990, 33) for c in ("scene", "wrist")])
+        assert {len(seen) for seen in views._seen.values()} == {1}
+
     def test_a_dropped_image_is_passed_over(self):
         views = feed(sync(), *[(c, t) for t in (0, 33, 100) for c in ("scene", "wrist")], ("scene", 66))
         assert views.found.images["scene"] == "scene100"

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from erl_vlm_ros.recordings.clock import Piece, Timed
+from erl_vlm_ros.recordings.options import COMMAND as BY_COMMAND
 from erl_vlm_ros.recordings.options import BuildOptions
 from erl_vlm_ros.recordings.problems import Reason
-from erl_vlm_ros.recordings.streams import CAMERA, JOINTS, OBJECT, POSE
+from erl_vlm_ros.recordings.streams import CAMERA, COMMAND, JOINTS, OBJECT, POSE
+
+_PHASES = 8  # first images that are tried
 
 
 class Unfit(Exception):  # noqa: N818 - becomes a Skipped, or a RecordingError
@@ -49,8 +52,8 @@ def align(piece: Piece, start: int, end: int, needed: list[str], options: BuildO
     if CAMERA not in piece.streams:
         raise Unfit(Reason.NO_TOPIC, "no image has come")
     first, last = _common(piece, start, end, [CAMERA, *needed], options)
-    chosen = _paced(piece.streams[CAMERA], first, last, options)
     camera = piece.streams[CAMERA]
+    chosen = _in_step(piece, _paced(camera, first, last, options), last, options)
     times = camera.times[chosen]
     if len(times) <= options.min_steps:
         text = f"{max(len(times) - 1, 0)} steps at {options.task.control_hz:g} Hz; --min-steps is {options.min_steps}"
@@ -65,7 +68,7 @@ def align(piece: Piece, start: int, end: int, needed: list[str], options: BuildO
         worst = int(away.argmax())
         if away[worst] > options.tolerance:
             raise Unfit(Reason.GAP, _gap(stream, int(times[worst]), start), stream.topic)
-    return Aligned(times, camera.number[chosen], at, errors, ((first - start) / 1e9, (end - last) / 1e9))
+    return Aligned(times, camera.number[chosen], at, errors, ((int(times[0]) - start) / 1e9, (end - last) / 1e9))
 
 
 def needed_streams(piece: Piece, joints: Sequence[str]) -> list[str]:
@@ -140,6 +143,31 @@ def _paced(camera: Timed, first: int, last: int, options: BuildOptions) -> np.nd
         chosen.append(j)
         i = j
     return np.array(chosen, np.int64)
+
+
+def _in_step(piece: Piece, chosen: np.ndarray, last: int, options: BuildOptions) -> np.ndarray:
+    """``chosen``, or the images at the control rate from a little later on, where the steps then hold one command each
+    rather than parts of two: commands may come at the control rate themselves."""
+    commands = piece.streams.get(COMMAND)
+    if options.action != BY_COMMAND or commands is None or not len(commands.times):
+        return chosen
+    camera, found = piece.streams[CAMERA], chosen
+    least = 0.8 * _mixed(commands, camera.times[chosen], options.command_hold_s)
+    for start in range(int(chosen[0]) + 1, min(int(chosen[1]), int(chosen[0]) + _PHASES)):
+        try:
+            later = _paced(camera, int(camera.times[start]), last, options)
+        except Unfit:
+            continue
+        mixed = _mixed(commands, camera.times[later], options.command_hold_s)
+        if mixed < least:
+            least, found = mixed, later
+    return found
+
+
+def _mixed(commands: Timed, times: np.ndarray, hold_s: float) -> float:
+    """How much a command varies within steps: mean variance."""
+    squares = replace(commands, values=commands.values**2)
+    return float(np.mean(held_mean(squares, times, hold_s) - held_mean(commands, times, hold_s) ** 2))
 
 
 def _gap(stream: Timed, near: int, start: int) -> str:

@@ -144,6 +144,19 @@ def test_a_command_holds_only_so_long(tmp_path):
     np.testing.assert_allclose(episode.actions[:, 0].sum() * 0.1, 0.2 * 0.5, atol=1e-6)  # for 0.5 s
 
 
+def test_steps_follow_commands_that_come_at_the_control_rate(tmp_path):
+    session, rng = Session(topics=(CAMERA, JOINTS, POSE)), np.random.default_rng(0)
+    values = rng.uniform(-0.4, 0.4, 60)
+    more = [
+        Message(COMMAND, k / 10 + 0.04, sb.twist((v, 0, 0), k / 10 + 0.04, "base_link")) for k, v in enumerate(values)
+    ]
+    (episode,), _ = build(bag(tmp_path, session, *more))
+    assert (episode.stamps[0] - sb.BEGAN_NS) / 1e9 == pytest.approx(1 / 30, abs=1e-3)  # 7 ms before, not 40
+    before = np.concatenate([[0.0], values[: episode.steps - 1]])
+    mixed = 0.93 * values[: episode.steps] + 0.07 * before
+    np.testing.assert_allclose(episode.actions[:, 0], mixed / TASK.linear_speed, atol=0.01)
+
+
 # -- where episodes begin and end, and how they went
 
 

@@ -84,9 +84,10 @@ def test_a_rare_opening_is_not_drowned_when_the_two_look_alike(on):
     assert said[0] == pytest.approx(0.0 if on else -0.8, abs=0.15)
 
 
-def test_an_update_descends_the_papers_losses():
+@pytest.mark.parametrize("papers", [{}, {"expectile": 0.7, "beta": 3.0, "normalise_advantages": False}])
+def test_an_update_descends_the_papers_losses(papers):
     """Gradients of value, critics and actor against autograd on the losses written down independently."""
-    agent = IqlAgent(IqlConfig(2, 1, hidden=(8,), lr=1e-3, batch_size=64), 0)
+    agent = IqlAgent(IqlConfig(2, 1, hidden=(8,), lr=1e-3, batch_size=64, **papers), 0)
     batch, nets, cfg = Bandit(3).transitions(64), agent.networks, agent.config
 
     class Once:
@@ -111,7 +112,8 @@ def test_an_update_descends_the_papers_losses():
     goal = (batch.reward + cfg.gamma * (1 - batch.terminated) * run("value", then)[0][:, 0]).detach()
     q0, p_q = run("critic", both)
     ((q0[:, 0] - goal) ** 2).mean().backward()
-    weight = torch.exp(cfg.beta * (q - value)).clamp(max=100).detach()
+    advantage = (q - value).detach()
+    weight = torch.exp(cfg.beta * advantage / (1.0 if papers else advantage.std())).clamp(max=100)
     mean, p_actor = run("actor", obs)
     (weight[:, 0] * ((torch.tanh(mean) - batch.action) ** 2).sum(1)).mean().backward()
     agent.update(Once())

@@ -47,19 +47,29 @@ def run(tmp_path, *scripts, tick=lambda: None, ends_with="monitor"):
     return supervise(supervisor, tick, period=0.05), supervisor
 
 
+def until(tmp_path, name, text, then=""):
+    """Code that waits until a node's log has a text: on a busy machine a process takes long to start."""
+    log_file = str(tmp_path / "logs" / f"{name}.log")
+    return f"""
+import pathlib, sys, time
+while not (pathlib.Path({log_file!r}).exists() and {text!r} in pathlib.Path({log_file!r}).read_text()): time.sleep(0.05)
+{then}
+"""
+
+
 def log(tmp_path, name):
     return (tmp_path / "logs" / f"{name}.log").read_text()
 
 
 def test_finished_when_the_last_node_ends_well(tmp_path):
-    outcome, supervisor = run(tmp_path, script("a", WAIT), script("monitor", "import time; time.sleep(1)"))
+    outcome, supervisor = run(tmp_path, script("a", WAIT), script("monitor", until(tmp_path, "a", "up")))
     assert outcome.reason == "finished"
     assert log(tmp_path, "a") == "up\nsaved\n"  # asked with SIGINT
     assert not supervisor._alive()
 
 
 def test_a_required_node_that_dies_stops_all_and_is_shown(tmp_path):
-    dies = "import sys, time; time.sleep(.3); print('the reason', file=sys.stderr); sys.exit(3)"
+    dies = until(tmp_path, "monitor", "up", "print('the reason', file=sys.stderr); sys.exit(3)")
     outcome, supervisor = run(tmp_path, script("a", dies), script("monitor", WAIT))
     assert (outcome.reason, outcome.failed, outcome.status) == ("failed", "a", 3)
     assert "the reason" in outcome.tail
@@ -96,8 +106,14 @@ def test_an_optional_node_may_die(tmp_path):
 
 
 def test_interrupted(tmp_path):
-    threading.Timer(0.8, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    outcome, supervisor = run(tmp_path, script("a", WAIT), script("monitor", WAIT))
+    up = threading.Event()
+
+    def tick():
+        if not up.is_set() and all("up" in log(tmp_path, name) for name in ("a", "monitor")):
+            up.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome, supervisor = run(tmp_path, script("a", WAIT), script("monitor", WAIT), tick=tick)
     assert outcome.reason == "interrupted"
     assert "saved" in log(tmp_path, "a") and not supervisor._alive()
 
@@ -107,9 +123,10 @@ def test_a_deaf_node_is_killed_in_the_end(tmp_path, monkeypatch):
     deaf = """
         import signal, time
         for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)
+        print("deaf now", flush=True)
         time.sleep(60)
     """
-    outcome, supervisor = run(tmp_path, script("a", deaf), script("monitor", "import time; time.sleep(1)"))
+    outcome, supervisor = run(tmp_path, script("a", deaf), script("monitor", until(tmp_path, "a", "deaf now")))
     assert outcome.reason == "failed" and outcome.failed == "a" and "killed" in outcome.tail
     assert not supervisor._alive()
 

@@ -58,6 +58,7 @@ def main() -> None:
     problem = "" if args.one else refusal()
     if problem:
         sys.exit(f"two_machines: {problem}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # namespaces go, whoever ends it
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,13 @@ shows is on the workstation.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 
+from erl_vlm_ros.common.dds import profile_setting
 from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.graphs.spec import Graph, NodeSpec
 from erl_vlm_ros.params.param import resolve
 from erl_vlm_ros.params.tables import PARAMETERS, SIDE_KIND, SIDE_NODE, kind_of
@@ -25,6 +28,7 @@ FACTS_FILE = "config/facts.json"  # within the run directory: what both sides mu
 _NEAR_THE_ARM = frozenset(
     {"sim_bridge", "camera", "tool_pose", "safety_guard", "guard_watchdog", "policy_controller"}
 )  # fmt: skip
+_SEND_RAW_IMAGES = frozenset({"sim_bridge", "camera"})
 
 
 def side_of(node: str) -> str:
@@ -51,12 +55,21 @@ def part_of(graph: Graph, side: str, facts_file: str) -> Graph:
     here = [spec for spec in graph.nodes if side_of(spec.name) == side]
     there = tuple(spec for spec in graph.nodes if side_of(spec.name) != side)
     link = _link(side, here, facts_file, graph.plan.finished_by)
+    here, link = [_on_the_link(spec) for spec in here], _on_the_link(link)
     waiting = [spec if spec.after else replace(spec, after=link.name) for spec in here]
     ends_with = graph.ends_with if side == WORKSTATION else link.name
     for spec in here:
         if spec.name == "monitor":
             spec.parameters["compressed_images"] = True  # raw ones are too much for a link
     return replace(graph, nodes=(link, *waiting), ends_with=ends_with, elsewhere=there)
+
+
+def _on_the_link(spec: NodeSpec) -> NodeSpec:
+    """Small datagrams from nodes without raw images; raw ones in such pieces would be slow on their own machine."""
+    if not spec.ros or kind_of(spec.name) in _SEND_RAW_IMAGES:
+        return spec
+    setting = profile_setting(os.environ, resource("config/fastdds_link.xml"))
+    return replace(spec, environment=tuple(setting.items()))
 
 
 def _link(side: str, here: Iterable[NodeSpec], facts_file: str, finished_by: str) -> NodeSpec:

@@ -42,6 +42,7 @@ class NodeSpec:
     ``role`` tells where it may run: next to the robot, on the workstation, or in simulation only.
     When a ``required`` node dies, the whole graph is stopped; one with ``respawn`` is started again first. A node
     with ``after`` starts when the output of the node of that name shows its ``ready_text``.
+    ``environment``: variables of this process alone.
     """
 
     name: str
@@ -56,6 +57,7 @@ class NodeSpec:
     after: str = ""
     parameters_file: str = ""
     namespace: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
 
     @property
     def executable(self) -> str:

@@ -283,6 +283,7 @@ def _action(spec: NodeSpec) -> Action:
         parameters=[spec.parameters_file],
         remappings=list(spec.remappings),
         ros_arguments=["--enclave", spec.enclave],
+        additional_env=dict(spec.environment),
         output="both",
         respawn=spec.respawn,
         respawn_delay=1.0,

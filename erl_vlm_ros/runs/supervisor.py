@@ -84,7 +84,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=self.environment,
+            env=self.environment | dict(spec.environment),
             start_new_session=True,  # Ctrl-C reaches the nodes through stop() only
             preexec_fn=die_with_parent,
         )

@@ -241,3 +241,14 @@ def test_a_side_stays_what_it_is_when_it_goes_on(tmp_path):
     with refused(ConfigError, parameter="side", code=Code.DOES_NOT_FIT):
         other = SideOptions(WORKSTATION, 7)
         prepare_training("train_sim", None, None, None, str(tmp_path / "run"), None, True, [], side=other)
+
+
+def test_what_crosses_the_link_goes_in_small_datagrams_and_raw_images_do_not(tmp_path, monkeypatch):
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "RMW_IMPLEMENTATION"):
+        monkeypatch.delenv(name, raising=False)
+    robot = part_of(graph(tmp_path), ROBOT, "facts.json")
+    link = {value for _, value in robot.node("policy_controller").environment}
+    assert all(value.endswith("fastdds_link.xml") for value in link) and link
+    assert not robot.node("sim_bridge").environment
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "mine.xml")
+    assert not part_of(graph(tmp_path), ROBOT, "facts.json").node("policy_controller").environment

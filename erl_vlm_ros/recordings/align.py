@@ -149,7 +149,10 @@ def _in_step(piece: Piece, chosen: np.ndarray, last: int, options: BuildOptions)
     """``chosen``, or the images at the control rate from a little later on, where the steps then hold one command each
     rather than parts of two: commands may come at the control rate themselves."""
     commands = piece.streams.get(COMMAND)
-    if options.action != BY_COMMAND or commands is None or not len(commands.times):
+    if options.action != BY_COMMAND or commands is None or len(commands.times) < 2:
+        return chosen
+    between = np.diff(np.unique(commands.times))  # one that is repeated under its stamp counts once
+    if not len(between) or np.median(between) < 0.5e9 * options.period_s:
         return chosen
     camera, found = piece.streams[CAMERA], chosen
     least = 0.8 * _mixed(commands, camera.times[chosen], options.command_hold_s)

@@ -90,6 +90,7 @@ setup(
         "sim": ["mujoco", "gymnasium"],
         # metaworld itself asks for one old MuJoCo, which it does not need: pip install --no-deps metaworld
         "metaworld": ["mujoco", "gymnasium", "scipy", "imageio"],
+        "minigrid": ["minigrid", "gymnasium"],  # brings pygame-ce, which drawing does not use but importing does
         "kinematics": ["pin", "example-robot-data"],  # to compare our kinematics with pinocchio's, in a test
         "menagerie": ["mujoco-menagerie"],  # models of real arms; robosuite's: pip install --no-deps robosuite
         "real": ["pyrealsense2; platform_system == 'Linux'"],

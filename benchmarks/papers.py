@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The papers' benchmarks on MetaWorld beside what the papers print: success, steps, queries, minutes.
+"""The papers' benchmarks on MetaWorld, and on MiniGrid in place of ALFRED, beside what the papers print.
 
 Every run is the one-process loop (`training/local.py`): the same parts as the graph, without DDS. The teacher is the
 simulator's TRUTH with a share of independent errors; no vision-language model is asked.
 
     python benchmarks/papers.py metaworld --jobs 2 --out papers.jsonl
     python benchmarks/papers.py metaworld --rows drawer-open/ours sweep-into/ours --seeds 1 2 3
+    python benchmarks/papers.py language --rows three-5x5/ratings three-5x5/sparse --out language.jsonl
     python benchmarks/papers.py metaworld --quick
     python benchmarks/papers.py metaworld --report --out papers.jsonl     # what is there, nothing is run
 
@@ -31,6 +32,7 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # of the software renderer
 from papers_tables import LEARNER, TABLES, Row
 from standin_process import overrides
 
+IMAGE_SIZES = {"minigrid": 48}  # px; other worlds: 128
 LEVEL = 0.8  # success rate that counts as learned
 QUICK = {"steps": 1200, "queries": 30, "eval_every": 600, "eval_episodes": 1}
 QUICK_LEARNER = {"warmup_steps": 130, "max_warmup_steps": 200, "first_ratings": 20, "round_steps": 125}
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--error-rate", type=float, default=0.2)
     parser.add_argument("--action-repeat", type=int, default=4, help="the papers: 1")
     parser.add_argument("--episode", type=int, default=500, help="MetaWorld's control steps in an episode")
-    parser.add_argument("--steps", type=int, help="MetaWorld's control steps in place of the table's")
+    parser.add_argument("--steps", type=int, help="MetaWorld's control steps, or MiniGrid's, in place of the table's")
     parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE", help="overrides for every run")
     parser.add_argument("--out", type=Path, help="JSON lines, one a run; kept and continued")
     parser.add_argument("--quick", action="store_true", help="a smoke run: few steps, the first seed alone")
@@ -120,6 +122,7 @@ def single(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from erl_vlm_ros.common.tasks import load_task
+    from erl_vlm_ros.feedback.kinds import kind_named
     from erl_vlm_ros.sim.backend import backend_spaces, make_backend
     from erl_vlm_ros.sim.metaworld import RATE_HZ
     from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
@@ -127,23 +130,27 @@ def single(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    repeat, extra = args.action_repeat, overrides(args.set)
-    task = replace(load_task(row.task), control_hz=RATE_HZ / repeat, episode_steps=args.episode // repeat)
+    task, repeat, extra = load_task(row.task), 1, overrides(args.set)
+    if task.world == "metaworld":
+        repeat = args.action_repeat
+        task = replace(task, control_hz=RATE_HZ / repeat, episode_steps=args.episode // repeat)
     learner = {**LEARNER, "max_ratings": row.queries, **row.learner, **(QUICK_LEARNER if args.quick else {})}
     given = {"learner": learner, "policy_controller": row.controller, "reward_trainer": row.reward}
     values = {node: node_values(node, task, own | extra.get(node, {})) for node, own in given.items()}
     arm = make_backend("", task, (32, 32))
     spaces = backend_spaces(arm, task)
     arm.close()
+    kind = kind_named(values["learner"]["feedback"])
     config = LocalConfig(
         learner=learner_config(values["learner"], task, spaces),
         reward=reward_config(values["reward_trainer"], task, spaces),
         exploration=exploration_config(values["policy_controller"]), max_steps=row.steps // repeat,
         reward_source=row.source, eval_every=row.eval_every // repeat, eval_episodes=row.eval_episodes, demos=row.demos,
+        image_size=IMAGE_SIZES.get(task.world, 128),
     )  # fmt: skip
 
     def teacher(truth: Any) -> TruthTeacher:
-        return TruthTeacher(truth, config.reward.n_classes, args.error_rate, seed + 5)
+        return TruthTeacher(truth, config.reward.n_classes, args.error_rate, seed + 5, kind)
 
     def log(found: dict[str, Any]) -> None:
         print(row.name, seed, json.dumps(found), file=sys.stderr, flush=True)

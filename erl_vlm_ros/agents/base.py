@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.common.yaml_file import parse_yaml
+from erl_vlm_ros.data.choices import is_choice
 from erl_vlm_ros.data.query import Label
+from erl_vlm_ros.data.spaces import ActionSpec
 
 if TYPE_CHECKING:  # torch: the graph is described without it
     from erl_vlm_ros.data.replay import TransitionBatch, WindowBatch
@@ -42,9 +44,13 @@ class Needs:
 NEEDS = {
     "sac": Needs(),
     "iql": Needs(),
+    "iql_discrete": Needs(),
     "bc": Needs(rewards=False),
     "cpl": Needs(rewards=False, labels=True, feedback="preference"),
 }
+
+
+DISCRETE = "iql_discrete"
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ class AgentType(Protocol):
         """The configuration, from the parameters of the node ``learner``. ConfigError names the parameter."""
 
     def __call__(self, config: Any, seed: int) -> Agent:
-        """An untrained agent."""
+        """An untrained agent. One for discrete actions has ``configure_choices(values, obs_dim, action)`` beside, with
+        the action's spec."""
 
 
 AGENTS: Registry[AgentType] = Registry(
@@ -111,6 +118,7 @@ AGENTS: Registry[AgentType] = Registry(
     {
         "sac": "erl_vlm_ros.agents.sac_agent:SacAgent",
         "iql": "erl_vlm_ros.agents.iql:IqlAgent",
+        "iql_discrete": "erl_vlm_ros.agents.iql_discrete:DiscreteIqlAgent",
         "bc": "erl_vlm_ros.agents.bc:BcAgent",
         "cpl": "erl_vlm_ros.agents.cpl:CplAgent",
     },
@@ -136,6 +144,19 @@ def options(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def fitting(name: str, action: ActionSpec | None) -> str:
+    """The algorithm for such actions: with discrete ones the default ``sac``, which has no such form here, and ``iql``
+    are ``iql_discrete``. ConfigError: one of ours that cannot take them."""
+    discrete = is_choice(action)
+    if discrete and name in ("sac", "iql"):
+        return DISCRETE
+    if name in NEEDS and discrete != (name == DISCRETE):
+        has = "discrete actions" if discrete else "actions of numbers"
+        text = f"learner.algorithm is '{name}', but the task has {has}: choose {'iql' if discrete else 'sac or iql'}"
+        raise ConfigError(text, parameter="learner.algorithm", code=Code.DOES_NOT_FIT)
+    return name
+
+
 @dataclass(frozen=True)
 class AgentSpec:
     """An algorithm by name with its configuration."""
@@ -144,11 +165,23 @@ class AgentSpec:
     config: Any
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], obs_dim: int, act_dim: int) -> AgentSpec:
-        """From the parameters of the node ``learner``. ConfigError: an unknown algorithm or a bad value."""
-        name = values["algorithm"]
+    def from_values(
+        cls, values: Mapping[str, Any], obs_dim: int, act_dim: int, action: ActionSpec | None = None
+    ) -> AgentSpec:
+        """From the parameters of the node ``learner``.
+
+        Args:
+            action: what the agent does; None: numbers in [-1, 1]. With a discrete one ``sac`` and ``iql`` are
+                ``iql_discrete``.
+
+        Raises:
+            ConfigError: an unknown algorithm, a bad value, or an algorithm of ours that cannot take such actions.
+        """
+        name = fitting(values["algorithm"], action)
         kind = AGENTS.load(name)
         try:
+            if hasattr(kind, "configure_choices"):
+                return cls(name, kind.configure_choices(values, obs_dim, action))
             return cls(name, kind.configure(values, obs_dim, act_dim))
         except TypeError as error:  # a setting that its configuration does not have
             raise ConfigError(f"algorithm '{name}': {error}", parameter="learner.algorithm_options") from error

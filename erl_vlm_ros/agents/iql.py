@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from erl_vlm_ros.agents.balance import Balance
 from erl_vlm_ros.agents.base import NEEDS, Batches, Needs, Policy
-from erl_vlm_ros.agents.networks import EnsembleMlp
+from erl_vlm_ros.agents.networks import EnsembleMlp, Record
 from erl_vlm_ros.agents.normaliser import Normaliser, exported
 from erl_vlm_ros.agents.offline_config import IqlConfig
 from erl_vlm_ros.agents.sac import Metrics
@@ -61,22 +62,29 @@ class Cloned:
 
     def _clone(self, obs: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """A step of the actor on the mean of weight [B] times the balanced squared error; gives the plain ones [B]."""
-        actor, average = self.networks["actor"], self.networks["average"]
+        actor = self.networks["actor"]
         (out,), record = actor.forward(obs)
         said = torch.tanh(out)
         error = said - action
         slope = error * self.balance(action) * (1 - said * said) * (2 / len(obs)) * weight.unsqueeze(1)
         actor.backward(record, [slope])
-        self.optimizers["actor"].step()
-        rate = self.config.average_rate
-        average.flat.lerp_(actor.flat, rate) if rate > 0 else average.flat.copy_(actor.flat)
+        self._actor_step()
         return (error**2).sum(1)
+
+    def _actor_step(self) -> None:
+        """Follow the actor's gradient, and its running mean follows."""
+        actor, average, rate = self.networks["actor"], self.networks["average"], self.config.average_rate
+        self.optimizers["actor"].step()
+        average.flat.lerp_(actor.flat, rate) if rate > 0 else average.flat.copy_(actor.flat)
 
     def policy(self) -> Policy:
         """The running mean of the actor."""
+        return Policy("squashed_gaussian", exported(self._averaged(), self.normaliser))
+
+    def _averaged(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(weights, bias) of each layer of the running mean."""
         named = self.networks["average"].named
-        layers = [(named[f"w{i}"][0].numpy(), named[f"b{i}"][0].numpy()) for i in range(len(self.config.hidden) + 1)]
-        return Policy("squashed_gaussian", exported(layers, self.normaliser))
+        return [(named[f"w{i}"][0].numpy(), named[f"b{i}"][0].numpy()) for i in range(len(self.config.hidden) + 1)]
 
     def finite(self) -> bool:
         """Whether every weight is a finite number."""
@@ -114,10 +122,10 @@ class IqlAgent(Cloned):
     def __init__(self, config: IqlConfig, seed: int):
         super().__init__(config, seed)
         norm = {"layer_norm": True, "generator": self.generator}
-        both = config.obs_dim + config.act_dim
         self.networks["value"] = EnsembleMlp(config.obs_dim, config.hidden, 1, **norm)
+        size_in, size_out = self._critic_sizes()
         for name in ("critic", "target"):
-            self.networks[name] = EnsembleMlp(both, config.hidden, 1, members=2, **norm)
+            self.networks[name] = EnsembleMlp(size_in, config.hidden, size_out, members=2, **norm)
         self.networks["target"].flat.copy_(self.networks["critic"].flat)
         self.optimizers |= {name: self._adam(name) for name in ("value", "critic")}
 
@@ -125,6 +133,19 @@ class IqlAgent(Cloned):
     def configure(values: Mapping[str, Any], obs_dim: int, act_dim: int) -> IqlConfig:
         """From the parameters ``iql.*``."""
         return from_values(IqlConfig, values, "iql.", obs_dim=obs_dim, act_dim=act_dim)
+
+    def _critic_sizes(self) -> tuple[int, int]:
+        """Numbers that a critic takes and gives."""
+        return self.config.obs_dim + self.config.act_dim, 1
+
+    def _q(self, name: str, obs: torch.Tensor, action: torch.Tensor) -> tuple[list[torch.Tensor], Record]:
+        """What was done, [B, 1], by each of two critics."""
+        return self.networks[name].forward(torch.cat((obs, action), 1))
+
+    def _critic_step(self, record: Record, slopes: list[torch.Tensor], action: torch.Tensor) -> None:
+        """A step of the critics, from dL/dq [B, 1] of each."""
+        self.networks["critic"].backward(record, slopes)
+        self.optimizers["critic"].step()
 
     @torch.no_grad()
     def update(self, batches: Batches) -> Mapping[str, float]:
@@ -134,18 +155,16 @@ class IqlAgent(Cloned):
         size = len(batch.reward)
         self.updates += 1
         obs, then = self.normaliser(batch.obs), self.normaliser(batch.next_obs)
-        both = torch.cat((obs, batch.action), 1)
-        q = torch.minimum(*nets["target"].forward(both)[0])
+        q = torch.minimum(*self._q("target", obs, batch.action)[0])
         next_value = nets["value"].forward(then)[0][0]
         (value,), record = nets["value"].forward(obs)
         advantage = q - value
         weight = expectile_weight(advantage, cfg.expectile)
         nets["value"].backward(record, [advantage * weight * (-2 / size)])
         goal = batch.reward.unsqueeze(1) + cfg.gamma * (1 - batch.terminated.unsqueeze(1)) * next_value
-        values, record = nets["critic"].forward(both)
-        nets["critic"].backward(record, [(v - goal) * (2 / size) for v in values])
+        values, record = self._q("critic", obs, batch.action)
         self.optimizers["value"].step()
-        self.optimizers["critic"].step()
+        self._critic_step(record, [(v - goal) * (2 / size) for v in values], batch.action)
         weights = advantage_weight(advantage.squeeze(1), cfg.beta, cfg.max_weight, cfg.normalise_advantages)
         errors = self._clone(obs, batch.action, weights)
         nets["target"].flat.lerp_(nets["critic"].flat, cfg.tau)

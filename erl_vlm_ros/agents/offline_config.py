@@ -39,6 +39,13 @@ class IqlConfig:
     )
 
 
+@config("iql")
+class DiscreteIqlConfig(IqlConfig):
+    """The same for discrete actions; ``takes``: of each action whether it takes an object, given by the spaces."""
+
+    takes: tuple[bool, ...] = ()
+
+
 @config("bc")
 class BcConfig:
     """Behaviour cloning: the mean squared error of the actions."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks of other simulated worlds by name: ``WORLD/SCENE`` and ``WORLD/SCENE-paper``, out of ``config/worlds/WORLD``.
 
-The folder holds robot.yaml (the world's arm), sentences.yaml (scene -> sentence: all scenes there are), a file for
-each scene that has a text of its own, and any.yaml for the others.
+The folder holds robot.yaml (the world's arm, if it has one), sentences.yaml (scene -> sentence: all scenes there are),
+a file for each scene that has a text of its own, and any.yaml for the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAPER = "-paper"  # the set-up of a paper's released code: fixed placements
 
 def world_names() -> list[str]:
     """The worlds that are described here; their packages may not be installed."""
-    return sorted(path.parent.name for path in resource("config/worlds").glob("*/robot.yaml"))
+    return sorted(path.parent.name for path in resource("config/worlds").glob("*/sentences.yaml"))
 
 
 def world_of(task_name: str) -> str:
@@ -40,8 +40,15 @@ def scene_names(world: str) -> list[str]:
 
 
 def robot_of_world(world: str) -> Path:
-    """The robot file of a world's arm."""
-    return resource(f"config/worlds/{world}/robot.yaml")
+    """The robot file of a world's arm. ConfigError: the world has none, and the graph cannot play it."""
+    folder = resource(f"config/worlds/{world}")
+    if not folder.joinpath("robot.yaml").is_file():
+        text = (
+            f"{world} has no arm, and the graph commands one: its tasks are learned in one process, by "
+            "benchmarks/papers.py language or training/local.py (docs/papers.md)"
+        )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task")
+    return folder.joinpath("robot.yaml")
 
 
 def world_task(name: str) -> tuple[str, Path]:

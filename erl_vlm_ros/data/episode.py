@@ -28,6 +28,17 @@ _META = {
 MAX_OBSERVATION, MAX_ACTION = 1e6, 10.0
 
 
+MOST_WORDS = 1000  # characters of a sentence in a message
+
+
+def sentence_of(raw: object, kind: str) -> str:
+    """A sentence out of a bundle's meta. BundleError: it is no text, or too long a one."""
+    if not isinstance(raw, str) or len(raw) > MOST_WORDS:
+        text = f"{kind}: meta.instruction must be a text of at most {MOST_WORDS} characters"
+        raise BundleError(text, field=f"{kind}.meta.instruction")
+    return raw
+
+
 @dataclass
 class Episode:
     """T steps and T+1 frames. Transition t is (observation t, action t, observation t+1); what it earned is
@@ -54,6 +65,7 @@ class Episode:
     extras: np.ndarray | None = None  # float32 [T+1, K], measured beside the observation: wrench, joint efforts
     extra_names: list[str] = field(default_factory=list)  # K names
     spaces: Spaces | None = None  # what the vectors hold; None: not said, as by version 0.1
+    instruction: str = ""  # the sentence of this episode; empty: the task's
 
     def __post_init__(self) -> None:
         self.observations = np.ascontiguousarray(self.observations, np.float32)
@@ -162,6 +174,8 @@ class Episode:
         meta["success"] = None if self.success is None else bool(self.success)
         if self.spaces is not None:
             meta["spaces"] = self.spaces.to_json()
+        if self.instruction:
+            meta["instruction"] = self.instruction
         return Bundle("episode", arrays, meta)
 
     @staticmethod
@@ -174,6 +188,7 @@ class Episode:
                     field=f"episode.meta.{key}",
                 )
         success, extra_names = bundle.meta.get("success"), bundle.meta["extra_names"]
+        instruction = sentence_of(bundle.meta.get("instruction", ""), "episode")
         if success is not None and type(success) is not bool:
             raise BundleError(
                 f"episode: meta.success must be true, false or null, got {success!r}", field="episode.meta.success"
@@ -199,6 +214,7 @@ class Episode:
                 extras=arrays["extras"],
                 success=success,
                 spaces=spaces_in(bundle.meta),
+                instruction=instruction,
                 **{key: bundle.meta[key] for key in _META},
             )
         except ValueError as error:

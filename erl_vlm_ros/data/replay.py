@@ -68,6 +68,7 @@ class ReplayBuffer:
         self._demonstrations: np.ndarray | None = None  # indices of the transitions a person drove; None: look again
         self._jpegs: list[bytes] = []
         self._lengths: deque[int] = deque()  # transitions of each episode held
+        self._instructions: deque[str] = deque()  # the sentence of each episode held
         self.first_frame_id = 0  # frames evicted so far
         self.episodes_added = 0
 
@@ -130,11 +131,13 @@ class ReplayBuffer:
         self._steps["next_frame"].append(np.arange(first + 1, first + steps + 1))
         self._steps["intervention"].append(episode.intervention)
         self._lengths.append(steps)
+        self._instructions.append(episode.instruction)
         self.episodes_added += 1
         self._demonstrations = None
 
     def _evict(self) -> None:
         steps = self._lengths.popleft()
+        self._instructions.popleft()
         for column in self._steps.values():
             column.drop(steps)
         for column in self._frames.values():
@@ -237,6 +240,11 @@ class ReplayBuffer:
         """int64 [F], serial number of the frame's episode: how recent it is, against ``episodes_added``."""
         return self._frames["episode"].view
 
+    def instruction(self, frame: int) -> str:
+        """The sentence of the episode of frame ``frame`` of the views; empty: the task's."""
+        oldest = self.episodes_added - len(self._lengths)
+        return self._instructions[int(self.frame_episode[frame]) - oldest]
+
     @property
     def transition_frame(self) -> np.ndarray:
         """int64 [n], each transition's next state as an index of the frame views; its state is one before."""
@@ -302,6 +310,7 @@ class ReplayBuffer:
             "spaces": None if self.spaces is None else self.spaces.to_json(),
             "counters": {"first_frame_id": self.first_frame_id, "episodes_added": self.episodes_added},
             "lengths": np.array(self._lengths, np.int64),
+            "instructions": list(self._instructions),
             "extra_names": self.extra_names,
             "frames": {name: column.view for name, column in self._frames.items()},
             "steps": {name: column.view for name, column in self._steps.items()},
@@ -312,7 +321,7 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore. A checkpoint from before interventions and extras were kept has none of either.
+        """Restore. A checkpoint from before interventions, extras and instructions were kept has none of them.
 
         Raises:
             ValueError: the dimensions differ, or the parts do not belong together.
@@ -341,6 +350,7 @@ class ReplayBuffer:
         for name, column in self._frames.items():
             column.append(frames[name])
         self._jpegs, self._lengths = jpegs, deque(lengths)
+        self._instructions = deque(state.get("instructions", [""] * len(lengths)))
         self.first_frame_id = int(state["counters"]["first_frame_id"])
         self.episodes_added = int(state["counters"]["episodes_added"])
         while len(self) > self.capacity:  # the run was resumed with a smaller buffer

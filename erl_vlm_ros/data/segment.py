@@ -29,6 +29,7 @@ class Segment:
     extras: np.ndarray | None = None  # float32 [H, K], further measurements at each frame; None: [H, 0]
     extra_names: tuple[str, ...] = ()  # K names: wrench_fx .. wrench_tz (N, Nm), effort_JOINT (Nm)
     spaces: Spaces | None = None  # what proprio and actions hold; None: not said, as by version 0.1
+    instruction: str = ""  # the sentence of its episode; empty: the task's
 
     def __post_init__(self) -> None:
         self.proprio = np.ascontiguousarray(self.proprio, np.float32)
@@ -95,7 +96,7 @@ def transitions(segment: Segment) -> list[Segment]:
         name = f"{found.group(1)}{int(found.group(2)) - back}_h1" if found else f"{segment.id}.{i}"
         row = slice(i, i + 1)
         arrays = (segment.proprio[row], segment.actions[row], segment.stamps[row], segment.extras[row])
-        out.append(Segment(name, segment.jpegs[row], *arrays, segment.extra_names, segment.spaces))
+        out.append(Segment(name, segment.jpegs[row], *arrays, segment.extra_names, segment.spaces, segment.instruction))
     return out
 
 
@@ -124,6 +125,8 @@ def pack_segments(segments: Sequence[Segment]) -> tuple[dict[str, np.ndarray], d
     if segments and segments[0].extra_names:
         arrays["extras"] = np.stack([s.extras for s in segments])
         meta["extra_names"] = list(segments[0].extra_names)
+    if any(s.instruction for s in segments):
+        meta["instructions"] = [s.instruction for s in segments]
     return arrays, meta
 
 
@@ -138,6 +141,11 @@ def unpack_segments(bundle: Bundle) -> list[Segment]:
         raise BundleError(
             f"{bundle.kind}: meta.extra_names must name the columns of extras", field=f"{bundle.kind}.meta.extra_names"
         )
+    said = bundle.meta.get("instructions", [""] * count)
+    if not isinstance(said, list) or len(said) != count or not all(isinstance(text, str) for text in said):
+        raise BundleError(
+            f"{bundle.kind}: meta.instructions must be {count} texts", field=f"{bundle.kind}.meta.instructions"
+        )
     try:
         spaces = spaces_in(bundle.meta)
         jpegs = with_views(unpack_frames(arrays["jpeg"], arrays["jpeg_offsets"]), arrays, bundle.meta)
@@ -151,6 +159,7 @@ def unpack_segments(bundle: Bundle) -> list[Segment]:
                 None if extras is None else extras[i],
                 tuple(names),
                 spaces,
+                said[i],
             )
             for i in range(count)
         ]

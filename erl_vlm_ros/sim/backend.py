@@ -8,7 +8,7 @@ To add one: write a class with these members whose ``__init__`` takes a Task and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,8 +17,9 @@ import numpy as np
 from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.control.command import STILL
-from erl_vlm_ros.data.spaces import COMMANDED, MEASURED, Spaces, spaces_of, with_cameras
+from erl_vlm_ros.control.command import STILL, action_to_command
+from erl_vlm_ros.data.choices import CHOICE, OBJECT_CHOICE, Moves
+from erl_vlm_ros.data.spaces import COMMANDED, MEASURED, ActionSpec, Spaces, spaces_of, with_cameras
 from erl_vlm_ros.robot.spec import load_robot
 
 if TYPE_CHECKING:
@@ -108,6 +109,35 @@ class SimBackend(Protocol):
         """Free what rendering needs."""
 
 
+class DiscreteBackend(Protocol):
+    """A world without an arm, of discrete actions. The local loop and rollouts play it; the graph, whose guard commands
+    velocities, does not. ``control_period``, ``reset``, ``truth``, ``render`` and ``close`` are those of SimBackend.
+    """
+
+    spaces: Spaces  # its action a choice (data/choices.py)
+    control_period: float
+    missions: int  # kinds of mission: the seed s brings that of number s modulo their count
+    instruction: str  # the mission of this episode
+
+    def reset(self, seed: int) -> None:
+        """Start an episode, its mission too, drawn from ``seed`` alone."""
+
+    def choose(self, choices: Mapping[str, int]) -> None:
+        """Obey one choice: of each part of the action which of its entries. DataError: there is none such."""
+
+    def observation(self) -> np.ndarray:
+        """The numbers that ``spaces.observation`` names, float32 [O]."""
+
+    def truth(self) -> dict[str, float]:
+        """As of SimBackend."""
+
+    def render(self) -> np.ndarray:
+        """As of SimBackend."""
+
+    def close(self) -> None:
+        """As of SimBackend."""
+
+
 class BackendType(Protocol):
     """The class of a backend. One whose arm is another's to choose takes ``robot`` as well, a RobotSpec or None; one
     with named cameras takes ``cameras``, SimCameras, and has them as ``cameras``, with ``render_all`` and
@@ -120,7 +150,11 @@ class BackendType(Protocol):
 _OURS = "mujoco_arm"
 BACKENDS: Registry[BackendType] = Registry(
     "simulation backend",
-    {_OURS: "erl_vlm_ros.sim.arm:SimArm", "metaworld": "erl_vlm_ros.sim.metaworld:MetaWorld"},
+    {
+        _OURS: "erl_vlm_ros.sim.arm:SimArm",
+        "metaworld": "erl_vlm_ros.sim.metaworld:MetaWorld",
+        "minigrid": "erl_vlm_ros.sim.minigrid:MiniGrid",
+    },
 )
 
 
@@ -141,9 +175,27 @@ def checked_command(
 
 def backend_spaces(backend: SimBackend, task: Task, image_size: int = 128) -> Spaces:
     """What a policy sees and does in this world; images of named cameras are kept as squares of ``image_size`` px."""
+    if is_discrete(backend):
+        return backend.spaces
     measured = len(backend.finger_names) > 0
     spaces = spaces_of(task, backend.joint_names, MEASURED if measured else COMMANDED if task.use_gripper else "")
     return with_cameras(spaces, [camera.name for camera in named_cameras(backend)], image_size)
+
+
+def is_discrete(backend: SimBackend | DiscreteBackend) -> bool:
+    """Whether a world has choices in place of an arm."""
+    return hasattr(backend, "choose")
+
+
+def obey(backend: SimBackend | DiscreteBackend, action: np.ndarray, spec: ActionSpec) -> None:
+    """Do an action [A] of the policy for one control period: the arm's command, or the choices that it makes."""
+    if is_discrete(backend):
+        moves = Moves.of(spec)
+        chosen, thing = moves.pairs[int(moves.numbers(np.asarray(action))[0])].tolist()
+        backend.choose({CHOICE: chosen} if thing < 0 else {CHOICE: chosen, OBJECT_CHOICE: thing})
+        return
+    linear, angular, width = action_to_command(action, spec)
+    backend.apply(np.array(linear), width, np.array(angular))
 
 
 def named_cameras(backend: SimBackend) -> tuple[SimCamera, ...]:

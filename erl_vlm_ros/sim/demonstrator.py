@@ -42,9 +42,24 @@ class Demonstrator:
         return np.clip(action + self._drift, -1.0, 1.0).astype(np.float32)
 
 
-def rough_demonstrator(task: Task, seed: int, index: int, noise: float | None = None) -> Demonstrator:
+class GridDemonstrator:
+    """Drives one episode of a world of choices: its own shortest way, and with the share ``noise`` any other action."""
+
+    def __init__(self, noise: float, rng: np.random.Generator):
+        self._noise, self._rng = noise, rng
+
+    def act(self, state: int, action_size: int) -> np.ndarray:
+        """One-hot action float32 [K] from ``advice`` of the world."""
+        chosen = self._rng.integers(action_size) if self._rng.random() < self._noise else state
+        return np.eye(action_size, dtype=np.float32)[chosen]
+
+
+def rough_demonstrator(
+    task: Task, seed: int, index: int, noise: float | None = None
+) -> Demonstrator | GridDemonstrator:
     """The demonstrator of episode ``index`` of the run of ``seed``; the same drive alike. ``noise``: None: one of three
     skills."""
     rng = np.random.default_rng([seed, index, 7])
     skill = float(rng.choice(_ROUGH))
-    return Demonstrator(task, skill if noise is None else noise, rng)
+    noise = skill if noise is None else noise
+    return GridDemonstrator(noise, rng) if task.world == "minigrid" else Demonstrator(task, noise, rng)

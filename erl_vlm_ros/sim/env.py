@@ -10,8 +10,7 @@ import numpy as np
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import load_task
-from erl_vlm_ros.control.command import action_to_command
-from erl_vlm_ros.sim.backend import backend_spaces, check_control_rate, make_backend
+from erl_vlm_ros.sim.backend import backend_spaces, check_control_rate, make_backend, obey
 from erl_vlm_ros.sim.rollout import observed
 
 REWARDS = ("dense", "sparse")
@@ -69,8 +68,7 @@ class ArmEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control period of 0.1 s; the action is clipped to [-1, 1]."""
-        linear, angular, width = action_to_command(action, self.spaces.action)
-        self.arm.apply(np.array(linear), width, np.array(angular))
+        obey(self.arm, action, self.spaces.action)
         info = self._info()
         reward = float(info["success"]) if self._sparse else info["progress"]
         return self._observe(), reward, False, False, info

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from erl_vlm_ros.control.command import action_to_command
 from erl_vlm_ros.control.recorder import square
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
@@ -16,13 +15,15 @@ from erl_vlm_ros.data.observation import build_observation
 from erl_vlm_ros.data.spaces import ObservationSpec, Spaces
 from erl_vlm_ros.data.views import Frame
 from erl_vlm_ros.robot.rotation import rotation_of
-from erl_vlm_ros.sim.backend import SimBackend, named_cameras
+from erl_vlm_ros.sim.backend import SimBackend, is_discrete, named_cameras, obey
 
 Driver = Callable[[np.ndarray, Callable[[], bytes]], np.ndarray]  # (observation, its frame) -> action
 
 
 def observed(backend: SimBackend, spec: ObservationSpec) -> np.ndarray:
     """The observation at this instant, float32 [O]."""
+    if is_discrete(backend):
+        return backend.observation()
     seen = backend.observe()
     return build_observation(
         spec, seen.joints, seen.ee_position, seen.gripper_width, seen.object_position, backend.goal,
@@ -76,14 +77,14 @@ def roll_out(
     look()
     for _ in range(steps):
         action = drive(observations[-1], lambda: jpegs[-1])
-        linear, angular, width = action_to_command(action, spaces.action)
-        backend.apply(np.array(linear), width, np.array(angular))
+        obey(backend, action, spaces.action)
         actions.append(action)
         look()
     episode = Episode(
         observations=np.stack(observations), actions=np.stack(actions), jpegs=jpegs,
         stamps=(np.arange(steps + 1) * 1e9 / control_hz).astype(np.int64), terminated=False, truncated=True,
-        seed=seed, prop_dim=spaces.observation.proprio_size, spaces=spaces, **about,
+        seed=seed, prop_dim=spaces.observation.proprio_size, spaces=spaces, instruction=getattr(backend, "instruction", ""),
+        **about,
     )  # fmt: skip
     classes = [[0, 0, *(int(truth[f"class_{n}"]) for n in (2, 3, 4, 5))] for truth in truths]
     dense = [truth.get("reward", truth["progress"]) for truth in truths]

@@ -50,7 +50,7 @@ def learner_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None 
     cameras = _chosen(values["policy_cameras"], spaces, "learner.policy_cameras") if encoder is not None else ()
     seen = spaces if encoder is None else ImageObserver(encoder, channels, spaces, cameras).spaces
     sizes = (seen.observation.size, seen.action.size)
-    agent = AgentSpec.from_values(values, *sizes)
+    agent = AgentSpec.from_values(values, *sizes, seen.action)
     own = {f.name: values[f.name] for f in fields(LearnerConfig) if f.name in values}
     selection = from_values(SelectionConfig, values, "selection.")
     return LearnerConfig(

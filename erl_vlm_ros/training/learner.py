@@ -161,7 +161,8 @@ class Learner:
         self.relabeller.use(model)
         if self.images is not None and self.phase == EXPLORE:
             self.images.fit(model, self.replay)
-        self.schedule.finish(model.info.round, model.info.requested)
+        labels = self.kind.labels_a_query(self.config.segment_length)  # the trainer counts these, the budget queries
+        self.schedule.finish(model.info.round, model.info.requested // labels)
         self._after_round()
 
     def supersedes_current(self, model: RewardModel) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
+from erl_vlm_ros.agents.exploration_choice import ChoicePolicy, rollout_policy
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.plan import RunPlan
 from erl_vlm_ros.common.tasks import NONE, Task
@@ -117,8 +118,8 @@ class LocalLoop:
         self.spaces = backend_spaces(self.arm, task, config.image_size)
         self.learner = Learner(config.learner, seed)
         self.trainer = RewardTrainer(config.reward, seed)
-        self.rollout = RolloutPolicy(config.exploration, task, self.spaces, seed + 3)
-        self.evaluator = RolloutPolicy(config.exploration, task, self.spaces, seed + 4)
+        self.rollout = rollout_policy(config.exploration, task, self.spaces, seed + 3)
+        self.evaluator = rollout_policy(config.exploration, task, self.spaces, seed + 4)
         self.truth = Truth()
         self.teacher = teacher(self.truth)
         self.history: list[dict[str, Any]] = []
@@ -201,6 +202,8 @@ class LocalLoop:
         self.rollout.begin_episode(explore=explore, evaluation=False)
         demo = rough_demonstrator(self.task, self.seed, index) if index < self.config.demos else None
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
+        if demo is not None and (missions := getattr(self.arm, "missions", 1)) > 1:  # as many of each
+            seed = seed // missions * missions + index % missions
         done = self._timed("collect", lambda: self._episode(self.rollout, actor, seed, index, False, demo))
         episode = done.episode
         self.truth.progress[index], self.truth.success[index], self.truth.classes[index] = done[1:4]
@@ -213,7 +216,13 @@ class LocalLoop:
         self.rollout.demonstrated(learner.demonstrated())
 
     def _episode(
-        self, rollout: RolloutPolicy, actor: Policy | None, seed: int, index: int, evaluation: bool, demo=None
+        self,
+        rollout: RolloutPolicy | ChoicePolicy,
+        actor: Policy | None,
+        seed: int,
+        index: int,
+        evaluation: bool,
+        demo=None,
     ) -> Rollout:
         """One episode of the policy, or of the demonstrator ``demo``."""
 
@@ -250,10 +259,14 @@ class LocalLoop:
     def _evaluate(self) -> None:
         actor = None if self.learner.phase == EXPLORE else self._policy()
         wins = ever = 0
+        by_mission: dict[int, list[bool]] = {}
+        missions = getattr(self.arm, "missions", 1)
         started = time.monotonic()
         for i in range(self.config.eval_episodes if actor is not None else 0):
             self.evaluator.begin_episode(explore=False, evaluation=True)
-            success = self._episode(self.evaluator, actor, self.config.eval_seed + i, i, True).success
+            seed = self.config.eval_seed + i
+            success = self._episode(self.evaluator, actor, seed, i, True).success
+            by_mission.setdefault(seed % missions, []).append(bool(success[-1]))
             wins, ever = wins + bool(success[-1]), ever + bool(success.any())
         self.seconds["evaluate"] += time.monotonic() - started
         row = {
@@ -263,6 +276,8 @@ class LocalLoop:
             "ratings": self.learner.schedule.requested,
             "wall_s": round(sum(v for k, v in self.seconds.items() if k != "evaluate"), 1),
         }
+        if missions > 1:
+            row["by_mission"] = [round(float(np.mean(won)), 3) for _, won in sorted(by_mission.items())]
         self.history.append(row)
         self.log(row | self.diagnosis())
 

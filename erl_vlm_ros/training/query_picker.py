@@ -89,4 +89,5 @@ def segment_of(replay: ReplayBuffer, frame: int, step: int, length: int) -> Segm
         extras=replay.frame_extras[rows].copy(),
         extra_names=tuple(replay.extra_names),
         spaces=replay.spaces,
+        instruction=replay.instruction(frame),
     )

@@ -32,7 +32,11 @@ class Policy(Protocol):
 Reader = Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], Policy]
 #: kind -> reader of (arrays, meta); it raises ValueError for arrays that are not such a policy
 POLICIES: Registry[Reader] = Registry(
-    "policy", {RELEASED: "erl_vlm_ros.control.policies.squashed_gaussian:SquashedGaussian"}
+    "policy",
+    {
+        RELEASED: "erl_vlm_ros.control.policies.squashed_gaussian:SquashedGaussian",
+        "categorical": "erl_vlm_ros.control.policies.categorical:Categorical",
+    },
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.common.errors import DataError
+from erl_vlm_ros.control.policies.layers import checked_layers
 
 AVERAGE = "average."
 
@@ -25,8 +26,8 @@ class SquashedGaussian:
         acting = {name: a for name, a in arrays.items() if not name.startswith(AVERAGE)}
         average = {name[len(AVERAGE) :]: a for name, a in arrays.items() if name.startswith(AVERAGE)}
         bounds = np.asarray(acting.pop("log_std_bounds", ()), np.float32)
-        self._layers = _layers(acting)
-        self._average = _layers(average) if average else self._layers
+        self._layers = checked_layers(acting)
+        self._average = checked_layers(average) if average else self._layers
         shapes = [[w.shape for w, _ in layers] for layers in (self._layers, self._average)]
         if shapes[0] != shapes[1]:
             raise DataError(f"actor's averaged weights have shapes {shapes[1]}, its own {shapes[0]}", field="averaged")
@@ -62,27 +63,3 @@ class SquashedGaussian:
         log_std = np.tanh(out[self.act_dim :]) * self._half + self._middle
         noise = rng.standard_normal(self.act_dim, np.float32)
         return np.tanh(mean + np.exp(log_std) * noise)
-
-
-def _layers(arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(weights, bias) of each layer, checked."""
-    count = sum(name.startswith("w") for name in arrays)
-    names = {f"{letter}{i}" for letter in "wb" for i in range(count)}
-    if count < 1 or set(arrays) != names:
-        raise DataError(
-            f"actor arrays should be {sorted(names)}, got {sorted(arrays)}", field=",".join(sorted(set(arrays) ^ names))
-        )
-    if not all(np.isfinite(a).all() for a in arrays.values()):
-        raise DataError(
-            "actor arrays hold a number that is not finite",
-            field=next(name for name, a in arrays.items() if not np.isfinite(a).all()),
-        )
-    layers = [(np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32)) for i in range(count)]
-    width = None
-    for i, (w, b) in enumerate(layers):
-        if w.ndim != 2 or b.shape != w.shape[1:] or width not in (None, w.shape[0]):
-            raise DataError(
-                f"actor layer {i}: weights {list(w.shape)} and bias {list(b.shape)} do not fit", field=f"layer {i}"
-            )
-        width = w.shape[1]
-    return layers

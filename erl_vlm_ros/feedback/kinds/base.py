@@ -85,6 +85,10 @@ class FeedbackKind:
         self.check(query)
         return [query]
 
+    def labels_a_query(self, frames: int) -> int:
+        """How many labels a query brings whose segments have so many frames: of ``parts`` without a query."""
+        return 1
+
     def check(self, query: Query) -> None:
         """BadQuery where the query has another number of segments, or too short ones."""
         if len(query) != self.size:
@@ -122,6 +126,8 @@ class FeedbackKind:
         shapes["extra_names"] = query[0].extra_names
         if query[0].spaces is not None:
             shapes["spaces"] = query[0].spaces.to_json()
+        if any(segment.instruction for segment in query):
+            shapes["instructions"] = [segment.instruction for segment in query]
         cameras = cameras_of(query.jpegs)
         if cameras:
             shapes[NAMES] = cameras
@@ -141,12 +147,12 @@ class FeedbackKind:
         stamps = np.frombuffer(blobs[-1], np.int64).copy()
         length, names = len(jpegs) // len(ids), tuple(shape["extra_names"])
         segments = []
+        said = shape.get("instructions", [""] * len(ids))
         for i, id_ in enumerate(ids):
             rows = slice(i * length, (i + 1) * length)
-            arrays = {name: array[rows] for name, array in floats.items()}
-            segments.append(
-                Segment(id_, list(jpegs[rows]), stamps=stamps[rows], extra_names=names, spaces=spaces, **arrays)
-            )
+            arrays = {name: array[rows] for name, array in floats.items()} | {"stamps": stamps[rows]}
+            more = {"extra_names": names, "spaces": spaces, "instruction": said[i]}
+            segments.append(Segment(id_, list(jpegs[rows]), **arrays, **more))
         return Query(*segments)
 
     # -- judging

@@ -41,6 +41,10 @@ class Transitions(Rating):
         self.check(query)
         return [Query(part) for part in transitions(query[0])]
 
+    def labels_a_query(self, frames: int) -> int:
+        """One for each transition."""
+        return max(frames - 1, 1)
+
     def schema(self, names: Sequence[str], count: int) -> dict[str, Any]:
         """A name for each step, under ``step_1`` .. ``step_N``."""
         return ratings_schema(list(names), count)

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from erl_vlm_ros.common.errors import Code, ConfigError, file_fault
 from erl_vlm_ros.common.paths import resource
 from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.data.choices import is_choice
+from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.feedback.vlm.thinking import without_thinking
 
 FRAMES = ("images", "strip")
+MOVED = "Between the images the arm moved like this:"
+DONE = "Between the images this was done:"
 VIEWS = "from each of {} cameras that look at the same moment"
 
 
@@ -23,7 +27,7 @@ class Prompts:
     """The templates of one prompt set, checked; fill with ``analysis``, ``rating`` or ``one_stage``.
 
     ``strip``: the frames of a segment are shown side by side in one image. ``views``: names of the cameras where
-    several show one moment.
+    several show one moment. ``moved``: what stands above the actions in words.
     """
 
     templates: dict[str, str]  # analysis, rating, one_stage
@@ -32,6 +36,15 @@ class Prompts:
     strip: bool = False
     kind: FeedbackKind = RATING
     views: tuple[str, ...] = ()
+    moved: str = MOVED
+
+    def about(self, segment: Segment) -> Prompts:
+        """The same for the sentence of a segment's episode, where it has one, and for its kind of action."""
+        done = segment.spaces is not None and is_choice(segment.spaces.action)
+        prompts = replace(self, moved=DONE) if done else self
+        if not segment.instruction:
+            return prompts
+        return replace(prompts, task=replace(self.task, instruction=segment.instruction))
 
     def analysis(self, n_images: int, actions: str = "", measurements: str = "") -> str:
         """Stage 1: what to describe in the segment's images. ``actions``: the motion in words, or empty;
@@ -52,7 +65,7 @@ class Prompts:
             "instruction": self.task.instruction,
             "focus": self.task.focus,
             **self._words(n_images),
-            "actions": f"\nBetween the images the arm moved like this:\n{actions}" if actions else "",
+            "actions": f"\n{self.moved}\n{actions}" if actions else "",
             "measurements": f"\n{measurements}" if measurements else "",
             "classes": "\n".join(f"- {c.name}: {c.description}" for c in self.kind.classes(self.task, self.n_classes)),
         }

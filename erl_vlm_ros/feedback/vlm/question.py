@@ -45,6 +45,7 @@ class Question:
     frames: int
     parts: tuple[Query, ...]
     captions: tuple[str, ...] = ()
+    filled: Prompts | None = None  # for its sentence; None: the rater's
 
 
 class QuestionMaker:
@@ -99,11 +100,12 @@ class QuestionMaker:
             self._joined([self._motion(segment, whole) for segment, whole in zip(seen, query)]),
             self._joined([measured for _, measured in shown]),
         )
+        fill = self._prompts.about(query[0])
         if self._cfg.two_stage and "analysis" in self._prompts.templates:
-            prompts = {"analysis": self._prompts.analysis(*context), "rating": self._prompts.rating(n, _HOLE)}
+            prompts = {"analysis": fill.analysis(*context), "rating": fill.rating(n, _HOLE)}
         else:
-            prompts = {"rating": self._prompts.one_stage(*context)}
-        return Question(images, prompts, self._digest(images, prompts, captions), n, parts, captions)
+            prompts = {"rating": fill.one_stage(*context)}
+        return Question(images, prompts, self._digest(images, prompts, captions), n, parts, captions, fill)
 
     def _captions(self, segments: int) -> tuple[str, ...]:
         """What stands before each group of images: which segment, which camera; nothing before a single one."""
@@ -115,7 +117,8 @@ class QuestionMaker:
 
     def _motion(self, shown: Segment, whole: Segment) -> str:
         """The motion between the frames; nothing where some of these are left out."""
-        return segment_words(whole.actions, self._task) if len(shown.jpegs) == len(whole.jpegs) else ""
+        spec = None if whole.spaces is None else whole.spaces.action
+        return segment_words(whole.actions, self._task, spec) if len(shown.jpegs) == len(whole.jpegs) else ""
 
     def _joined(self, words: list[str]) -> str:
         """Words about each segment of a query as one text; each under its caption, where there are several."""
@@ -170,7 +173,7 @@ class QuestionMaker:
         stage, otherwise the text of the analysis alone)."""
         text = question.prompts[stage]
         if stage == "rating" and "analysis" in question.prompts:
-            content: Any = self._prompts.rating(question.frames, analysis)
+            content: Any = (question.filled or self._prompts).rating(question.frames, analysis)
         else:
             content = [*self._shown(question), {"type": "text", "text": text}]
         request = {"model": self._cfg.model, "messages": [{"role": "user", "content": content}], **self.params}

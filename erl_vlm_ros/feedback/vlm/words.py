@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.data.spaces import ANGULAR, GRIPPER, LINEAR, action_spec
+from erl_vlm_ros.data.choices import is_choice, move_words
+from erl_vlm_ros.data.spaces import ANGULAR, GRIPPER, LINEAR, ActionSpec, action_spec
 
 # names of + and - along the base frame's axes (REP 103: x forward, y left, z up)
 _AXES = (("forward", "backward"), ("left", "right"), ("up", "down"))
@@ -14,12 +15,15 @@ _SMALL_CM = 0.5
 _SMALL_DEG = 1.0
 
 
-def action_words(action: np.ndarray, task: Task) -> str:
-    """One commanded step as words: ``forward 3.0 cm, down 1.5 cm, gripper opening``.
+def action_words(action: np.ndarray, task: Task, spec: ActionSpec | None = None) -> str:
+    """One commanded step as words: ``forward 3.0 cm, down 1.5 cm, gripper opening``, or a choice's own label.
 
     Args:
-        action: [A] in [-1, 1], as the task's ActionSpec says.
+        action: [A] in [-1, 1], as ``spec`` says.
+        spec: None: the task's.
     """
+    if is_choice(spec):
+        return move_words(action, spec)
     spec = action_spec(task)
     step_cm = 100.0 * task.linear_speed / task.control_hz
     parts = []
@@ -46,11 +50,14 @@ def _turns(action: np.ndarray, axes: tuple[str, ...], task: Task) -> list[str]:
     ]
 
 
-def segment_words(actions: np.ndarray, task: Task) -> str:
+def segment_words(actions: np.ndarray, task: Task, spec: ActionSpec | None = None) -> str:
     """Lines for the motion between a segment's frames; empty when it has one frame.
 
     Args:
         actions: [H, A], the action that led to each frame; the first led to the first frame and is left out.
+        spec: as of action_words.
     """
-    lines = [f"- from image {i} to image {i + 1}: {action_words(actions[i], task)}" for i in range(1, len(actions))]
+    lines = [
+        f"- from image {i} to image {i + 1}: {action_words(actions[i], task, spec)}" for i in range(1, len(actions))
+    ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.spaces import EE_POSITION, RELEASED_OBSERVATION
 from erl_vlm_ros.reward.continuity import Unrated
@@ -96,10 +97,15 @@ class TrunkHeads:
         return f"{self.frames.size} frames"
 
     @property
-    def _ee(self) -> slice:
-        """Where the tool's position stands in the proprioception."""
-        spaces = self.config.spaces
-        return (RELEASED_OBSERVATION if spaces is None else spaces.observation).slice(EE_POSITION)
+    def _ee(self) -> slice | None:
+        """Where the tool's position stands in the proprioception; None: there is no tool."""
+        spec = RELEASED_OBSERVATION if self.config.spaces is None else self.config.spaces.observation
+        if EE_POSITION in spec:
+            return spec.slice(EE_POSITION)
+        if self.config.heads.bandwidth_m > 0:
+            text = f"reward_trainer.heads.bandwidth_m is for an end effector; the observation has none: {spec}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="reward_trainer.heads.bandwidth_m")
+        return None
 
     def _noise(self, before: RewardModel | None) -> float:
         """Share of wrong labels to reckon with: half of what was shown before, half of what the last heads show."""

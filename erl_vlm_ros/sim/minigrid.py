@@ -2,8 +2,8 @@
 """MiniGrid and BabyAI as a world of discrete actions: ``minigrid/SCENE``, a stand-in for the papers' ALFRED.
 
 Steps, missions and success are MiniGrid's own. Ours: the scene and mission follow from the episode's seed; where
-MiniGrid ends an episode, the world stands still until the task's steps are over (``ended`` of the observation); progress
-is the agent's nearness, in steps, to where the mission is done.
+MiniGrid ends an episode, the world stands still until the task's steps are over (``ended`` of the observation);
+progress is the agent's nearness, in steps, to where the mission is done.
 """
 
 from __future__ import annotations
@@ -183,9 +183,8 @@ class MiniGrid:
             before = slots.get((cell.color, cell.type))
             if before is None or abs(ahead) + abs(right) < abs(before[0]) + abs(before[1]):
                 slots[cell.color, cell.type] = (ahead, right)
-        objects = [
-            n for slot in _SLOTS for n in ((1.0, *(v / _REACH for v in slots[slot])) if slot in slots else (0,) * 3)
-        ]
+        told = {slot: (1.0, ahead / _REACH, right / _REACH) for slot, (ahead, right) in slots.items()}
+        objects = [number for slot in _SLOTS for number in told.get(slot, (0.0, 0.0, 0.0))]
         front = env.grid.get(x + dx, y + dy)
         seen = (front.color, front.type, "open" if getattr(front, "is_open", False) else "") if front else ()
         held = (carried.color, carried.type) if carried else ()

@@ -23,7 +23,8 @@ class Level:
     """An environment of MiniGrid.
 
     environment: its registered name. facing: the last step is made in front of the target, else on any side of it.
-    last: what is done there; None: being there is all. target: the one color and kind that missions may name; None: any.
+    last: what is done there; None: being there is all.
+    target: the one color and kind that missions may name; None: any.
     """
 
     environment: str

@@ -83,8 +83,8 @@ def roll_out(
     episode = Episode(
         observations=np.stack(observations), actions=np.stack(actions), jpegs=jpegs,
         stamps=(np.arange(steps + 1) * 1e9 / control_hz).astype(np.int64), terminated=False, truncated=True,
-        seed=seed, prop_dim=spaces.observation.proprio_size, spaces=spaces, instruction=getattr(backend, "instruction", ""),
-        **about,
+        seed=seed, prop_dim=spaces.observation.proprio_size, spaces=spaces,
+        instruction=getattr(backend, "instruction", ""), **about,
     )  # fmt: skip
     classes = [[0, 0, *(int(truth[f"class_{n}"]) for n in (2, 3, 4, 5))] for truth in truths]
     dense = [truth.get("reward", truth["progress"]) for truth in truths]

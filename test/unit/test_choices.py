@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Discrete actions: moves of (action, object) pairs, their words, the categorical policy, exploration, words as numbers."""
+"""Discrete actions: moves of (action, object) pairs, their words, categorical policy, exploration, bags of words."""
 
 from __future__ import annotations
 

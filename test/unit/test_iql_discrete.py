@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Discrete IQL: losses by hand and by autograd, problems with a known answer, an (action, object) world, checkpoints."""
+"""Discrete IQL: losses by hand and by autograd, known answers, an (action, object) world, checkpoints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The local loop with discrete actions and a sentence for each episode, on a toy world; tasks of a world without arm."""
+"""The local loop with discrete actions and a sentence for each episode, on a toy world; worlds without an arm."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def loop():
     spaces = backend_spaces(arm, task)
     learner = {
         **TRANSITIONS, "segment_length": 4, "warmup_steps": 160, "max_warmup_steps": 200, "first_ratings": 40,
-        "round_steps": 80, "round_ratings": 20, "max_ratings": 120, "iql.hidden": [32], "iql.tau": 0.05, "demo_share": 0.0,
+        "round_steps": 80, "round_ratings": 20, "max_ratings": 120, "iql.hidden": [32], "iql.tau": 0.05,
+        "demo_share": 0.0,
     }  # fmt: skip
     reward = {**TRANSITIONS, "trunk.first_iterations": 30, "trunk.iterations": 10}
     exploring = {"exploration.prefix_share": 0.3, "exploration.prefix_steps": [1, 3], "exploration.burst_share": 0.0}

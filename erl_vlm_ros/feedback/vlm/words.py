@@ -57,7 +57,5 @@ def segment_words(actions: np.ndarray, task: Task, spec: ActionSpec | None = Non
         actions: [H, A], the action that led to each frame; the first led to the first frame and is left out.
         spec: as of action_words.
     """
-    lines = [
-        f"- from image {i} to image {i + 1}: {action_words(actions[i], task, spec)}" for i in range(1, len(actions))
-    ]
-    return "\n".join(lines)
+    done = [action_words(action, task, spec) for action in actions[1:]]
+    return "\n".join(f"- from image {i} to image {i + 1}: {words}" for i, words in enumerate(done, 1))

@@ -36,8 +36,8 @@ PARAMETERS = (
     Param(
         "algorithm",
         "sac",
-        "Algorithm that learns the policy: sac, iql, bc or cpl (from recordings), or package.module:Class. With discrete "
-        "actions sac and iql are iql_discrete.",
+        "Algorithm that learns the policy: sac, iql, bc or cpl (from recordings), or package.module:Class. With "
+        "discrete actions sac and iql are iql_discrete.",
     ),
     Param(
         "algorithm_options",

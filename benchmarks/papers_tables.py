@@ -145,8 +145,8 @@ def _language_rows(scene: str, steps: int) -> list[Row]:
     common = {"eval_every": 2500, "eval_episodes": 60, "learner": LANGUAGE, "controller": ANY_MOVE, "demos": 9}
     task = f"minigrid/{scene}"
     return [
-        Row(f"{scene}/ratings", task, "ratings of each transition", steps, 1500, reward=LANGUAGE_REWARD, paper=ALFRED[:1],
-            **common),
+        Row(f"{scene}/ratings", task, "ratings of each transition", steps, 1500, reward=LANGUAGE_REWARD,
+            paper=ALFRED[:1], **common),
         Row(f"{scene}/sparse", task, "true sparse reward", steps, 0, "sparse", paper=ALFRED[1:], **common),
         Row(f"{scene}/dense", task, "true nearness", steps, 0, "dense", **common),
     ]  # fmt: skip

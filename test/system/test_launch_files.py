@@ -85,7 +85,8 @@ def executables(found):
 
 def test_train_real_starts_the_graph(tmp_path):
     found = start("train_real.launch.py", out=tmp_path / "run", camera="opencv:0", adapter="joint_velocity")
-    described = train_real(RunArguments("drawer_open", tmp_path / "other", headless=True))
+    options = RealOptions(adapter="joint_velocity")  # which brings the watchdog
+    described = train_real(RunArguments("drawer_open", tmp_path / "other", headless=True, real=options))
     assert executables(found) == sorted(spec.executable for spec in described.nodes)
     assert len(found) == len(described.nodes)  # a real arm's driver describes the arm itself
     text = (tmp_path / "run" / "config" / "safety_guard.yaml").read_text()
@@ -98,7 +99,7 @@ def test_train_real_with_the_simulated_arm_its_recorder_and_namespaces(tmp_path,
         "train_real.launch.py", out=out, use_sim_arm="true", standin_vlm="true", auto_arm="true", record="true",
         namespace="lab", adapter="joint_velocity",
     )  # fmt: skip
-    options = RealOptions(use_sim_arm=True, standin_vlm=True)
+    options = RealOptions(use_sim_arm=True, standin_vlm=True, adapter="joint_velocity")
     described = train_real(RunArguments("drawer_open", tmp_path / "other", headless=True, real=options))
     nodes = [spec.executable for spec in described.nodes if spec.ros]
     assert executables(found) == sorted([*nodes, "robot_state_publisher"])

@@ -20,6 +20,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.control.actor_source import without_places
 from erl_vlm_ros.control.policies import Policy, read_policy
+from erl_vlm_ros.control.policies.categorical import Categorical
 from erl_vlm_ros.control.policies.from_images import FromImages
 from erl_vlm_ros.control.policies.squashed_gaussian import SquashedGaussian
 from erl_vlm_ros.data.bundle import Bundle
@@ -30,14 +31,18 @@ _OPSET = 18
 
 
 class Network(nn.Module):
-    """Observation float32 [1, O] -> the mean action float32 [1, A]."""
+    """Observation float32 [1, O] -> the mean action float32 [1, A], or the most probable one as one-hot parts."""
 
-    def __init__(self, policy: SquashedGaussian):
+    def __init__(self, policy: SquashedGaussian | Categorical):
         super().__init__()
         layers = policy.mean_layers
         self.weights = nn.ParameterList(nn.Parameter(torch.from_numpy(w.copy()), False) for w, _ in layers)
         self.biases = nn.ParameterList(nn.Parameter(torch.from_numpy(b.copy()), False) for _, b in layers)
         self.act_dim = policy.act_dim
+        self.actions = 0
+        if isinstance(policy, Categorical):
+            self.actions = len(policy.takes)
+            self.register_buffer("takes", torch.tensor(policy.takes, dtype=torch.float32))
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         x = observation
@@ -45,7 +50,18 @@ class Network(nn.Module):
             x = x @ weight + bias
             if i + 1 < len(self.weights):
                 x = torch.relu(x)
-        return torch.tanh(x[:, : self.act_dim])
+        if not self.actions:
+            return torch.tanh(x[:, : self.act_dim])
+        action = _most(x[:, : self.actions])
+        if self.actions == self.act_dim:
+            return action
+        taking = (action * self.takes).sum(1, keepdim=True)
+        return torch.cat([action, taking * _most(x[:, self.actions :])], 1)
+
+
+def _most(logits: torch.Tensor) -> torch.Tensor:
+    """One-hot [N, K] of the largest."""
+    return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(torch.float32)
 
 
 class Places(nn.Module):
@@ -115,9 +131,10 @@ def export_policy(run: Path, path: Path, form: str) -> dict[str, Any]:
 def _network(policy: Policy) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """The policy as a module, and inputs of the right shape."""
     within = policy.within if isinstance(policy, FromImages) else policy
-    if not isinstance(within, SquashedGaussian):
+    if not isinstance(within, (SquashedGaussian, Categorical)):
         raise ConfigError(
-            f"a policy of the class {type(within).__name__} cannot be exported: only squashed Gaussians",
+            f"a policy of the class {type(within).__name__} cannot be exported: squashed Gaussians and "
+            "categorical ones can",
             code=Code.DOES_NOT_FIT,
         )
     observation = torch.zeros(1, policy.obs_dim)

@@ -10,11 +10,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.common.yaml_file import dump_yaml
 from erl_vlm_ros.control.actor_source import read_file
+from erl_vlm_ros.control.policies import make_policy
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.checkpoint import save_state
 from erl_vlm_ros.data.images import encode_jpeg
@@ -132,6 +134,19 @@ def test_on_a_frame_as_it_is_stored(run, tmp_path):
     network = torch.jit.load(str(tmp_path / "policy.pt"))
     acted = network(torch.from_numpy(observation[None]), *images).numpy()[0]
     np.testing.assert_allclose(acted, policy.act(observation, True, None, lambda: frame), atol=1e-5)
+
+
+@pytest.mark.parametrize("takes", [(0, 0, 0), (0, 1, 1)])
+def test_a_categorical_policy_gives_the_same_choice(takes):
+    rng = np.random.default_rng(0)
+    width = 3 + 2 * any(takes)
+    arrays = {"w0": rng.normal(size=(4, 8)), "b0": rng.normal(size=8), "w1": rng.normal(size=(8, width)),
+              "b1": np.zeros(width), "takes": np.array(takes)}  # fmt: skip
+    policy = make_policy("categorical", {name: a.astype(np.float32) for name, a in arrays.items()}, {})
+    network, example = policy_file._network(policy)
+    traced = torch.jit.trace(network, example)
+    for obs in rng.normal(size=(20, 4)).astype(np.float32):
+        np.testing.assert_array_equal(traced(torch.from_numpy(obs[None]))[0], policy.act(obs, True))
 
 
 def test_a_run_that_learned_nothing_is_refused(tmp_path):

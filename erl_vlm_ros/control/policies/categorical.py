@@ -34,6 +34,11 @@ class Categorical:
         self._actions = len(takes)
 
     @property
+    def takes(self) -> tuple[bool, ...]:
+        """Of each action whether it takes an object."""
+        return self._moves.takes
+
+    @property
     def mean_layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """(weights [in, out], bias [out]) of each layer."""
         return self._layers

@@ -98,6 +98,7 @@ class HumanTeacher(QuerywiseTeacher):
                 here, index = waiting[0]
                 query = here.queries[index]
                 out |= {
+                    "instruction": query[0].instruction or self.task.instruction,
                     "key": self._key(here, index),
                     "round": here.number,
                     "index": sum(o is not None for o in here.outcomes) + 1,

@@ -17,7 +17,7 @@ from erl_vlm_ros.data.spaces import IMAGES, STATE
 from erl_vlm_ros.feedback.check import cli as check_cli
 from erl_vlm_ros.feedback.ledger import cli as ledger_cli
 from erl_vlm_ros.graphs.build import GRAPHS, TRAINING
-from erl_vlm_ros.graphs.sides import BOTH, SIDES
+from erl_vlm_ros.graphs.sides import BOTH, OTHER, SIDES, part_of
 from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments, SideOptions
 from erl_vlm_ros.graphs.sros2 import as_text, policy
 from erl_vlm_ros.params.layers import parse_overrides, settings_of
@@ -236,7 +236,10 @@ def _sros2_policy(arguments: argparse.Namespace) -> int:
     real = RealOptions(**{f.name: getattr(arguments, f.name) for f in fields(RealOptions)})
     overrides = parse_overrides(_settings(arguments))
     asked = RunArguments(arguments.task, Path("run"), headless=False, overrides=overrides, real=real)
-    text = as_text(policy(spec for spec in GRAPHS[arguments.graph](asked).nodes if spec.ros))
+    graph = GRAPHS[arguments.graph](asked)
+    sides = () if arguments.graph == "train_offline" else OTHER  # on two machines each has a node more
+    links = [part_of(graph, side, "").nodes[0] for side in sides]
+    text = as_text(policy(spec for spec in (*graph.nodes, *links) if spec.ros))
     if arguments.out:
         Path(arguments.out).write_text(text, encoding="utf-8")
     else:

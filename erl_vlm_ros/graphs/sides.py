@@ -58,14 +58,13 @@ def part_of(graph: Graph, side: str, facts_file: str) -> Graph:
     here, link = [_on_the_link(spec) for spec in here], _on_the_link(link)
     waiting = [spec if spec.after else replace(spec, after=link.name) for spec in here]
     ends_with = graph.ends_with if side == WORKSTATION else link.name
-    for spec in here:
-        if spec.name == "monitor":
-            spec.parameters["compressed_images"] = True  # raw ones are too much for a link
     return replace(graph, nodes=(link, *waiting), ends_with=ends_with, elsewhere=there)
 
 
 def _on_the_link(spec: NodeSpec) -> NodeSpec:
-    """Small datagrams from nodes without raw images; raw ones in such pieces would be slow on their own machine."""
+    """The monitor sees compressed images. Small datagrams from nodes that send no raw images: these would be slow."""
+    if spec.name == "monitor":
+        spec = replace(spec, parameters={**spec.parameters, "compressed_images": True})
     if not spec.ros or kind_of(spec.name) in _SEND_RAW_IMAGES:
         return spec
     setting = profile_setting(os.environ, resource("config/fastdds_link.xml"))

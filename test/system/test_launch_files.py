@@ -21,6 +21,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError  # noqa: E402
 from erl_vlm_ros.common.paths import resource  # noqa: E402
 from erl_vlm_ros.graphs.build import train_real, train_sim  # noqa: E402
 from erl_vlm_ros.graphs.real import URDF_FILE  # noqa: E402
+from erl_vlm_ros.graphs.sides import part_of  # noqa: E402
 from erl_vlm_ros.graphs.spec import RealOptions, RunArguments  # noqa: E402
 
 FILES = sorted(p.name for p in resource("launch").glob("*.launch.py"))
@@ -67,6 +68,18 @@ def test_train_sim_starts_the_graph(tmp_path):
     assert nodes == {spec.executable for spec in described.nodes if spec.ros}
     assert len(found) == len(described.nodes)
     assert (out / "config" / "learner.yaml").is_file()
+
+
+@pytest.mark.parametrize("side", ["robot", "workstation"])
+def test_a_side_starts_its_part(tmp_path, side, monkeypatch):
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    found = start("train_sim.launch.py", out=tmp_path / "run", max_steps=100, side=side, domain=7)
+    whole = train_sim(RunArguments("drawer_open", tmp_path / "other", headless=True))
+    part = part_of(whole, side, "")
+    assert executables(found) == sorted(spec.executable for spec in part.nodes if spec.ros)
+    assert "run_side" in executables(found)
+    with refused(ConfigError, parameter="domain", code=Code.NOT_GIVEN):
+        start("train_sim.launch.py", out=tmp_path / "b", side=side)
 
 
 @pytest.fixture

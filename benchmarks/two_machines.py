@@ -132,7 +132,7 @@ def follow(args: argparse.Namespace, link: Link, folder: Path, processes: dict, 
             mended = time.monotonic()
         if "cut_to" in out and "steps_again_after_s" not in out and steps > out["steps_at_cut"] + 50:
             out["steps_again_after_s"] = round(time.monotonic() - mended, 1)
-        time.sleep(1.0)
+        time.sleep(0.25 if args.cut and "cut_from" not in out else 1.0)
     if processes["workstation"].poll() == 0:
         with contextlib.suppress(subprocess.TimeoutExpired):
             processes["robot"].wait(30)
@@ -180,7 +180,7 @@ def moved(seen: Path, start: float | None, end: float | None) -> dict:
             "top_speed": round(max((row["speed"] for row in cut), default=0.0), 3),
             "speed_at_its_end": round(cut[-1]["speed"], 4) if cut else None,
             "longest_gap_s": round(max((row["gap"] for row in cut), default=0.0), 2),
-            "armed_all_the_time": False not in armed[1:-1] if len(armed) > 2 else armed,
+            "armed_all_the_time": False not in armed[armed.index(True) : -1] if True in armed else False,
         }  # fmt: skip
     return out
 
@@ -229,19 +229,25 @@ def watch(file: Path) -> None:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node, out = rclpy.create_node("watch"), file.open("a", buffering=1)
     tell = lambda **row: out.write(json.dumps({"at": time.time(), **row}) + "\n")  # noqa: E731
-    last: dict = {"speed": 0.0, "gap": 0.0, "told": time.monotonic()}
+    last: dict = {"speed": 0.0, "gap": 0.0, "told": time.monotonic(), "state": ""}
 
     def pose(message: PoseStamped) -> None:
         now, stamp, place = time.monotonic(), convert.header_ns(message) / 1e9, convert.position_of(message)
-        if "stamp" in last and 0.0 < stamp - last["stamp"] < 0.5:
+        moves = last["state"] in ("running", "evaluating")  # a simulated reset puts the tool elsewhere
+        if moves and "stamp" in last and 0.0 < stamp - last["stamp"] < 0.5:
             way = sum((a - b) ** 2 for a, b in zip(place, last["place"])) ** 0.5
             last["speed"] = max(last["speed"], way / (stamp - last["stamp"]))
         last["gap"] = max(last["gap"], now - last.get("now", now))
         last.update(stamp=stamp, place=place, now=now)
 
     node.create_subscription(PoseStamped, names.EE_POSE, pose, qos_profile_sensor_data)
+
+    def state(message: String) -> None:
+        last["state"] = json.loads(message.data)["detail"]
+        tell(state=last["state"])
+
     node.create_subscription(Bool, names.ARMED, lambda m: tell(armed=m.data), qos.latched())
-    node.create_subscription(String, names.RUN_STATE, lambda m: tell(state=json.loads(m.data)["detail"]), qos.latched())
+    node.create_subscription(String, names.RUN_STATE, state, qos.latched())
     while not over:
         rclpy.spin_once(node, timeout_sec=0.1)
         if time.monotonic() - last["told"] > 0.5 and "now" in last:

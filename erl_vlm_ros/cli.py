@@ -109,7 +109,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     group.add_argument("--dataset", default="", metavar="DIR", help="the recordings (see erl-vlm dataset)")
     group.add_argument("--algorithm", default="", metavar="NAME", help="iql, cpl, bc, or package.module:Class")
     group.add_argument(
-        "--feedback", default="", metavar="KIND", help="rating or preference (default: what the algorithm needs)"
+        "--feedback", default="", metavar="KIND", help="rating, preference or both (default: what the algorithm needs)"
     )
     group.add_argument("--updates", type=int, metavar="N", help="updates in all (default 4000; of cpl 1400)")
     group.add_argument(

@@ -12,7 +12,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.dataset import Survey
 from erl_vlm_ros.data.spaces import GRIPPER, run_spaces
-from erl_vlm_ros.feedback.kinds import RATING, kind_named
+from erl_vlm_ros.feedback.kinds import BOTH, RATING, kinds_named
 from erl_vlm_ros.graphs.robot import robot_of
 from erl_vlm_ros.graphs.sides import ROBOT, side_of
 from erl_vlm_ros.graphs.spec import DataOptions, Graph, RunArguments
@@ -73,7 +73,9 @@ def offline_values(arguments: RunArguments, needs: Needs, found: Survey) -> dict
         learner |= {"max_ratings": RATINGS, "first_ratings": FIRST, "round_ratings": LATER}
         kind = data.feedback or needs.feedback or RATING.name
         out["vlm_rater"] = {"feedback": kind}
-        if needs.labels and kind_named(kind).size == 2:  # what happens in an episode is compared, not how it ends
+        if needs.labels and any(
+            k.size == 2 for k in kinds_named(kind)
+        ):  # what happens in an episode is compared, not how it ends
             length = min(found.shortest, _LONGEST)
             learner |= {"max_ratings": COMPARISONS, "offline_updates": COMPARED_UPDATES}
             learner |= {"segment_length": length, "selection.pairs": "uniform"}
@@ -127,6 +129,12 @@ def check_feedback(nodes: Mapping[str, Mapping[str, Any]]) -> None:
     if needed and kind != needed:
         text = f"learner.algorithm {algorithm} learns from {needed}s, but vlm_rater.feedback is {kind}"
         raise ConfigError(text, parameter="vlm_rater.feedback", code=Code.DOES_NOT_FIT)
+    if kind == BOTH and nodes.get("reward_trainer", {}).get("reward_model") == "erl_vlm":
+        text = (
+            "the reward model erl_vlm learns from ratings alone, but vlm_rater.feedback is both: set "
+            "reward_trainer.reward_model to trunk_heads, or feedback to rating"
+        )
+        raise ConfigError(text, parameter="reward_trainer.reward_model", code=Code.DOES_NOT_FIT)
 
 
 def split_sides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.feedback.kinds import kind_named
+from erl_vlm_ros.feedback.kinds import kinds_named
 from erl_vlm_ros.params.layers import EVERY_NODE, Overrides
 from erl_vlm_ros.params.tables import PARAMETERS
 
@@ -74,7 +74,7 @@ def check_teacher(name: str, nodes: Nodes) -> None:
             code=Code.DOES_NOT_FIT,
             parameter=f"vlm_rater.{key}",
         )
-    kind = kind_named(rater["feedback"])
+    kind = max(kinds_named(rater["feedback"]), key=lambda kind: kind.min_frames)
     if learner is not None and learner["segment_length"] < kind.min_frames:
         text = (
             f"vlm_rater.feedback is {kind.name}, which needs segments of {kind.min_frames} frames or more, but"

@@ -49,6 +49,7 @@ class RunRecord:
         self.env_steps = self.episodes = self.updates = 0
         self.ratings_requested = self.ratings_valid = self.ratings_judged = self.ratings_right = 0
         self.n_classes = 0
+        self.kind = ""  # of the labels that mix and n_classes are of
         self.teachers: list[str] = []  # who rated, in the order heard of
         self.rounds: list[int] = []
         self.mix: list[int] = []  # valid ratings a class
@@ -91,11 +92,13 @@ class RunRecord:
         if batch.round in self.rounds:
             return  # history that a latched topic replays
         self.rounds.append(batch.round)
-        self.n_classes = batch.n_classes
+        own = not self.kind or batch.kind == self.kind  # the mix is of one kind: that of the first round
+        self.kind = self.kind or batch.kind
+        self.n_classes = batch.n_classes if own else self.n_classes
         if batch.teacher and batch.teacher not in self.teachers:
             self.teachers.append(batch.teacher)
         self.ratings_requested += batch.requested
-        self.mix += [0] * (batch.n_classes - len(self.mix))
+        self.mix += [0] * (batch.n_classes - len(self.mix)) * own
         if batch.classes:
             self.class_names[batch.n_classes] = list(batch.classes)
         here = [0] * batch.n_classes
@@ -107,8 +110,9 @@ class RunRecord:
                 stamps = [int(segment.stamps[-1]) for segment in rated.query]
                 self._unjudged.append((batch.kind, stamps, rated.value, batch.n_classes))
             self.last_rating = names[rated.value] if rated.value < len(names) else str(rated.value)
-        self.mix = [a + b for a, b in zip(self.mix, here)]
-        self.mix_history.append((self.clock, here))
+        if own:
+            self.mix = [a + b for a, b in zip(self.mix, here)]
+            self.mix_history.append((self.clock, here))
         self._judge()
 
     def _has_truth(self, segment_id: str) -> bool:
@@ -331,7 +335,7 @@ class RunRecord:
 
     _KEPT = (
         "env_steps", "episodes", "updates", "ratings_requested", "ratings_valid", "ratings_judged", "ratings_right",
-        "n_classes", "rounds", "mix", "mix_history", "returns", "training_rates", "teachers",
+        "kind", "n_classes", "rounds", "mix", "mix_history", "returns", "training_rates", "teachers",
     )  # fmt: skip
 
     def state_dict(self, now: float) -> dict[str, Any]:
@@ -341,7 +345,12 @@ class RunRecord:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of state_dict. Raises KeyError or TypeError when it is not one."""
-        earlier = {"teachers": [], "updates": 0, "training_rates": state.get("told", [])}  # as versions before have it
+        earlier = {
+            "teachers": [],
+            "updates": 0,
+            "kind": "",
+            "training_rates": state.get("told", []),
+        }  # as versions before have it
         state = {**earlier, **state}
         for name in self._KEPT:
             setattr(self, name, state[name])

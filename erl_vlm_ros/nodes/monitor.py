@@ -32,7 +32,7 @@ from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import LabelBatch
-from erl_vlm_ros.feedback.kinds import kind_named, true_class
+from erl_vlm_ros.feedback.kinds import kinds_named, true_class
 from erl_vlm_ros.monitoring.alarms import TrainingAlarms
 from erl_vlm_ros.monitoring.dashboard import render
 from erl_vlm_ros.monitoring.files import RunFiles
@@ -63,7 +63,7 @@ class Monitor(BaseNode):
         now = time.monotonic()
         class_names = {n: self.task.class_names(n) for n in self.task.classes}
         source = _SUCCESS_SOURCES.get(p.success_source, "")
-        kind_named(p.feedback)  # known from here on
+        kinds_named(p.feedback)  # known from here on
         self.record = RunRecord(
             self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now, source, true_class,
             p.max_updates, p.recorded_episodes,

@@ -23,7 +23,9 @@ from erl_vlm_ros.feedback.teachers import make_teacher
 from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.both_orders import BothOrders
+from erl_vlm_ros.feedback.teachers.by_kind import ByKind, each
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
+from erl_vlm_ros.feedback.teachers.human_desk import HumanDesk
 from erl_vlm_ros.feedback.teachers.joy import JoyPresses
 from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.feedback.vlm.frames import check_frames
@@ -55,11 +57,12 @@ class VlmRaterNode(BaseNode):
         self._log = self.create_publisher(DiagnosticArray, names.LABEL_LOG, qos.metrics())
         self._figures = self.create_publisher(DiagnosticArray, names.METRICS, qos.metrics())
         self._state = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, 10)
-        if isinstance(self.teacher, AuditedTeacher):
-            self._introduce(self.teacher.teacher)
-            self._introduce(self.teacher.auditor)
-        else:
-            self._introduce(self.teacher)
+        for teacher in (self.teacher,) if isinstance(self.teacher, HumanDesk) else each(self.teacher):
+            if isinstance(teacher, AuditedTeacher):
+                self._introduce(teacher.teacher)
+                self._introduce(teacher.auditor)
+            else:
+                self._introduce(teacher)
         self.create_subscription(UInt8MultiArray, names.QUERIES, self._on_queries, qos.bulk())
         self.wall_timer(2.0, self._report)
 
@@ -68,7 +71,7 @@ class VlmRaterNode(BaseNode):
         if isinstance(teacher, BothOrders):
             teacher = teacher.teacher
         log = self.get_logger()
-        if isinstance(teacher, HumanTeacher):
+        if isinstance(teacher, (HumanTeacher, HumanDesk)):
             address = Path(self.p.ledger).parent / HUMAN_URL
             teacher.page.write_url(address)
             log.info(f"rate at the address in {address}")  # not the address: a log and /rosout are read by others
@@ -82,7 +85,7 @@ class VlmRaterNode(BaseNode):
             )
         else:
             log.info(
-                f"{self.p.ledger} holds {teacher.stats()['valid']:.0f} ratings of this task; "
+                f"{self.p.ledger} holds {teacher.stats()['valid']:.0f} {teacher.kind.part.name}s of this task; "
                 f"{teacher.budget_left} more may be asked for"
             )
 
@@ -103,9 +106,17 @@ class VlmRaterNode(BaseNode):
         future.add_done_callback(lambda done: self._on_done(batch, done))
 
     def _check_kind(self, batch: QueryBatch) -> None:
+        if isinstance(self.teacher, ByKind):
+            self.teacher.of(batch.kind)
+            return
         kind = self.teacher.kind
         if batch.kind != kind.name:
             raise BadQuery("bad_query", f"queries are of kind {batch.kind}, vlm_rater.feedback is {kind.name}")
+
+    def _teacher_of(self, kind: str) -> Teacher:
+        """Of that kind of feedback; of one that nobody answers, any."""
+        several = self.teacher.teachers if isinstance(self.teacher, ByKind) else {}
+        return several.get(kind, self.teacher)
 
     def _on_done(self, batch: QueryBatch, future: Future[LabelBatch]) -> None:
         """On the teacher's thread."""
@@ -117,7 +128,7 @@ class VlmRaterNode(BaseNode):
             asked, future = self._done.get()
             if future.cancelled():
                 continue
-            batch = replace(self._result(asked, future), classes=self.teacher.class_names)
+            batch = replace(self._result(asked, future), classes=self._teacher_of(asked.kind).class_names)
             self._ratings.publish(self.bundle_message(batch.to_bundle()))
             self._log.publish(self._log_message(batch))
         self._report()
@@ -137,11 +148,13 @@ class VlmRaterNode(BaseNode):
         reason = "bad_query" if isinstance(error, ValueError) else "teacher_failed"
         labels = [Label(query, NO_LABEL, reason) for query in asked.queries]
         name = self.teacher.texts()["teacher"]
-        return LabelBatch(asked.round, len(self.teacher.class_names), len(labels), labels, name, asked.kind)
+        count = len(self._teacher_of(asked.kind).class_names)
+        return LabelBatch(asked.round, count, len(labels), labels, name, asked.kind)
 
     def _log_message(self, batch: LabelBatch) -> DiagnosticArray:
         """A line per label, for `ros2 topic echo`."""
-        kind = self.teacher.kind.part
+        teacher = self._teacher_of(batch.kind)
+        kind = teacher.kind.part
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         for label in batch.labels:
@@ -149,7 +162,7 @@ class VlmRaterNode(BaseNode):
             status = DiagnosticStatus(
                 level=DiagnosticStatus.OK if valid else DiagnosticStatus.WARN, name=label.query.id
             )
-            status.message = kind.text(label.value, self.teacher.class_names, label.reason)
+            status.message = kind.text(label.value, teacher.class_names, label.reason)
             pairs = {"kind": batch.kind, "label": label.value, "round": batch.round, "teacher": batch.teacher}
             if label.audited:
                 pairs["audited"] = True

@@ -12,6 +12,7 @@ import torch
 
 from erl_vlm_ros.data.spaces import EE_POSITION, RELEASED_OBSERVATION
 from erl_vlm_ros.reward.audits import audited_weights
+from erl_vlm_ros.reward.compared import Compared
 from erl_vlm_ros.reward.configs import HeadConfig
 from erl_vlm_ros.reward.continuity import ContinuityPenalty, Unrated
 from erl_vlm_ros.reward.objectives import ClassLikelihood, Labels, Objective
@@ -41,6 +42,10 @@ class Heads:
         return (
             np.concatenate(parts, axis=1) if parts else np.zeros((len(self.weights[0]), 0, self.n_classes), np.float32)
         )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [E, N, n] of normalised inputs [E, N, D]."""
+        return _forward(x, self.weights)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Named float32 arrays for a bundle or a checkpoint."""
@@ -88,6 +93,7 @@ def fit_heads(
     audited: np.ndarray | None = None,
     ee: slice | None = None,
     objective: Objective | None = None,
+    compared: Compared | None = None,
 ) -> tuple[Heads, dict[str, float]]:
     """Fit heads on inputs float32 [M, D] and ratings int64 [M], or the soft labels float32 [M, n] in their place.
 
@@ -101,6 +107,7 @@ def fit_heads(
         audited: bool [M], ratings of the auditor; None: there is none.
         ee: where the tool's position stands in the proprioception; None: as in the released layout.
         objective: what a label costs, for logits; None: the likelihood of its class.
+        compared: comparisons to be learned from as well, in the same inputs; then there may be no rating.
     """
     objective = objective or ClassLikelihood()
     ee = RELEASED_OBSERVATION.slice(EE_POSITION) if ee is None else ee
@@ -112,14 +119,17 @@ def fit_heads(
         torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)),
         torch.from_numpy(ratings.astype(np.int64)),
     )
-    mean, scale = x.mean(0), x.std(0, unbiased=False).clamp_min(1e-2)
+    seen = x if compared is None else torch.cat([x, compared.frames])
+    mean, scale = seen.mean(0), seen.std(0, unbiased=False).clamp_min(1e-2)
+    if compared is not None:
+        compared.normalise(mean, scale)
     x = ((x - mean) / scale).clamp(-10, 10)
     members = config.members
     weight, fold = torch.ones(len(y)), folds(ratings, members, rng)
-    if config.cluster_size:
+    if config.cluster_size and len(y):
         clusters = view_clusters(x.numpy(), prop_dim, max(2 * members, len(y) // config.cluster_size), rng)
         weight, fold = torch.from_numpy(importance(clusters)), cluster_folds(clusters, members, rng)
-    if config.bandwidth_m > 0:
+    if config.bandwidth_m > 0 and len(y):
         weight = torch.from_numpy(position_importance(inputs[:, -prop_dim:][:, ee], config.bandwidth_m))
     if trusted.any():
         weight = weight * torch.from_numpy(audited_weights(x.numpy(), prop_dim, ratings, trusted, config.audit_weight))
@@ -143,19 +153,29 @@ def fit_heads(
     pick, judge = (~held).float() * weight, held.float() * weight
     best, best_loss = [w.detach().clone() for w in weights], torch.full((members,), torch.inf)
     everything = x.expand(members, -1, -1)
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        return _forward(inputs, weights)
+
     for step in range(config.iterations):
-        index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
-        batch = x[index]
-        batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
-        loss = objective.terms(_forward(batch, weights), labels[index]).mean(1).sum()
+        loss = torch.zeros(())
+        if len(y):
+            index = torch.multinomial(pick, min(config.batch_size, len(y)), replacement=True, generator=generator)
+            batch = x[index]
+            batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
+            loss = objective.terms(_forward(batch, weights), labels[index]).mean(1).sum()
+        if compared is not None:
+            loss = (1 - compared.share) * loss + compared.share * compared.loss(forward, generator)
         if penalty is not None:
-            loss = loss + penalty(lambda inputs: _forward(inputs, weights), members, generator)
+            loss = loss + penalty(forward, members, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         if (step + 1) % config.check_every == 0 or step + 1 == config.iterations:
-            best, best_loss = _keep_best(objective, everything, labels, judge, weights, best, best_loss)
+            best, best_loss = _keep_best(objective, everything, labels, judge, weights, best, best_loss, compared)
     heads = Heads(mean, scale, best)
+    if compared is not None:  # the ratings' own loss, without the comparisons'
+        best_loss = _rated_loss(objective, everything, labels, judge, best)
     return heads, _report(objective, everything, labels, held, best, best_loss, trusted)
 
 
@@ -169,16 +189,24 @@ def _initial(dim: int, config: HeadConfig, n_classes: int, generator: torch.Gene
 
 
 @torch.no_grad()
-def _keep_best(objective, everything, labels, judge, weights, best, best_loss):
+def _keep_best(objective, everything, labels, judge, weights, best, best_loss, compared=None):
     """``judge`` [E, M]: weights of the held-out ratings, 0 for the others."""
-    losses = objective.terms(_forward(everything, weights), labels.for_each(len(judge)))
-    count = judge.sum(1)
-    loss = torch.where(
-        count > 0, (losses * judge).sum(1) / count.clamp_min(1e-6), -torch.inf
-    )  # nothing held out: keep the last
+    loss, count = _rated_loss(objective, everything, labels, judge, weights), judge.sum(1)
+    if compared is not None:
+        other = compared.held_out_loss(lambda inputs: _forward(inputs, weights))
+        loss = (1 - compared.share) * loss + compared.share * other
+        count = count + compared.held.sum(1)
+    loss = torch.where(count > 0, loss, -torch.inf)  # nothing held out: keep the last
     better = (loss < best_loss) | (count == 0)
     best = [torch.where(better.view(-1, 1, 1), w, b) for w, b in zip(weights, best)]
     return [b.detach() for b in best], torch.where(better, loss, best_loss)
+
+
+@torch.no_grad()
+def _rated_loss(objective, everything, labels, judge, weights):
+    """Mean over each member's held-out ratings, [E]; 0 for none."""
+    losses = objective.terms(_forward(everything, weights), labels.for_each(len(judge)))
+    return (losses * judge).sum(1) / judge.sum(1).clamp_min(1e-6)
 
 
 @torch.no_grad()

@@ -12,14 +12,14 @@ import numpy as np
 from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.query import LabelBatch, soft_label
+from erl_vlm_ros.data.query import LabelBatch
 from erl_vlm_ros.data.spaces import require_spaces, spaces_in
-from erl_vlm_ros.data.views import decode_views
 from erl_vlm_ros.reward.fresh import fresh_pairs
 from erl_vlm_ros.reward.info import RewardModelInfo
+from erl_vlm_ros.reward.kept_labels import KeptLabels
 from erl_vlm_ros.reward.model import RewardModel, load_reward_model
 from erl_vlm_ros.reward.models import REWARD_MODELS
-from erl_vlm_ros.reward.models.base import LabelSet, ModelTrainer
+from erl_vlm_ros.reward.models.base import ModelTrainer
 from erl_vlm_ros.reward.trainer_config import RewardTrainerConfig
 
 __all__ = ["RewardTrainer", "RewardTrainerConfig"]
@@ -34,12 +34,17 @@ class RewardTrainer:
         self.version = 0
         self.round = 0
         self.trainer: ModelTrainer = REWARD_MODELS.load(config.reward_model)(config, seed)
-        side = self.trainer.image_size
-        self.images = np.zeros((0, 1, side, side, 3), np.uint8)  # [M, H, s, s, 3]
-        self.proprio = np.zeros((0, 1, config.prop_dim), np.float32)
-        self.ratings = np.zeros(0, np.int64)
-        self.soft = np.zeros((0, config.n_classes), np.float32)  # soft labels; one-hot where none was given
-        self.audited = np.zeros(0, bool)  # ratings of the auditor
+        side, size = self.trainer.image_size, config.prop_dim
+        self.kept = KeptLabels(config.segments, config.n_classes, side, size)
+        self.compared: KeptLabels | None = None  # comparisons besides the ratings
+        if config.compared is not None:
+            if not getattr(self.trainer, "takes_both", False):
+                text = (
+                    f"reward_model {config.reward_model} learns from one kind of label, and the feedback is both: set "
+                    "reward_trainer.reward_model to trunk_heads, or feedback to rating or preference"
+                )
+                raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="reward_trainer.reward_model")
+            self.compared = KeptLabels(2, config.compared[1], side, size)
         self.scripted = 0  # ratings made from the simulation's truth
         self.requested = 0  # ratings asked for in the rounds that brought some
         self.episodes = 0
@@ -71,65 +76,61 @@ class RewardTrainer:
         Raises:
             ValueError: another number of classes, or segments of another size than before; nothing is changed.
         """
-        if batch.n_classes != self.config.n_classes:
-            raise DataError(
-                f"ratings have {batch.n_classes} classes, reward_trainer.n_classes is {self.config.n_classes}",
-                field="n_classes",
-            )
-        segments = self.config.segments
-        told = [r for r in batch.labels if r.value >= 0]
-        rated = told if segments == 1 else [r for r in told if r.value < segments]
+        compared = self.compared if self.config.compared and batch.kind == self.config.compared[0] else None
+        kept = self.kept if compared is None else compared
+        kept.require_classes(batch)
+        rated = kept.lessons(batch)
         if batch.round < self.round or not rated:
             return 0
-        if len(rated[0].query) != segments:
+        if len(rated[0].query) != kept.segments:
             raise DataError(
                 f"labels are of kind {batch.kind}, about {len(rated[0].query)} segments each; reward_trainer."
-                f"reward_model {self.config.reward_model} learns from labels of {segments}",
+                f"reward_model {self.config.reward_model} learns from labels of {kept.segments}",
                 field="reward_model",
             )
-        length, before = len(rated[0].query[0].jpegs), self.images.shape[1] // segments
-        if len(self.ratings) and length != before:
-            raise DataError(
-                f"segments have {length} frames, those rated before {before}: segment_length must not change in a run",
-                field="segment_length",
-            )
-        if rated[0].query[0].proprio.shape[1] != self.config.prop_dim:
-            raise DataError(
-                f"segments have {rated[0].query[0].proprio.shape[1]} numbers of proprioception, "
-                f"this run has {self.config.prop_dim}",
-                field="prop_dim",
-            )
+        kept.require(rated)
         cameras = tuple(getattr(self.trainer, "cameras", ()))  # of a model from elsewhere: the first
-        images = np.stack([decode_views(r.query.jpegs, self.trainer.image_size, cameras) for r in rated])
-        proprio = np.stack([np.concatenate([s.proprio for s in r.query]) for r in rated]).astype(np.float32)
+        images, proprio, classes, soft, audited = kept.decoded(rated, cameras)
         if self.model is not None:
-            new = np.array([r.value for r in rated], np.int64)
-            if segments == 1:
-                self._fresh = self.trainer.prequential(self.model, images[:, -1], proprio[:, -1], new)
+            if kept.segments == 1:
+                fresh = self.trainer.prequential(self.model, images[:, -1], proprio[:, -1], classes)
             else:
-                self._fresh = fresh_pairs(self.model, images, proprio, new)
-        if len(self.ratings) == 0:
-            self.images, self.proprio = images, proprio
-        else:
-            self.images = np.concatenate([self.images, images])
-            self.proprio = np.concatenate([self.proprio, proprio])
-        self.ratings = np.concatenate([self.ratings, np.array([r.value for r in rated], np.int64)])
-        self.soft = np.concatenate([self.soft, np.stack([soft_label(r, batch.n_classes) for r in rated])])
-        self.audited = np.concatenate([self.audited, [r.audited for r in rated]])
+                fresh = fresh_pairs(self.model, images, proprio, classes)
+            if self.compared is None:
+                self._fresh = fresh
+            else:
+                self._fresh |= fresh if compared is None else _named(batch.kind, fresh)
+        kept.add(images, proprio, classes, soft, audited)
         self.scripted += len(rated) if "scripted" in batch.teacher else 0
         self.round = batch.round + 1
         self.requested += batch.requested
         return len(rated)
 
+    @property
+    def images(self) -> np.ndarray:
+        """Of the ratings, or of the comparisons where there is nothing else, uint8 [M, H, s, s, 3]."""
+        return self.kept.images
+
+    @property
+    def ratings(self) -> np.ndarray:
+        """Their classes, int64 [M]."""
+        return self.kept.classes
+
     def counts(self) -> np.ndarray:
         """Ratings per class, int64 [n]."""
-        return np.bincount(self.ratings, minlength=self.config.n_classes)
+        return self.kept.counts()
 
     def train(self) -> RewardModel:
         """Train on all ratings so far (at least one); the model carries its health figures."""
         started = time.monotonic()
-        labels = LabelSet(self.images, self.proprio, self.ratings, self.soft, self.audited, self.config.segments)
-        model, health = self.trainer.fit(labels, self.version + 1, self.model)
+        labels = self.kept.label_set()
+        if self.compared is None:
+            model, health = self.trainer.fit(labels, self.version + 1, self.model)
+        else:
+            model, health = self.trainer.fit(labels, self.version + 1, self.model, self.compared.label_set())
+            lessons = {"labels": float(len(self.compared))}
+            lessons |= {f"class_{i}": float(c) for i, c in enumerate(self.compared.counts())}
+            health |= _named(self.config.compared[0], lessons)
         self.version += 1
         noise = (health.get(name) for name in ("assumed_noise", "rating_noise"))
         info = RewardModelInfo(self.round, self.requested, health["skill"], *noise)
@@ -153,11 +154,8 @@ class RewardTrainer:
             "n_classes": self.config.n_classes,
             "cameras": list(self.config.cameras),
             "spaces": None if self.config.spaces is None else self.config.spaces.to_json(),
-            "images": self.images,
-            "proprio": self.proprio,
-            "ratings": self.ratings,
-            "soft": self.soft,
-            "audited": self.audited,
+            **self.kept.state_dict(),
+            **({} if self.compared is None else {"compared": self.compared.state_dict()}),
             "scripted": self.scripted,
             "model": None if self.model is None else vars(self.model.to_bundle()),
             **self.trainer.state_dict(),
@@ -171,6 +169,9 @@ class RewardTrainer:
             if state[key] != getattr(self.config, key):
                 text = f"checkpoint has {key}={state[key]}, this run asks for {getattr(self.config, key)}"
                 raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"reward_trainer.{key}")
+        if "compared" in state and self.compared is None:
+            text = "the checkpoint holds ratings and comparisons, this run asks for one of them: set feedback to both"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="reward_trainer.feedback")
         before = tuple(state.get("cameras", ()))
         if before != self.config.cameras:
             raise ConfigError(
@@ -183,12 +184,15 @@ class RewardTrainer:
             require_spaces(self.config.spaces, spaces_in(state), None, "the reward trainer's checkpoint")
         for counter in ("version", "round", "requested", "episodes"):
             setattr(self, counter, int(state[counter]))
-        self.images, self.proprio = np.array(state["images"]), np.array(state["proprio"])
-        self.ratings = np.array(state["ratings"])
-        hard = np.eye(self.config.n_classes, dtype=np.float32)[self.ratings]
-        self.soft = np.array(state.get("soft", hard), np.float32)  # checkpoints of version 0.1 have none
-        self.audited = np.array(state.get("audited", np.zeros(len(self.ratings))), bool)
+        self.kept.load_state_dict(state)
+        if self.compared is not None and "compared" in state:  # else a run with ratings alone goes on with both
+            self.compared.load_state_dict(state["compared"])
         self.scripted = int(state.get("scripted", 0))
         if state.get("model") is not None:
             self.model = load_reward_model(Bundle(**state["model"]))
         self.trainer.load_state_dict(state)
+
+
+def _named(kind: str, figures: dict[str, float]) -> dict[str, float]:
+    """Figures of another kind of label than the ratings'."""
+    return {f"{kind}_{name}": value for name, value in figures.items()}

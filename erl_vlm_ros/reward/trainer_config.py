@@ -18,6 +18,7 @@ class RewardTrainerConfig:
 
     ``objective``: what a label costs, by name (``objectives``); empty: the model's own.
     ``segments``: of a query: 1, ratings of n classes; 2, comparisons, of which the classes 0 and 1 teach something.
+    ``compared``: kind and number of classes of comparisons that are learned from besides the ratings; None: none are.
     ``spaces``: what observations and actions hold; others are refused. None: only sizes count.
     ``cameras``: that the model sees; none: the one without a name.
     ``soft_labels``: learn from the shares of an ensemble's votes where labels carry them, not from the class alone.
@@ -27,6 +28,7 @@ class RewardTrainerConfig:
     objective: str = ""
     n_classes: int = 5
     segments: int = 1
+    compared: tuple[str, int] | None = None
     prop_dim: int = 10
     spaces: Spaces | None = None
     cameras: tuple[str, ...] = ()
@@ -39,7 +41,7 @@ class RewardTrainerConfig:
     def __post_init__(self) -> None:
         if self.erl.n_classes != self.n_classes:  # one number of classes for the whole trainer
             object.__setattr__(self, "erl", replace(self.erl, n_classes=self.n_classes))
-        if self.segments == 2 and self.heads.noise >= 0.5:
+        if (self.segments == 2 or self.compared) and self.heads.noise >= 0.5:
             raise ConfigError(
                 f"heads.noise {self.heads.noise} says that comparisons are no better than guesses; "
                 "it must be below 0.5",

@@ -87,7 +87,7 @@ _REAL = (
 _OFFLINE = (
     ("dataset", "", "Folder of the recordings (erl-vlm dataset)."),
     ("algorithm", "", "iql, cpl, bc, or package.module:Class."),
-    ("feedback", "", "rating or preference; empty: what the algorithm needs."),
+    ("feedback", "", "rating, preference or both; empty: what the algorithm needs."),
     ("updates", "", "Updates in all; empty: 4000, of cpl 1400."),
     ("evaluate_on", "sim", "sim or real: what evaluate.launch.py runs the learned policy on."),
 )

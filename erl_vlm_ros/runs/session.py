@@ -19,7 +19,7 @@ from erl_vlm_ros.common.plan import CONTROLLER
 from erl_vlm_ros.common.rundir import RunDirectory, atomic_write, load_run, read_json, save_run
 from erl_vlm_ros.common.tasks import load_task, task_text
 from erl_vlm_ros.common.yaml_file import dump_yaml
-from erl_vlm_ros.feedback.kinds import kind_named
+from erl_vlm_ros.feedback.kinds import kinds_named
 from erl_vlm_ros.graphs.build import ACTOR_FILE, GRAPHS
 from erl_vlm_ros.graphs.offline import split_sides
 from erl_vlm_ros.graphs.robot import ROBOT_COPY
@@ -199,7 +199,7 @@ def _class_names(run: Asked, described: Graph) -> list[str]:
     rater = described.find(RATER)
     if rater is None:
         return []
-    kind = kind_named(rater.parameters["feedback"])
+    kind = kinds_named(rater.parameters["feedback"])[0]
     return kind.class_names(load_task(run.file), rater.parameters["n_classes"])
 
 

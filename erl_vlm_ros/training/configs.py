@@ -18,7 +18,7 @@ from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.selection import SelectionConfig
 from erl_vlm_ros.data.spaces import IMAGES, JOINTS, RELEASED_OBSERVATION, Spaces, run_spaces
-from erl_vlm_ros.feedback.kinds import kind_named
+from erl_vlm_ros.feedback.kinds import kinds_named
 from erl_vlm_ros.params import renamed
 from erl_vlm_ros.params.by_task import check_task
 from erl_vlm_ros.params.layers import flatten
@@ -62,14 +62,16 @@ def learner_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None 
 def reward_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None = None) -> RewardTrainerConfig:
     """RewardTrainerConfig from reward_trainer's parameters. ``spaces``: as of learner_config."""
     spaces = _six_joints(values, task) if spaces is None else spaces
-    kind = kind_named(values["feedback"]).part
-    n = len(kind.classes(task, values["n_classes"]))
+    first, *others = (kind.part for kind in kinds_named(values["feedback"]))
+    n = len(first.classes(task, values["n_classes"]))
     cameras = _chosen(values["reward_cameras"], spaces, "reward_trainer.reward_cameras")
     if values["reward_cameras"] is None and values["reward_model"] != SEES_SEVERAL:
         cameras = cameras[:1]
     return RewardTrainerConfig(
         reward_model=values["reward_model"], objective=values["objective"], n_classes=n,
-        cameras=cameras, segments=kind.size, prop_dim=spaces.observation.proprio_size, spaces=spaces,
+        cameras=cameras, segments=first.size,
+        compared=next(((kind.name, len(kind.classes(task))) for kind in others), None),
+        prop_dim=spaces.observation.proprio_size, spaces=spaces,
         max_frames=values["max_frames"], soft_labels=values["soft_labels"],
         trunk=from_values(TrunkConfig, values, "trunk."), heads=from_values(HeadConfig, values, "heads."),
         erl=from_values(ErlRewardConfig, values, "erl."),

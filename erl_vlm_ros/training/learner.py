@@ -18,7 +18,7 @@ from erl_vlm_ros.data.query import LabelBatch, QueryBatch
 from erl_vlm_ros.data.replay import ReplayBuffer
 from erl_vlm_ros.data.saved_labels import LabelStore, load_labels, save_labels
 from erl_vlm_ros.data.spaces import EE_POSITION
-from erl_vlm_ros.feedback.kinds import kind_named
+from erl_vlm_ros.feedback.kinds import FeedbackKind, kinds_named
 from erl_vlm_ros.reward.model import RewardModel
 from erl_vlm_ros.training.batches import ReplayBatches
 from erl_vlm_ros.training.image_observer import ImageObserver
@@ -57,12 +57,18 @@ class Learner:
         sizes = (config.obs_dim, config.act_dim, config.prop_dim)
         self.spaces = config.spaces if self.images is None else self.images.spaces  # of what the agent sees
         self.replay = ReplayBuffer(config.capacity, *sizes, self.spaces)
-        self.kind = kind_named(config.feedback)
+        self.kinds = kinds_named(config.feedback)  # rounds take turns in them
+        if len(self.kinds) > 1 and self.agent.needs.labels:
+            text = (
+                f"learner.algorithm {config.agent.algorithm} learns from the labels themselves, which are then of one "
+                f"kind: feedback is {config.feedback}; choose rating or preference"
+            )
+            raise ConfigError(text, parameter="learner.feedback", code=Code.DOES_NOT_FIT)
         self.rng = np.random.default_rng(seed + 1)
         self.batch_rng = np.random.default_rng(seed + 2)
         self.labels = LabelStore()  # valid ones, of an agent that learns from them
         self.relabeller = Relabeller(self.replay, config.std_bonus)
-        self.picker = QueryPicker(self.kind, config.selection, config.segment_length, self.rng)
+        self.picker = QueryPicker(self.kinds[0], config.selection, config.segment_length, self.rng)
         self.schedule = RatingSchedule(
             RatingPlan(
                 warmup_steps=config.warmup_steps,
@@ -175,11 +181,15 @@ class Learner:
         """The answers of a round. False: not one is valid, and it is asked again later.
 
         What an outage left unanswered does not count against ``max_ratings``.
+
+        Raises:
+            ValueError: labels of a kind that no round of this run asks for; nothing is changed.
         """
+        kind = self.kind_of(batch)
         self.schedule.answered(batch)
         if batch.round < self.schedule.done:
             return True  # history that a restart replays
-        lessons = [label for label in batch.valid if self.kind.part.teaches(label.value)]
+        lessons = [label for label in batch.valid if kind.teaches(label.value)]
         if not lessons:
             self.round_failed(batch.round)
             return False
@@ -189,6 +199,17 @@ class Learner:
                 self.schedule.finish(batch.round + 1)
                 self._after_round()
         return True
+
+    def kind_of(self, batch: LabelBatch) -> FeedbackKind:
+        """The kind of these labels. ValueError: where there are several, none of them."""
+        parts = [kind.part for kind in self.kinds]
+        if len(parts) == 1:
+            return parts[0]
+        for part in parts:
+            if part.name == batch.kind:
+                return part
+        text = f"labels are of kind {batch.kind}; this run asks for {' and '.join(part.name for part in parts)}"
+        raise DataError(text, field="labels.meta.feedback")
 
     def round_failed(self, number: int) -> None:
         """A round came back without one valid label: no reward model will follow, so ask again later."""
@@ -263,8 +284,12 @@ class Learner:
     def make_round(self) -> QueryBatch:
         """Draw queries; counts against ``max_ratings``. None is left to be drawn where no episode comes any more: no
         further round will follow this empty one, which nobody need be asked."""
-        queries = self.picker.pick(self.replay, self.relabeller.prediction, self.schedule.size())
-        batch = QueryBatch(self.schedule.sent, queries, self.kind.name)
+        turn = self.schedule.sent % len(self.kinds)
+        for kind in (*self.kinds[turn:], *self.kinds[:turn]):  # the next one, where of this one nothing is left
+            queries = self.picker.pick(self.replay, self.relabeller.prediction, self.schedule.size(), kind)
+            batch = QueryBatch(self.schedule.sent, queries, kind.name)
+            if queries:
+                break
         if not queries and not self.config.live:
             self.schedule.close()
             self._after_round()

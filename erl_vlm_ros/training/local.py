@@ -23,7 +23,7 @@ from erl_vlm_ros.control.policies import Policy, make_policy
 from erl_vlm_ros.data.query import Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment, place_of
 from erl_vlm_ros.data.sources import EpisodeSource, unseen
-from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind, kinds_named
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
 from erl_vlm_ros.sim.backend import backend_spaces, check_control_rate, make_backend
 from erl_vlm_ros.sim.cameras import sim_cameras
@@ -94,6 +94,16 @@ class TruthTeacher:
                 value = self.kind.part.mistake(value, self.n, self._rng)
             labels.append(Label(query, value))
         return LabelBatch(batch.round, self.n, len(labels), labels, kind=self.kind.part.name)
+
+
+def truth_teacher(feedback: str, task: Task, n_classes: int, error_rate: float, seed: int, truth: Truth) -> Teacher:
+    """A TruthTeacher of that feedback, or where it is both kinds, of each one. ``n_classes``: of ratings, 0: the task's
+    own."""
+    teachers = {
+        kind.name: TruthTeacher(truth, len(kind.classes(task, n_classes)), error_rate, seed, kind)
+        for kind in kinds_named(feedback)
+    }
+    return lambda batch: teachers[batch.kind](batch)
 
 
 class LocalLoop:
@@ -242,7 +252,7 @@ class LocalLoop:
         """One round. False: not one label of it is valid."""
         batch = self.learner.make_round()
         ratings = self._timed("rate", lambda: self.teacher(batch))
-        n, kind = self.config.reward.n_classes, self.learner.kind.part
+        n, kind = self.config.reward.n_classes, self.learner.kind_of(ratings)
         for label in ratings.valid:
             self.valid += 1
             if self.source is None:  # the truth of a source's episodes is not known

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which segments of the buffer are put to the teacher, as queries of the kind of feedback that a run has."""
+"""Which segments of the buffer are put to the teacher, as queries of the kinds of feedback that a run has."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ class QueryPicker:
             )  # fmt: skip
         return False
 
-    def pick(self, replay: ReplayBuffer, prediction: Prediction | None, count: int) -> list[Query]:
+    def pick(
+        self, replay: ReplayBuffer, prediction: Prediction | None, count: int, kind: FeedbackKind | None = None
+    ) -> list[Query]:
         """``count`` queries, or all there are.
 
         Args:
+            kind: of the queries; None: the picker's own. A frame that was asked about counts as such for every kind.
             prediction: of every frame of the buffer; None: there is no reward model yet.
         """
         step = frame_steps(replay)
@@ -57,7 +60,7 @@ class QueryPicker:
             top=None if p is None else p.top[frames],
             members=None if p is None or p.members is None else p.members[:, frames],
         )
-        drawn = [frames[list(query)] for query in self._kind.draw(candidates, count, self._config, self._rng)]
+        drawn = [frames[list(query)] for query in (kind or self._kind).draw(candidates, count, self._config, self._rng)]
         self._asked = {i for i in self._asked if i >= oldest} | {int(i) + oldest for query in drawn for i in query}
         return [Query(*(segment_of(replay, int(i), int(step[i]), self._length) for i in query)) for query in drawn]
 

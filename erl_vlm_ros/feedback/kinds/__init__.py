@@ -10,10 +10,11 @@ from erl_vlm_ros.feedback.kinds.base import BadQuery, FeedbackKind
 from erl_vlm_ros.feedback.kinds.grade import GRADE
 from erl_vlm_ros.feedback.kinds.preference import PREFERENCE
 from erl_vlm_ros.feedback.kinds.rating import RATING
-from erl_vlm_ros.feedback.kinds.registry import kind_named, known_kind, register, true_class
+from erl_vlm_ros.feedback.kinds.registry import BOTH, kind_named, kinds_named, known_kind, register, true_class
 from erl_vlm_ros.feedback.kinds.transitions import TRANSITIONS
 
 __all__ = [
+    "BOTH",
     "GRADE",
     "PREFERENCE",
     "RATING",
@@ -21,6 +22,7 @@ __all__ = [
     "BadQuery",
     "FeedbackKind",
     "kind_named",
+    "kinds_named",
     "known_kind",
     "register",
     "true_class",

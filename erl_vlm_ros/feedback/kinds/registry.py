@@ -18,12 +18,16 @@ KINDS: Registry[FeedbackKind] = Registry(
         "transitions": "erl_vlm_ros.feedback.kinds.transitions:TRANSITIONS",
     },
 )
+BOTH = "both"  # a setting, not a kind: rounds of ratings and of comparisons take turns
 _MOST_NAMES = 1000  # that are remembered: names from the network do not fill the memory
 _known: dict[str, FeedbackKind | None] = {}  # by the names that messages and files say
 
 
 def register(kind: FeedbackKind) -> FeedbackKind:
     """Make a kind known by its name. ConfigError: another object has that name."""
+    if kind.name == BOTH:
+        text = f"feedback '{BOTH}' is a setting, no kind; choose another name"
+        raise ConfigError(text, code=Code.EXISTS, parameter="vlm_rater.feedback")
     known = known_kind(kind.name)
     if known is None:
         KINDS.register(kind.name, kind)
@@ -59,6 +63,15 @@ def kind_named(name: str) -> FeedbackKind:
             f"feedback '{name}' is a {type(kind).__name__}, not a FeedbackKind object", parameter="vlm_rater.feedback"
         )
     return register(kind)
+
+
+def kinds_named(name: str) -> tuple[FeedbackKind, ...]:
+    """The kinds that rounds take turns in, by what a configuration says: of ``both``, rating and preference.
+
+    Raises:
+        ConfigError: as of ``kind_named``.
+    """
+    return (kind_named("rating"), kind_named("preference")) if name == BOTH else (kind_named(name),)
 
 
 def true_class(name: str, truths: Sequence[Mapping[str, float]], n_classes: int) -> int | None:

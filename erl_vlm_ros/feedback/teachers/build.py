@@ -5,18 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
-from erl_vlm_ros.feedback.kinds import FeedbackKind, kind_named
+from erl_vlm_ros.feedback.kinds import BOTH, PREFERENCE, FeedbackKind, kind_named, kinds_named
 from erl_vlm_ros.feedback.ledger.file import AUDIT
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.both_orders import BothOrders
+from erl_vlm_ros.feedback.teachers.by_kind import ByKind
 from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
 from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
+from erl_vlm_ros.feedback.teachers.human_desk import HumanDesk
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
 from erl_vlm_ros.feedback.teachers.rerating import ReratingConfig, ReratingTeacher
@@ -30,7 +33,7 @@ Values = Mapping[str, Any]  # parameter of vlm_rater -> value
 
 
 def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teacher:
-    """The teacher of that name, audited if ``audit.share`` says so.
+    """The teacher of that name, audited if ``audit.share`` says so; with feedback ``both``, one of each kind.
 
     Args:
         values: vlm_rater's parameters by name, all of them.
@@ -42,6 +45,8 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
     if name not in TEACHERS:
         text = f"teacher '{name}' is unknown; choose one of {', '.join(TEACHERS)}"
         raise ConfigError(text, code=Code.UNKNOWN, parameter="vlm_rater.teacher")
+    if values["feedback"] == BOTH:
+        return _by_kind(name, values, task, ledger)
     auditor = values["audit.teacher"]
     if values["audit.share"] <= 0:
         return _answering(name, values, task, ledger)
@@ -56,6 +61,36 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
         return AuditedTeacher(teacher, TEACHERS[auditor](_auditor_values(values), task, ledger), config, record)
     except BaseException:
         teacher.close()
+        raise
+
+
+def _by_kind(name: str, values: Values, task: Task, ledger: Ledger) -> Teacher:
+    """A teacher for each kind of ``both``; a person has one page for all, and a ledger is opened once."""
+    of_kind = {
+        kind.name: {**values, "feedback": kind.name, "both_orders": values["both_orders"] and kind is PREFERENCE}
+        for kind in kinds_named(BOTH)
+    }
+    if values["audit.share"] > 0 and values["audit.teacher"] == "human":
+        text = (
+            "audit.teacher human audits one kind of feedback: set audit.share to 0, audit.teacher to vlm, or feedback"
+        )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.audit.teacher")
+    path = Path(values["replay.ledger"]) if name == "ledger" and values["replay.ledger"] else None
+    other = path is not None and path.is_file() and path.resolve() != ledger.path.resolve()
+    opened = Ledger(path) if other else None
+    teachers: dict[str, Teacher] = {}
+    try:
+        if name == "human" and not values["both_orders"] and values["audit.share"] <= 0:
+            people = {kind: _person(own, task, ledger) for kind, own in of_kind.items()}
+            return HumanDesk(people, values["human.host"], values["human.port"])
+        for kind, own in of_kind.items():
+            teachers[kind] = make_teacher(name, own, task, ledger if opened is None else opened)
+        return ByKind(teachers, None if opened is None else opened.close)
+    except BaseException:
+        for teacher in teachers.values():
+            teacher.close()
+        if opened is not None:
+            opened.close()
         raise
 
 
@@ -103,13 +138,18 @@ def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
 
 
 def _human(values: Values, task: Task, ledger: Ledger) -> Teacher:
+    teacher = _person(values, task, ledger)
+    teacher.serve()
+    return teacher
+
+
+def _person(values: Values, task: Task, ledger: Ledger) -> HumanTeacher:
+    """Without a page."""
     names = _class_names(values, task)
     config = HumanConfig(**_group(values, "human.", HumanConfig))
     kind = _kind(values)
     record = Record(ledger, task.name, names, "human", kind=kind.part)
-    teacher = HumanTeacher(config, task, len(names), record, kind, values["rater_cameras"] or ())
-    teacher.serve()
-    return teacher
+    return HumanTeacher(config, task, len(names), record, kind, values["rater_cameras"] or ())
 
 
 def _ledger(values: Values, task: Task, ledger: Ledger) -> Teacher:

@@ -98,7 +98,8 @@ FEEDBACK = Param(
     "feedback",
     "rating",
     "What is asked: rating (of a segment, for its last frame), transitions (a rating for each of them), grade (1 to 5,"
-    " from a reward model), preference (which of two segments is better), or MODULE:NAME of a kind of your own.",
+    " from a reward model), preference (which of two segments is better), both (rounds of ratings and of preferences in"
+    " turn, one reward model from both), or MODULE:NAME of a kind of your own.",
 )
 
 OBSERVE = Param(

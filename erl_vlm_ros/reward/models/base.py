@@ -45,6 +45,9 @@ class ModelTrainer(Protocol):
     def fit(self, labels: LabelSet, version: int, before: RewardModel | None) -> tuple[RewardModel, dict[str, float]]:
         """(the model of that version, health figures) from all labels; ``before``: the last one, None for none.
 
+        One with an attribute ``takes_both`` that is true also takes ``fit(labels, version, before, compared)``: ratings
+        and comparisons, either of which may be none.
+
         ``skill`` among the figures says how much of the labels the model explains; 0 or less: it learned nothing.
         """
 

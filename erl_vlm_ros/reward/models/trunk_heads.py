@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.spaces import EE_POSITION, RELEASED_OBSERVATION
+from erl_vlm_ros.reward.compared import Compared
 from erl_vlm_ros.reward.continuity import Unrated
 from erl_vlm_ros.reward.frames import FrameStore
 from erl_vlm_ros.reward.fresh import fresh_figures
-from erl_vlm_ros.reward.heads import Heads, fit_heads
+from erl_vlm_ros.reward.heads import Heads, fit_heads, folds
 from erl_vlm_ros.reward.model import RewardModel, TrunkRewardModel
 from erl_vlm_ros.reward.models.base import LabelSet
 from erl_vlm_ros.reward.objectives import LOGITS, RETURNS, ObjectiveSettings, make_objective
@@ -30,7 +32,9 @@ _SAME_PLACE_M = 0.01  # of the object
 
 
 class TrunkHeads:
-    """A segment's label speaks for each of its frames."""
+    """A segment's label speaks for each of its frames; of both kinds of label, both teach the same heads."""
+
+    takes_both = True
 
     def __init__(self, config: RewardTrainerConfig, seed: int):
         self.config, self.seed, self.image_size = config, seed, config.trunk.image_size
@@ -47,29 +51,59 @@ class TrunkHeads:
         """Frames for the trunk."""
         self.frames.add(episode)
 
-    def fit(self, labels: LabelSet, version: int, before: RewardModel | None) -> tuple[RewardModel, dict[str, float]]:
+    def fit(
+        self, labels: LabelSet, version: int, before: RewardModel | None, compared: LabelSet | None = None
+    ) -> tuple[RewardModel, dict[str, float]]:
         """The trunk goes on where the frames have grown; the heads begin anew."""
         health = {}
         if self.trunk.due(self.frames.size):
             health = self.trunk.train(self.frames.images, self.frames.proprio)
         length = labels.images.shape[1]
-        flat = labels.images.reshape(-1, *labels.images.shape[2:])
-        features = encode(self.trunk.trunk, flat)
-        inputs = np.concatenate([features, labels.proprio.reshape(len(flat), -1)], axis=1)
+        inputs = self._inputs(labels)
         if labels.segments == 2:
             scores, report = self._compared(labels, inputs, version)
             health |= report
             return self._model(scores, version), health
         soft = np.repeat(labels.soft, length, axis=0) if self.config.soft_labels else None
         noise = self._noise(before)
+        second = self._second(compared, labels, version)
         heads, report = fit_heads(
             inputs, np.repeat(labels.classes, length), self.config.n_classes, self.config.heads, self.seed + version,
             soft, self._unrated(), self.config.prop_dim, noise, np.repeat(labels.audited, length), self._ee,
-            self.objective,
+            self.objective, second,
         )  # fmt: skip
         health["assumed_noise"] = noise
         health |= report | {"skill": skill(report.get("held_out_loss", math.nan), labels.counts)}
+        if second is not None:
+            health |= self._of_both(second, heads, health["skill"])
         return self._model(heads, version), health
+
+    def _inputs(self, labels: LabelSet) -> np.ndarray:
+        """Of the heads, for all frames of the labels' segments, float32 [M * H, D]."""
+        flat = labels.images.reshape(-1, *labels.images.shape[2:])
+        if not len(flat):
+            return np.zeros(
+                (0, self.config.trunk.features * max(len(self.cameras), 1) + self.config.prop_dim), np.float32
+            )
+        return np.concatenate([encode(self.trunk.trunk, flat), labels.proprio.reshape(len(flat), -1)], axis=1)
+
+    def _second(self, compared: LabelSet | None, labels: LabelSet, version: int) -> Compared | None:
+        """Comparisons as the heads' second objective."""
+        if compared is None or not len(compared.classes):
+            return None
+        inputs, config = self._inputs(compared), self.config.heads
+        fold = folds(compared.classes, config.members, np.random.default_rng([self.seed + version, 2]))
+        inputs = inputs.reshape(len(fold), 2, -1, inputs.shape[1])
+        parts = (compared.classes, compared.audited, self.config.n_classes, config, fold, len(labels.classes))
+        return Compared(inputs, *parts)
+
+    def _of_both(self, second: Compared, heads: Heads, rated: float) -> dict[str, float]:
+        """Figures of each kind; ``skill`` is their mean over all labels."""
+        kind = self.config.compared[0]
+        report = second.report(heads.forward)
+        own = _pair_skill(report)
+        figures = {f"{kind}_{name}": value for name, value in (report | {"skill": own}).items()}
+        return figures | {"rating_skill": rated, "skill": (1 - second.share) * rated + second.share * own}
 
     def _model(self, heads: Heads | Scores, version: int) -> TrunkRewardModel:
         return TrunkRewardModel(self.trunk.trunk, heads, version, self.trunk.version, cameras=self.cameras)
@@ -85,8 +119,7 @@ class TrunkHeads:
             scores = scores.scaled(np.concatenate([features, self.frames.proprio[seen]], axis=1))
         else:
             scores = scores.scaled(inputs)
-        loss = report.get("held_out_loss", math.nan)
-        return scores, report | {"skill": 0.0 if math.isnan(loss) else 1.0 - loss / math.log(2.0)}
+        return scores, report | {"skill": _pair_skill(report)}
 
     def prequential(self, model: RewardModel, images: np.ndarray, proprio: np.ndarray, classes: np.ndarray) -> dict:
         """See ``fresh_figures``."""
@@ -142,6 +175,12 @@ class TrunkHeads:
         self.frames.load_state_dict(state["frames"])
         self._generator.bit_generator.state = state["rng"]
         self.trunk.load_state_dict(state["trunk"])
+
+
+def _pair_skill(report: Mapping[str, float]) -> float:
+    """Share of the entropy of comparisons that held-out ones show to be explained; 0 where none was held out."""
+    loss = report.get("held_out_loss", math.nan)
+    return 0.0 if math.isnan(loss) else 1.0 - loss / math.log(2.0)
 
 
 def skill(loss: float, counts: np.ndarray) -> float:

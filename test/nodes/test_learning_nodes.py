@@ -280,3 +280,28 @@ def test_bad_input_is_named_and_refused(ros, name, parameters, words):
     process = ros.start(name, **parameters)
     ros.until(lambda: process.poll() is not None, f"{name} to refuse {json.dumps(parameters)}")
     assert process.returncode != 0 and words in ros.log(name) and "Traceback" not in ros.log(name)
+
+
+def test_rounds_of_both_kinds_teach_one_reward_model(ros):
+    station, folder = Workstation(ros), str(ros.folder)
+    ros.start("learner", feedback="both", checkpoint_dir=folder, **QUICK_LEARNER)
+    ros.start("reward_trainer", feedback="both", checkpoint_dir=folder, **QUICK_REWARD)
+    ros.until(lambda: station.actor[0].get("episode_budget") == 2, "the learner")
+    figures = ros.collect(DiagnosticArray, names.METRICS, qos.metrics())
+    kinds = []
+    for number in range(3):
+        while len(station.segments) <= number:
+            station.send_episode(station.actor[0]["episodes"])
+            before = station.actor[0]["episodes"]
+            ros.until(lambda b=before: station.actor[0]["episodes"] > b, "the episode")
+        asked = station.round(number)
+        kinds.append(asked.kind)
+        labels = [Label(query, i % (2 if len(query) == 2 else 5)) for i, query in enumerate(asked.queries)]
+        n = 3 if asked.kind == "preference" else 5
+        bundle = LabelBatch(number, n, len(labels), labels, kind=asked.kind).to_bundle()
+        station.ratings.publish(convert.bytes_message(encode(bundle)))
+        ros.until(lambda k=number: len(station.models) > k, "the reward model")
+    assert kinds == ["rating", "preference", "rating"]
+    model = load_reward_model(decode(convert.bytes_of(station.models[-1]), "reward_model"))
+    assert (model.n_classes, model.info.requested) == (5, 25) and model.health["preference_labels"] == 5
+    ros.until(lambda: any("reward_trainer" in convert.metrics_of(m) for m in figures), "figures")

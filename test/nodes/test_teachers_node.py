@@ -190,3 +190,28 @@ def test_the_truth_compares_pairs_in_both_orders(ros):
     assert [label.value for label in labels.labels] == [1, 0, -1] and labels.labels[2].reason == "no_truth"
     assert labels.kind == "preference" and labels.classes == ["First", "Second", "No preference"]
     assert [len(label.query) for label in labels.labels] == [2, 2, 2] and labels.teacher == "scripted"
+
+
+def test_both_kinds_are_answered_each_in_its_own(ros):
+    desk = Desk(ros)
+    ros.start("vlm_rater", teacher="scripted", feedback="both", scripted__timeout_s=1.0,
+              ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
+    asked = ros.publisher(UInt8MultiArray, names.QUERIES, qos.bulk())
+    truth = ros.publisher(DiagnosticArray, names.GROUND_TRUTH, qos.truth())
+    log = ros.collect(DiagnosticArray, names.LABEL_LOG, qos.metrics())
+    for stamp, progress in ((100, 0.2), (101, 0.9)):
+        classes = {f"class_{n}": 1.0 for n in (2, 3, 4, 5)}
+        values = {"success": 0.0, "progress": progress, **classes}
+        truth.publish(convert.metrics_message("ground_truth", values, stamp))
+    asked.publish(segments(2))
+    one, two = QueryBatch.from_bundle(decode(convert.bytes_of(segments(2)), "queries")).segments
+    pairs = QueryBatch(1, [Query(one, two), Query(two, one)], "preference")
+    asked.publish(convert.bytes_message(encode(pairs.to_bundle())))
+    asked.publish(segments(2, 2, kind="transitions"))  # nobody was set to answer these
+    rated, compared, refused = sorted((desk.round(i) for i in range(3)), key=lambda batch: batch.round)
+    assert (rated.kind, rated.n_classes, [label.value for label in rated.labels]) == ("rating", 5, [1, 1])
+    assert (compared.kind, [label.value for label in compared.labels]) == ("preference", [1, 0])
+    assert len(rated.classes) == 5 and compared.classes == ["First", "Second", "No preference"]
+    assert [label.reason for label in refused.labels] == ["bad_query"] * 2
+    ros.until(lambda: len(log) == 3, "the log")
+    assert "Second" in [status.message for entry in log for status in entry.status]

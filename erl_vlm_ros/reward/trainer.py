@@ -108,13 +108,28 @@ class RewardTrainer:
 
     @property
     def images(self) -> np.ndarray:
-        """Of the ratings, or of the comparisons where there is nothing else, uint8 [M, H, s, s, 3]."""
+        """Of the ratings, or of the comparisons where they are the one kind there is: uint8 [M, H, s, s, 3]."""
         return self.kept.images
+
+    @property
+    def proprio(self) -> np.ndarray:
+        """Theirs, float32 [M, H, P]."""
+        return self.kept.proprio
 
     @property
     def ratings(self) -> np.ndarray:
         """Their classes, int64 [M]."""
         return self.kept.classes
+
+    @property
+    def soft(self) -> np.ndarray:
+        """Their soft labels, float32 [M, n]; one-hot where none was given."""
+        return self.kept.soft
+
+    @property
+    def audited(self) -> np.ndarray:
+        """Which are the auditor's, bool [M]."""
+        return self.kept.audited
 
     def counts(self) -> np.ndarray:
         """Ratings per class, int64 [n]."""

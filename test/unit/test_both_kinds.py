@@ -345,6 +345,14 @@ def test_a_person_does_not_audit_both(tmp_path):
         make_teacher("vlm", values(tmp_path) | {"audit.share": 0.1, "audit.teacher": "human"}, TASK, ledger)
 
 
+def test_a_person_compares_in_one_order(tmp_path):
+    with (
+        Ledger(tmp_path / "ledger.sqlite") as ledger,
+        refused(parameter="vlm_rater.both_orders", code=Code.DOES_NOT_FIT),
+    ):
+        make_teacher("human", values(tmp_path, both_orders=True), TASK, ledger)
+
+
 def test_the_record_shows_the_mix_of_the_first_kind():
     record = RunRecord("drawer_open", 0, {5: TASK.class_names(5)}, 100, 100, 0.0)
     for round_, kind in enumerate((RATED, COMPARED)):

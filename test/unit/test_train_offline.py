@@ -125,6 +125,7 @@ def test_options_of_the_run_and_parameters_replace_what_is_chosen_here(described
         ("", {}, "algorithm"),
         ("bc", {"feedback": "rating"}, "feedback"),
         ("cpl", {"feedback": "rating"}, "vlm_rater.feedback"),
+        ("cpl", {"feedback": "both"}, "vlm_rater.feedback"),
         ("bc", {"overrides": {"learner": {"algorithm": "iql"}}}, "learner.algorithm"),
         ("bc", {"overrides": {"learner": {"offline_updates": 0}}}, "learner.offline_updates"),
     ],

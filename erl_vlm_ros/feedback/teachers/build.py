@@ -75,12 +75,15 @@ def _by_kind(name: str, values: Values, task: Task, ledger: Ledger) -> Teacher:
             "audit.teacher human audits one kind of feedback: set audit.share to 0, audit.teacher to vlm, or feedback"
         )
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.audit.teacher")
+    if name == "human" and values["both_orders"]:
+        text = "a person who is asked for both kinds compares in one order: set both_orders to false, or feedback"
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.both_orders")
     path = Path(values["replay.ledger"]) if name == "ledger" and values["replay.ledger"] else None
     other = path is not None and path.is_file() and path.resolve() != ledger.path.resolve()
     opened = Ledger(path) if other else None
     teachers: dict[str, Teacher] = {}
     try:
-        if name == "human" and not values["both_orders"] and values["audit.share"] <= 0:
+        if name == "human" and values["audit.share"] <= 0:
             people = {kind: _person(own, task, ledger) for kind, own in of_kind.items()}
             return HumanDesk(people, values["human.host"], values["human.port"])
         for kind, own in of_kind.items():

@@ -167,7 +167,9 @@ class Learner:
         self.relabeller.use(model)
         if self.images is not None and self.phase == EXPLORE:
             self.images.fit(model, self.replay)
-        labels = self.kind.labels_a_query(self.config.segment_length)  # the trainer counts these, the budget queries
+        labels = self.kinds[0].labels_a_query(
+            self.config.segment_length
+        )  # alike for all; the trainer counts these, the budget queries
         self.schedule.finish(model.info.round, model.info.requested // labels)
         self._after_round()
 

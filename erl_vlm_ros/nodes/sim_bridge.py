@@ -65,7 +65,7 @@ class SimBridge(BaseNode):
             raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="sim_bridge.joint_names")
         if p.lock_step:
             check_control_rate(self.arm, task)
-        self.core = BridgeCore(self.arm, p.seed)
+        self.core = BridgeCore(self.arm, p.seed, p.first_stamp_s)
         self.live: RealTime | None = None
         self._lock = LockStep(self.arm.use_gripper)
         self._state: ArmState = self.arm.observe()

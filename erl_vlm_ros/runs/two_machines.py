@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,10 @@ def own_part(graph: Graph, folder: Path, side: SideOptions, run_id: str, seed: i
     if side.side == BOTH:
         return graph
     part = part_of(graph, side.side, str(folder / FACTS_FILE))
+    bridge = part.find("sim_bridge")
+    if bridge is not None:
+        # The workstation knows frames and their truth by stamp, and may have outlived an earlier simulation.
+        bridge.parameters["first_stamp_s"] = int(time.time())
     kept = folder / ROBOT_COPY
     robot = load_robot(kept) if kept.is_file() else None
     run = {"graph": graph.name, "run_id": run_id, "seed": seed}

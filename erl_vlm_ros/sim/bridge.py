@@ -14,11 +14,11 @@ _NS = 1_000_000_000
 class BridgeCore:
     """Runs a simulated arm one control period at a time under a clock that never goes back, not even at a reset."""
 
-    def __init__(self, arm: SimBackend, seed: int):
-        """Places the arm at the start of training episode 0, at time one period."""
+    def __init__(self, arm: SimBackend, seed: int, start_s: int = 0):
+        """Places the arm at the start of training episode 0, one period after ``start_s``."""
         self.arm, self.seed = arm, seed
         self.period_ns = round(arm.control_period * _NS)
-        self.stamp = self.period_ns
+        self.stamp = start_s * _NS + self.period_ns
         self.episode = 0
         self.episode_seed = self.training_seed(0)
         self.steps = 0  # since the reset

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.graphs.build import train_real, train_sim
 from erl_vlm_ros.graphs.facts import compare, facts_of, gives_way
 from erl_vlm_ros.graphs.meeting import LEAVING, Meeting
-from erl_vlm_ros.graphs.sides import BOTH, OTHER, READY, ROBOT, WORKSTATION, part_of, side_of
+from erl_vlm_ros.graphs.sides import BOTH, FACTS_FILE, OTHER, READY, ROBOT, WORKSTATION, part_of, side_of
 from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments, SideOptions
 from erl_vlm_ros.params.layers import parse_overrides
 from erl_vlm_ros.params.tables import PARAMETERS, SIDE_KIND
@@ -228,7 +229,9 @@ def test_how_the_machines_find_each_other():
     assert discovery(SideOptions(ROBOT, 7, ("127.0.0.1",)))["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
-def test_a_side_stays_what_it_is_when_it_goes_on(tmp_path):
+def test_a_side_stays_what_it_is_when_it_goes_on(tmp_path, monkeypatch):
+    clock = itertools.count(1_700_000_000)
+    monkeypatch.setattr("erl_vlm_ros.runs.two_machines.time.time", lambda: float(next(clock)))
     side = SideOptions(ROBOT, 7, ("10.0.0.2",))
     begun = prepare_training("train_sim", None, 3, str(tmp_path / "run"), None, 100, True, [], side=side)
     begun.graph.write_parameters(begun.path / "config")
@@ -238,6 +241,11 @@ def test_a_side_stays_what_it_is_when_it_goes_on(tmp_path):
     again = prepare_training("train_sim", None, None, None, str(tmp_path / "run"), None, True, [])
     again.close()
     assert again.side == side and again.graph.node("robot_side").parameters["run_id"] == "drawer_open-seed3"
+    assert not [
+        key for key in json.loads((tmp_path / "run" / FACTS_FILE).read_text())["facts"]["values"] if "stamp_s" in key
+    ]
+    first, second = (one.graph.node("sim_bridge").parameters["first_stamp_s"] for one in (begun, again))
+    assert 0 < first < second  # the workstation never hears a stamp twice
     with refused(ConfigError, parameter="side", code=Code.DOES_NOT_FIT):
         other = SideOptions(WORKSTATION, 7)
         prepare_training("train_sim", None, None, None, str(tmp_path / "run"), None, True, [], side=other)

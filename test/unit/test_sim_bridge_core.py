@@ -68,3 +68,8 @@ def test_lock_step_pairs_twist_and_width_in_any_order():
     assert lock.answer(1, 0.0) == ArmCommand((0.1, 0, 0), (0, 0, 0.3), 0.02)
     lock.twist(2, (0.2, 0, 0))
     assert lock.answer(2, 0.0) is None  # the width is still of the step before
+
+
+def test_time_begins_where_it_is_told_to():
+    early, late = BridgeCore(Arm(), 1), BridgeCore(Arm(), 1, start_s=50)
+    assert late.stamp - early.stamp == 50 * 10**9

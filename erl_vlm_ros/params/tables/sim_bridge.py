@@ -31,6 +31,14 @@ PARAMETERS = (
         True,
         "Wait for the command that answers each observation; false: paced by the wall clock.",
     ),
+    Param(
+        "first_stamp_s",
+        0,
+        "Simulated time at the start, s; later than all that listeners on another machine have heard of. Set by the "
+        "graph.",
+        low=0,
+        high=2**31 - 1,
+    ),
     CAMERAS,
     CAMERA_SIZES,
     Param(

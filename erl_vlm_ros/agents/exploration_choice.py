@@ -25,9 +25,13 @@ class ChoicePolicy:
         self.begin_episode(explore=True, evaluation=False)
 
     def begin_episode(self, explore: bool, evaluation: bool) -> None:
-        """``explore``: any move alone. ``evaluation``: the actor's most probable move alone."""
+        """``explore``: any move alone. ``evaluation``: the actor alone.
+
+        The actor's moves are drawn from its distribution then too: it was cloned from several ways to go, and the most
+        probable move of each pose leads in circles (docs/papers.md).
+        """
         config, rng = self.config, self._rng
-        self._step, self._evaluation = 0, evaluation
+        self._step = 0
         self._windows: list[tuple[int, int]] = []
         if evaluation:
             return
@@ -46,7 +50,7 @@ class ChoicePolicy:
         if actor is None or any(a <= step < b for a, b in self._windows):
             return self._moves.vector(int(self._rng.integers(len(self._moves))))
         seen = (jpeg,) if getattr(actor, "sees_images", False) else ()
-        return actor.act(observation, self._evaluation, self._rng, *seen)
+        return actor.act(observation, False, self._rng, *seen)
 
     def demonstrated(self, positions: np.ndarray) -> None:
         """Nothing: there is no place to explore near."""

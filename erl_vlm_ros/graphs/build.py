@@ -281,7 +281,7 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
             SOURCES.check(nodes_values[LEARNER]["episode_source"], "learner.episode_source")
     _check_classes(nodes_values, task)
     if run["resume"]:
-        _check_unchanged(nodes_values, stored)
+        _check_unchanged(nodes_values, stored, task)
     if OUR_SCENES in [spec.parameters["backend"] for spec in specs if spec.name == "sim_bridge"]:
         require_scene(task)
     check_rotation(task, specs, simulated=any(role == SIM for _, role in nodes))
@@ -300,13 +300,16 @@ def _check_classes(nodes: dict[str, dict[str, Any]], task: Task) -> None:
         )
 
 
-def _check_unchanged(nodes: dict[str, dict[str, Any]], stored: list[tuple[str, Overrides]]) -> None:
+def _check_unchanged(nodes: dict[str, dict[str, Any]], stored: list[tuple[str, Overrides]], task: Task) -> None:
     """What a run's data is made of stays as it is when the run is continued."""
     before = {node: values for _, layer in stored for node, values in layer.items()}
+    not_set = {"n_classes": task.n_classes}
     for node, key in _FIXED_IN_A_RUN:
-        old = before.get(node, {}).get(key)
-        if node in nodes and old is not None and nodes[node][key] != old:
-            text = f"{node}.{key} is {nodes[node][key]}, but this run began with {old}: it stays so"
+        if node not in nodes or node not in before:
+            continue
+        old, new = (values[node].get(key) or not_set.get(key) for values in (before, nodes))
+        if old is not None and new != old:
+            text = f"{node}.{key} is {new}, but this run began with {old}: it stays so"
             raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=f"{node}.{key}")
 
 

@@ -121,7 +121,7 @@ def _as_recommended(graph: Graph) -> None:
     """The simulated driver's time-out is what docs/robots.md tells people to give theirs."""
     for spec in graph.nodes:
         p = spec.parameters
-        if spec.name == "sim_bridge" and p["adapter"] == "servo_twist" and p["command_timeout_s"] < 0.0:
+        if spec.name == "sim_bridge" and p["adapter"] == "servo_twist" and p["command_timeout_s"] is None:
             p["command_timeout_s"] = SERVO_TIMEOUT_S
 
 

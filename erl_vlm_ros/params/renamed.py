@@ -52,7 +52,18 @@ UNSET: dict[str, dict[str, tuple[Any, ...]]] = {
         "sac.critic_layer_norm": ("profile",),
         "sac.backup_entropy": ("profile",),
     },
-    "safety_guard": {"controller_joints": ([""],)},
+    "safety_guard": {"controller_joints": ([""],), "deadman_button": (-1,)},
+    "sim_bridge": {"command_timeout_s": (-1.0, -1)},
+    "reward_trainer": {"n_classes": (0,)},
+    "vlm_rater": {
+        "n_classes": (0,),
+        "human.joy_buttons": ([-1],),
+        "human.joy_skip": (-1,),
+        "human.joy_undo": (-1,),
+        "scripted.confusion": ([0.0],),
+        "rerate.variations": ([""],),
+        "rerate.from_class": (-1,),
+    },
     "policy_controller": {
         f"human.{name}_button": (-1,) for name in ("open", "close", "continue", "pause", "success", "failure")
     },

@@ -200,7 +200,7 @@ def _class_names(run: Asked, described: Graph) -> list[str]:
     if rater is None:
         return []
     kind = kinds_named(rater.parameters["feedback"])[0]
-    return kind.class_names(load_task(run.file), rater.parameters["n_classes"])
+    return kind.class_names(load_task(run.file), rater.parameters["n_classes"] or 0)
 
 
 def prepare_evaluation(run: str, episodes: int, seed: int, settings: Sequence[str]) -> Prepared:

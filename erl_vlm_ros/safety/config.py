@@ -31,7 +31,7 @@ class GuardLimits:
     joint_margin: float
     joints: JointMargin | None  # with limits given by parameters; None: the URDF's, or no margin
     joint_names: tuple[str, ...]
-    deadman_button: int
+    deadman_button: int | None
     max_force: float
     max_torque: float
     future_s: float
@@ -100,7 +100,7 @@ def _timeouts(p: Any) -> dict[str, float]:
         REPETITION: p.command_gap_s,
         CAMERA: p.camera_timeout_s,
         HEARTBEAT: p.heartbeat_timeout_s,
-        DEADMAN: p.deadman_timeout_s if p.deadman_button >= 0 else 0.0,
+        DEADMAN: 0.0 if p.deadman_button is None else p.deadman_timeout_s,
         WRENCH: p.state_timeout_s if p.max_force > 0 or p.max_torque > 0 else 0.0,
     }
     return out | {source: limit for source, limit in optional.items() if limit > 0}

@@ -170,6 +170,8 @@ class InputMonitor:
     def update_joy(self, buttons: Sequence[int], now: float) -> None:
         """State of the joystick's buttons: the dead-man one must be pressed."""
         button = self.limits.deadman_button
+        if button is None:
+            return
         if button >= len(buttons):
             self.watchdog.hold(DEADMAN, f"the joystick has {len(buttons)} buttons, deadman_button is {button}")
         else:

@@ -177,9 +177,9 @@ DRIVERS = {
 
 
 def make_driver(
-    name: str, kinematics: Kinematics, tick: float, joints: Sequence[str] | None, timeout_s: float = -1.0
+    name: str, kinematics: Kinematics, tick: float, joints: Sequence[str] | None, timeout_s: float | None = None
 ) -> Driver:
-    """``joints``: the controller's order; None: the arm's. ``timeout_s`` below 0: what the real driver has.
+    """``joints``: the controller's order; None: the arm's. ``timeout_s`` None: what the real driver has.
 
     Raises:
         ConfigError: ``joints`` are not exactly the arm's.
@@ -191,6 +191,6 @@ def make_driver(
             f"it must name exactly {', '.join(kinematics.joint_names)}, in any order"
         )
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="controller_joints")
-    if timeout_s < 0.0:
+    if timeout_s is None:
         timeout_s = SERVO_TIMEOUT_S if name == "servo_twist" else 0.0
     return DRIVERS[name](kinematics, tick, joints, timeout_s)

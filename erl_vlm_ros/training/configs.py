@@ -63,7 +63,7 @@ def reward_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None =
     """RewardTrainerConfig from reward_trainer's parameters. ``spaces``: as of learner_config."""
     spaces = _six_joints(values, task) if spaces is None else spaces
     first, *others = (kind.part for kind in kinds_named(values["feedback"]))
-    n = len(first.classes(task, values["n_classes"]))
+    n = len(first.classes(task, values["n_classes"] or 0))
     cameras = _chosen(values["reward_cameras"], spaces, "reward_trainer.reward_cameras")
     if values["reward_cameras"] is None and values["reward_model"] != SEES_SEVERAL:
         cameras = cameras[:1]

@@ -60,7 +60,7 @@ def test_the_simulated_driver_is_the_adapters_counterpart(tmp_path):
         guard, sim = found.node("safety_guard").parameters, found.node("sim_bridge").parameters
         assert guard["adapter"] == sim["adapter"] == "joint_velocity"
         assert guard["controller_joints"] == sim["controller_joints"] != sorted(sim["controller_joints"])
-        assert sim["command_timeout_s"] == -1.0  # for ever, as such a controller
+        assert sim["command_timeout_s"] is None  # for ever, as such a controller
     for chosen, timeout in ((None, 0.06), ({"sim_bridge": {"command_timeout_s": 0.1}}, 0.1)):
         sim = graph(tmp_path, chosen, use_sim_arm=True).node("sim_bridge").parameters
         assert (sim["adapter"], sim["command_timeout_s"]) == ("servo_twist", timeout)

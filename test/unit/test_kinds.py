@@ -187,6 +187,7 @@ def test_the_monitor_judges_comparisons_by_their_kind():
 
 @pytest.mark.parametrize("kind", [RATING, PAIR, COIN])
 def test_labels_of_a_kind_are_kept_and_replayed_as_such(tmp_path, kind):
+    assert kind_named("toy_feedback:COIN") is COIN  # a ledger is read by names
     names = kind.class_names(TASK, 3)
     queries = [Query(*(segment(10 * i + k) for k in range(kind.size))) for i in range(4)]
     with Ledger(tmp_path / "l.sqlite") as ledger:

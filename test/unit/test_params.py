@@ -12,6 +12,7 @@ from refusals import refused
 
 from erl_vlm_ros.common.config import config, from_values, setting
 from erl_vlm_ros.common.errors import Code, ConfigError
+from erl_vlm_ros.params import renamed
 from erl_vlm_ros.params.param import Param, group, namespace, resolve
 from erl_vlm_ros.params.tables import PARAMETERS
 
@@ -205,3 +206,12 @@ def test_a_parameter_that_is_not_set_declares_on_a_real_node(ros_domain):
             node.destroy_node()
     finally:
         rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "once"),
+    [(node, name, v) for node, rows in renamed.UNSET.items() for name, values in rows.items() for v in values],
+)
+def test_what_once_said_not_set_is_understood_and_told(node, name, once):
+    with pytest.warns(renamed.RenamedWarning):
+        assert resolve(node, PARAMETERS[node], {name: once})[name] is None

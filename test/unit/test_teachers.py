@@ -376,7 +376,7 @@ def test_joystick_buttons_rate_skip_and_take_back():
     assert joy.buttons([1, 0, 0, 0, 0])
     teacher.close()
     assert [r.value for r in future.result(timeout=10).labels] == [2, 1, 0]
-    assert not JoyPresses(teacher, [-1]).used
+    assert not JoyPresses(teacher, None).used
     for wrong in (([0, 1],), ([0, 1, 1],), ([0, 1, 2], 2), ([0, 1, -1],)):
         with refused(ConfigError, parameter="vlm_rater.human.joy_buttons", code=Code.DOES_NOT_FIT):
             JoyPresses(teacher, *wrong)

@@ -121,7 +121,7 @@ def _auditor_values(values: Values) -> dict[str, Any]:
         raise ConfigError(text, code=Code.NOT_GIVEN, parameter="vlm_rater.audit.model")
     limit = values["audit.timeout_s"]  # a round waits for its audits
     given |= {"human.round_timeout_s": limit, "give_up_s": min(values["give_up_s"], limit)}
-    return {**values, **given, "feedback": _kind(values).part.name, "rerate.variations": [""]}
+    return {**values, **given, "feedback": _kind(values).part.name, "rerate.variations": None}
 
 
 def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
@@ -129,7 +129,7 @@ def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
     first = VlmRater(rater_config(values), task, ledger)
     others: dict[str, Teacher] = {}
     try:
-        for variation in variations([name for name in values["rerate.variations"] if name]):
+        for variation in variations(values["rerate.variations"] or ()):
             # what is asked about again may be a part of a query: it is then a query of its own
             cfg = replace(first.cfg, prompts=variation.prompts, feedback=first.kind.part.name)
             others[variation.name] = VariedTeacher(VlmRater(cfg, task, ledger), variation)
@@ -162,8 +162,7 @@ def _ledger(values: Values, task: Task, ledger: Ledger) -> Teacher:
 
 def _scripted(values: Values, task: Task, ledger: Ledger) -> Teacher:
     names, group = _class_names(values, task), _group(values, "scripted.", ScriptedConfig)
-    confusion = () if list(group["confusion"]) == [0.0] else group["confusion"]
-    config = ScriptedConfig(**{**group, "confusion": confusion, "seed": values["seed"]})
+    config = ScriptedConfig(**{**group, "confusion": group["confusion"] or (), "seed": values["seed"]})
     record = Record(ledger, task.name, names, "scripted", kind=_kind(values).part)
     return ScriptedTeacher(config, task.name, names, record, _kind(values))
 
@@ -240,7 +239,7 @@ _FIELDS = {"model": "models", "base_url": "base_urls", "api_key_env": "api_key_e
 
 
 def _class_names(values: Values, task: Task) -> list[str]:
-    return _kind(values).class_names(task, values["n_classes"])
+    return _kind(values).class_names(task, values["n_classes"] or 0)
 
 
 def _kind(values: Values) -> FeedbackKind:

@@ -8,34 +8,32 @@ from collections.abc import Sequence
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 
-NO_BUTTON = -1
-
 
 class JoyPresses:
     """Turns button states into presses of the segment that the page shows; a held button counts once.
 
     Args:
-        rate: the button of each class, worst first; ``[-1]``: the joystick does not rate.
-        skip, undo: buttons, or -1.
+        rate: the button of each class, worst first; None: the joystick does not rate.
+        skip, undo: buttons, or None.
 
     Raises:
         ConfigError: not a button for each class, or one button twice.
     """
 
     def __init__(
-        self, teacher: HumanTeacher, rate: Sequence[int], skip: int = NO_BUTTON, undo: int = NO_BUTTON
+        self, teacher: HumanTeacher, rate: Sequence[int] | None, skip: int | None = None, undo: int | None = None
     ) -> None:
         self._teacher, self._before = teacher, frozenset[int]()
         self._actions = {}
-        if list(rate) != [NO_BUTTON]:
+        if rate is not None:
             if len(rate) != teacher.n_classes:
                 text = f"human.joy_buttons has {len(rate)} entries for {teacher.n_classes} classes"
                 raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.human.joy_buttons")
             self._actions = {button: ("rate", i) for i, button in enumerate(rate)}
-        others = [(button, action) for button, action in ((skip, "skip"), (undo, "undo")) if button != NO_BUTTON]
+        others = [(button, action) for button, action in ((skip, "skip"), (undo, "undo")) if button is not None]
         self._actions |= {button: (action, 0) for button, action in others}
-        wanted = [*rate, *(button for button, _ in others)] if list(rate) != [NO_BUTTON] else [b for b, _ in others]
-        if len(self._actions) != len(wanted) or NO_BUTTON in self._actions:
+        wanted = [*(rate or ()), *(button for button, _ in others)]
+        if len(self._actions) != len(wanted) or any(button < 0 for button in wanted):
             text = "human.joy_buttons, human.joy_skip and human.joy_undo must be different buttons, from 0"
             raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.human.joy_buttons")
 

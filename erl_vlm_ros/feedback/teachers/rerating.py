@@ -29,20 +29,20 @@ FIGURES = ("rerated", "rerate_queries", "rerate_answered", "rerate_disagreed", "
 class ReratingConfig:
     """Raises ConfigError for a value out of range.
 
-    from_class: labels of this class and above are asked about again; -1: those at stake, of ratings the upper half.
+    from_class: labels of this class and above are asked about again; None: those at stake, of ratings the upper half.
     votes: answers that a class needs, the first one included.
     undecided: what becomes of a segment on which no class gets so many: ``abstain`` (no rating), or ``soft`` (its
         most frequent class, the lower one of a tie, with the votes' shares as soft label).
     """
 
-    from_class: int = -1
+    from_class: int | None = None
     votes: int = 2
     undecided: str = ABSTAIN
 
     def __post_init__(self) -> None:
-        if self.from_class < -1:
+        if self.from_class is not None and self.from_class < 0:
             raise ConfigError(
-                f"rerate.from_class must be -1 or a class from 0, got {self.from_class}",
+                f"rerate.from_class must be a class from 0, got {self.from_class}",
                 parameter="vlm_rater.rerate.from_class",
             )
         if self.votes < 2:
@@ -77,13 +77,12 @@ class ReratingTeacher(StagedTeacher):
         super().__init__(teacher, list(others.values()))
         self._others = dict(others)
         n = self.n_classes
-        if self._config.from_class >= n:
-            text = f"rerate.from_class {self._config.from_class} is beyond the {n} classes"
+        given = self._config.from_class
+        if given is not None and given >= n:
+            text = f"rerate.from_class {given} is beyond the {n} classes"
             raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.rerate.from_class")
-        self._from_class = self._config.from_class
-        if self._from_class < 0:  # the classes that may do the most harm
-            at_stake = self.kind.part.stakes(np.arange(n), n) >= 0.5
-            self._from_class = int(at_stake.argmax())
+        at_stake = self.kind.part.stakes(np.arange(n), n) >= 0.5  # the classes that may do the most harm
+        self._from_class = int(at_stake.argmax()) if given is None else given
 
     @property
     def budget_left(self) -> int:

@@ -50,7 +50,7 @@ class RaterConfig:
     base_url: str = "http://127.0.0.1:8000/v1"
     model: str = "stand-in"
     api_key_env: str = ""  # NAME of the environment variable with the key; empty: the endpoint needs none
-    n_classes: int = 0  # 2..5; 0: as the task says
+    n_classes: int | None = None  # 2..5; None: as the task says
     two_stage: bool = True  # analysis of the images, then a class from the analysis; False: both in one query
     prompts: str = "default"  # a set in config/prompts, or a folder
     frames: str = "images"  # of a segment with several: an image each, or a strip with all side by side
@@ -101,9 +101,9 @@ class RaterConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} must be from {low} to {high}, got {value}", parameter=f"vlm_rater.{name}")
-        if self.n_classes and not 2 <= self.n_classes <= 5:
+        if self.n_classes is not None and not 2 <= self.n_classes <= 5:
             raise ConfigError(
-                f"n_classes must be from 2 to 5, or 0 for the task's own, got {self.n_classes}",
+                f"n_classes must be from 2 to 5, got {self.n_classes}",
                 parameter="vlm_rater.n_classes",
             )
         check_modalities(self.modalities)

@@ -61,7 +61,7 @@ class VlmRater(Waiting):
     def __init__(self, cfg: RaterConfig, task: Task, ledger: Ledger, repeat: int = 0) -> None:
         self.cfg, self.task, self._ledger = cfg, task, ledger
         self.kind = kind_named(cfg.feedback)
-        self.class_names = self.kind.class_names(task, cfg.n_classes)
+        self.class_names = self.kind.class_names(task, cfg.n_classes or 0)
         self.n_classes = len(self.class_names)
         if len({plain_words(name) for name in self.class_names}) < self.n_classes or not all(
             map(plain_words, self.class_names)

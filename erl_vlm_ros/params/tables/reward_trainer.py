@@ -27,7 +27,7 @@ PARAMETERS = (
         "What a label costs: class_likelihood (trunk_heads), erl_mae or erl_ce (erl_vlm), or MODULE:NAME; empty: the "
         "model's own.",
     ),
-    Param("n_classes", 0, "Rating classes; 0: as the task file says.", low=0, high=5),
+    Param("n_classes", None, "Rating classes; not set: as the task file says.", low=2, high=5, unset="int"),
     FEEDBACK,
     Param("max_frames", 30_000, "Frames kept for the trunk's training.", low=100, high=1_000_000),
     Param(

@@ -183,10 +183,11 @@ _PEOPLE = (
     ),
     Param(
         "deadman_button",
-        -1,
-        "Real time: joystick button that must be held for any motion; -1: none.",
-        low=-1,
+        None,
+        "Real time: joystick button that must be held for any motion; not set: none.",
+        low=0,
         high=63,
+        unset="int",
     ),
     Param("deadman_timeout_s", 0.3, "Real time: silence of joy that counts as released, s.", low=0.02, high=5.0),
     Param(

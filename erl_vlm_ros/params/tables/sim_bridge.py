@@ -73,11 +73,12 @@ PARAMETERS = (
     *DRIVER,
     Param(
         "command_timeout_s",
-        -1.0,
-        "Real time: without a command for this long the arm halts, s; 0: never. Below 0: as the real driver does "
+        None,
+        "Real time: without a command for this long the arm halts, s; 0: never. Not set: as the real driver does "
         "(servo_twist 0.1 s, joint controllers never).",
-        low=-1.0,
+        low=0.0,
         high=5.0,
+        unset="float",
     ),
     Param("state_rate_hz", 50.0, "Real time: rate of joint_states and poses.", low=5.0, high=100.0),
     Param("camera_rate_hz", 30.0, "Real time: rate of the camera.", low=1.0, high=60.0),

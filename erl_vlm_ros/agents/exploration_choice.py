@@ -28,7 +28,7 @@ class ChoicePolicy:
         """``explore``: any move alone. ``evaluation``: the actor alone.
 
         The actor's moves are drawn from its distribution then too: it was cloned from several ways to go, and the most
-        probable move of each pose leads in circles (docs/papers.md).
+        probable move of each pose seemed to lead in circles (docs/papers.md).
         """
         config, rng = self.config, self._rng
         self._step = 0

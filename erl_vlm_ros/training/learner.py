@@ -167,9 +167,8 @@ class Learner:
         self.relabeller.use(model)
         if self.images is not None and self.phase == EXPLORE:
             self.images.fit(model, self.replay)
-        labels = self.kinds[0].labels_a_query(
-            self.config.segment_length
-        )  # alike for all; the trainer counts these, the budget queries
+        # The trainer counts labels, the budget queries; so many of those a query, alike for all kinds.
+        labels = self.kinds[0].labels_a_query(self.config.segment_length)
         self.schedule.finish(model.info.round, model.info.requested // labels)
         self._after_round()
 

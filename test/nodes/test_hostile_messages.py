@@ -207,7 +207,7 @@ def test_no_message_ends_a_node_and_the_next_good_one_is_taken(node, bundles):
             except Exception as error:
                 pytest.fail(f"{node.get_name()}, {topic}, {what}: {type(error).__name__}: {error}")
         assert node.refused.total - before > 100
-        foreseen = {"BundleError", "ImageError", "ValueError"}
+        foreseen = {"BundleError", "DataError", "ImageError", "ValueError"}
         others = {kind for (where, kind) in node.refused.counts if where == topic} - foreseen
         assert not others, others
     for topic, (kind, callback) in taken.items():

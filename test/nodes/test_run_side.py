@@ -75,7 +75,7 @@ def test_either_may_be_first_and_the_robot_ends_once_the_workstation_has_the_res
 def test_the_later_one_ends_with_the_difference_before_its_nodes_start(ros, side):
     robot = side("robot")
     ready(ros, "robot")
-    workstation = side("workstation", **{"learner.observe": "images"})
+    workstation = side("workstation", look_s=60.0, **{"learner.observe": "images"})
     assert ended(ros, workstation) == 2
     text = ros.log("workstation")
     assert all(word in text for word in ("learner.observe", "'images'", "'state'")) and READY not in text
@@ -85,7 +85,7 @@ def test_the_later_one_ends_with_the_difference_before_its_nodes_start(ros, side
 def test_the_same_side_twice(ros, side):
     first = side("robot")
     ready(ros, "robot")
-    assert ended(ros, side("robot", "second")) == 2
+    assert ended(ros, side("robot", "second", look_s=60.0)) == 2
     assert first.poll() is None
     assert ros.stop("robot", signal.SIGTERM) == 0
 
@@ -97,7 +97,7 @@ def test_another_workstation_run_does_not_take_over(ros, side, tmp_path):
     ready(ros, "robot")
     state = ros.publisher(String, names.RUN_STATE, qos.latched())
     state.publish(String(data=json.dumps({"state": "running", "env_steps": 50})))
-    other = side("workstation", begun="after")
+    other = side("workstation", begun="after", look_s=60.0)
     assert ended(ros, other) == 2 and "before" in ros.log("workstation")
     assert robot.poll() is None
     side("workstation", begun="before")

@@ -27,7 +27,7 @@ STILL = (0.0, 0.0, 0.0)
 class Live:
     """A RealTime with a clock that the test moves."""
 
-    def __init__(self, driver: str, timeout_s: float = -1.0, task: str = "drawer_open"):
+    def __init__(self, driver: str, timeout_s: float | None = None, task: str = "drawer_open"):
         self.now = START
         self.arm = SimArm(task)
         self.real = RealTime(
@@ -95,7 +95,7 @@ def test_servo_turns_the_tool():
 
 
 def test_a_velocity_controller_turns_for_ever_unless_told_otherwise():
-    for timeout, moves in ((-1.0, True), (0.0, True), (0.1, False)):
+    for timeout, moves in ((None, True), (0.0, True), (0.1, False)):
         live = Live("joint_velocity", timeout)
         live.driver.command(in_order([0.1, 0, 0, 0, 0, 0]), live.now)
         live.run(1.0)

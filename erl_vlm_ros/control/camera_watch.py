@@ -45,7 +45,7 @@ class CameraWatch:
         Raises:
             ConfigError: so long after the first call a camera has sent nothing, or no images of one moment were found.
         """
-        self._agreed = self._agreed or (sync is None and self._spreads != []) or (sync is not None and bool(sync.found))
+        self._agreed = self._agreed or (sync is not None and bool(sync.found))
         if self._agreed:
             return
         self._since = now if self._since is None else self._since
@@ -69,12 +69,12 @@ class CameraWatch:
 
     def used(self, stamps: Sequence[int]) -> None:
         """Images of these stamps, ns, were taken as one moment."""
+        self._agreed = True
         self._spreads.append((max(stamps) - min(stamps)) * 1e-9)
 
     def figures(self) -> dict[str, float]:
         """``camera_spread_s`` (mean) and ``camera_spread_max_s`` since it was asked last; none where none was used."""
         spreads, self._spreads = self._spreads, []
-        self._agreed = self._agreed or bool(spreads)
         if not spreads:
             return {}
         return {"camera_spread_s": sum(spreads) / len(spreads), "camera_spread_max_s": max(spreads)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from erl_vlm_ros.common.dds import profile_setting
 from erl_vlm_ros.common.errors import ConfigError
@@ -73,7 +74,7 @@ def _on_the_link(spec: NodeSpec) -> NodeSpec:
 
 def _link(side: str, here: Iterable[NodeSpec], facts_file: str, finished_by: str) -> NodeSpec:
     known = next(spec for spec in here if spec.ros)
-    values = {key: known.parameters[key] for key in ("run_id", "checkpoint_dir") if key in known.parameters}
+    values: dict[str, Any] = {}
     for spec in here:
         values |= {key: spec.parameters[key] for key in ("run_id", "checkpoint_dir") if key in spec.parameters}
     values |= {"side": side, "facts_file": facts_file, "finished_by": finished_by}

@@ -134,7 +134,8 @@ def single(args: argparse.Namespace) -> dict:
     import torch
 
     from erl_vlm_ros.common.tasks import load_task
-    from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
+    from erl_vlm_ros.feedback.teacher_configs import AuditConfig
+    from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
     from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
     from erl_vlm_ros.training.local import LocalConfig, LocalLoop
 
@@ -177,8 +178,9 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
     All share one ledger and budget.
     """
     from erl_vlm_ros.feedback.ledger.ledger import Ledger
-    from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
-    from erl_vlm_ros.feedback.teachers.rerating import ReratingConfig, ReratingTeacher
+    from erl_vlm_ros.feedback.teacher_configs import ReratingConfig, VoteConfig
+    from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher
+    from erl_vlm_ros.feedback.teachers.rerating import ReratingTeacher
     from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
     from erl_vlm_ros.feedback.vlm.config import RaterConfig
     from erl_vlm_ros.feedback.vlm.rater import VlmRater
@@ -197,7 +199,7 @@ def make_teacher(how: str, url: str, task, n_classes: int, folder: Path):
     if how == "once":
         return rater("default")
     if how in ("again", "all"):
-        config = ReratingConfig(from_class=0 if how == "all" else -1)
+        config = ReratingConfig(from_class=0 if how == "all" else None)
         return ReratingTeacher(rater("default"), {name: varied(name) for name in VARIED}, config)
     votes = VoteConfig(min_margin=1.0 if how == "unanimous" else 0.0)
     return EnsembleTeacher({"default": rater("default")} | {name: varied(name) for name in VARIED[:2]}, votes)

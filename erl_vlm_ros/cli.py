@@ -14,14 +14,13 @@ from pathlib import Path
 from erl_vlm_ros import __version__
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.spaces import IMAGES, STATE
-from erl_vlm_ros.feedback.check import cli as check_cli
 from erl_vlm_ros.feedback.ledger import cli as ledger_cli
 from erl_vlm_ros.graphs.build import GRAPHS, TRAINING
 from erl_vlm_ros.graphs.sides import BOTH, OTHER, SIDES, part_of
 from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments, SideOptions
 from erl_vlm_ros.graphs.sros2 import as_text, policy
 from erl_vlm_ros.params.layers import parse_overrides, settings_of
-from erl_vlm_ros.runs import compare, dataset_cli
+from erl_vlm_ros.runs import check_rater, compare, dataset_cli
 from erl_vlm_ros.runs.export import FORMATS
 from erl_vlm_ros.runs.session import evaluate, observing, train
 
@@ -97,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
     plot = commands.add_parser("plot", help="draw the learning curve again")
     plot.add_argument("directory", metavar="DIR", help="run directory")
-    check_cli.add_command(commands)
+    check_rater.add_command(commands)
     ledger_cli.add_commands(commands)
     dataset_cli.add_commands(commands)
     compare.add_command(commands)
@@ -253,7 +252,7 @@ _COMMANDS = {
     "plot": _plot,
     "export": _export,
     "sros2-policy": _sros2_policy,
-    "check-rater": check_cli.run,
+    "check-rater": check_rater.run,
     "ledger": ledger_cli.run,
     "dataset": dataset_cli.run,
     "compare": compare.run,

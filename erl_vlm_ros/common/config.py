@@ -4,7 +4,7 @@
 From a field come the check when an object is made, the ROS parameter, its line in docs/nodes.md and the check of
 --set and parameter files (``erl_vlm_ros.params.param.group``). Types: bool, int, float, str, a Literal of str or int,
 ``tuple[T, T]`` of fixed and ``tuple[T, ...]`` of free length, and each of them ``| None`` for "not set". Numbers are
-finite; a whole number is fine for a float; nothing is read out of text.
+finite; a whole number is fine for a float, a list for a tuple; nothing is read out of text.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ def config(prefix: str) -> Callable[[type[C]], type[C]]:
         checked = made.__init__
 
         def __init__(self: Any, *values: Any, **named: Any) -> None:
+            named = {name: tuple(value) if isinstance(value, list) else value for name, value in named.items()}
             try:
-                checked(self, *values, **named)
+                return checked(self, *values, **named)
             except ValidationError as error:
-                raise refusal(prefix, error) from error
+                refused = refusal(prefix, error)
+            raise refused  # outside: pydantic's own text shows the values, a secret too
 
         made.__init__ = __init__
         return made
@@ -66,10 +68,10 @@ def refusal(prefix: str, error: ValidationError) -> ConfigError:
 
 
 def from_values(cls: type[C], values: Mapping[str, Any], prefix: str = "", **more: Any) -> C:
-    """A configuration from flat parameters: those of ``values`` named ``prefix`` + field; lists become tuples.
+    """A configuration from flat parameters: those of ``values`` named ``prefix`` + field.
 
     Raises:
         ConfigError: a value that the class refuses.
     """
     found = {name: values[prefix + name] for name in cls.__dataclass_fields__ if prefix + name in values}
-    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in found.items()} | more)
+    return cls(**found | more)

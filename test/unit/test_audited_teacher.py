@@ -17,8 +17,9 @@ from erl_vlm_ros.data.query import LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.ledger.file import AUDIT
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
+from erl_vlm_ros.feedback.teacher_configs import AuditConfig
 from erl_vlm_ros.feedback.teachers import make_teacher
-from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
+from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
 from erl_vlm_ros.params.layers import read_parameter_file
@@ -184,7 +185,7 @@ def test_audits_that_make_no_sense_are_refused(tmp_path, changes, fields):
         make_teacher(values["teacher"], values, TASK, ledger)
     ledger.close()
     with refused(ConfigError, parameter="vlm_rater.audit.share"):
-        AuditConfig(share=0.0)
+        AuditConfig(share=1.5)
 
 
 def test_a_person_audits_a_model_from_parameters(tmp_path):

@@ -19,8 +19,9 @@ from erl_vlm_ros.data.query import QueryBatch
 from erl_vlm_ros.data.segment import Segment, transitions
 from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS
 from erl_vlm_ros.feedback.kinds.transitions import parse_ratings, ratings_schema
+from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.frames import check_frames
-from erl_vlm_ros.feedback.vlm.modalities import as_plot, check_modalities, in_words
+from erl_vlm_ros.feedback.vlm.modalities import as_plot, asked, in_words
 from erl_vlm_ros.feedback.vlm.parsing import NoRating
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts
 from erl_vlm_ros.feedback.vlm.strip import split_strip, strip
@@ -108,10 +109,11 @@ def test_measurements_as_a_plot():
 
 
 def test_modalities_are_checked():
-    assert check_modalities(["none"]) == () and check_modalities(["gripper", "wrench"]) == ("gripper", "wrench")
-    for wrong in (["smell"], ["gripper", "gripper"]):
-        with refused(parameter="vlm_rater.modalities", code=Code.UNKNOWN, shows=("wrench", "gripper", "effort")):
-            check_modalities(wrong)
+    assert asked(["none"]) == () and asked(["gripper", "wrench"]) == ("gripper", "wrench")
+    with refused(parameter="vlm_rater.modalities", shows=("wrench", "gripper", "effort")):
+        RaterConfig(modalities=["smell"])
+    with refused(parameter="vlm_rater.modalities", shows="gripper"):
+        RaterConfig(modalities=["gripper", "gripper"])
 
 
 def test_a_segment_falls_apart_into_the_frames_its_transitions_lead_to():

@@ -11,13 +11,13 @@ from refusals import refused
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
-from erl_vlm_ros.feedback.check.cli import _settings
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.vlm.answer import PROBLEMS, read_answer
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.endpoint import Endpoint
 from erl_vlm_ros.feedback.vlm.network import proxy_for
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
+from erl_vlm_ros.runs.check_rater import _settings
 from erl_vlm_ros.standin.server import StandinServer
 
 

@@ -20,7 +20,8 @@ from erl_vlm_ros.data.query import QueryBatch
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
-from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
+from erl_vlm_ros.feedback.teacher_configs import HumanConfig
+from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 from erl_vlm_ros.feedback.teachers.record import Record
 

@@ -22,9 +22,10 @@ from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS, BadQuery, FeedbackKi
 from erl_vlm_ros.feedback.ledger.file import SCHEMA_VERSION, open_file
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.ledger.reparse import reparse
+from erl_vlm_ros.feedback.teacher_configs import ScriptedConfig
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.feedback.vlm.answer import Answer
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts

@@ -24,9 +24,10 @@ from erl_vlm_ros.data.selection import Candidates, SelectionConfig
 from erl_vlm_ros.feedback.kinds import PREFERENCE, RATING
 from erl_vlm_ros.feedback.kinds.preference import FIRST, NAMES, NO_PREFERENCE, SECOND, swapped, swapped_back
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
+from erl_vlm_ros.feedback.teacher_configs import ScriptedConfig
 from erl_vlm_ros.feedback.teachers.both_orders import ORDER, BothOrders
 from erl_vlm_ros.feedback.teachers.record import Record
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.parsing import NoRating
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts

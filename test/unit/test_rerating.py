@@ -15,7 +15,8 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.kinds import RATING
-from erl_vlm_ros.feedback.teachers.rerating import DISAGREE, ReratingConfig, ReratingTeacher
+from erl_vlm_ros.feedback.teacher_configs import ReratingConfig
+from erl_vlm_ros.feedback.teachers.rerating import DISAGREE, ReratingTeacher
 
 CLASSES = ["a", "b", "c", "d", "e"]
 
@@ -166,12 +167,17 @@ def test_budget_close_and_what_only_the_first_offers():
         ({"from_class": -2}, Code.VALUE),
         ({"undecided": "guess"}, Code.VALUE),
         ({"votes": 3}, Code.DOES_NOT_FIT),
-        ({"from_class": 5}, Code.DOES_NOT_FIT),
+        ({"from_class": 5}, Code.VALUE),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, code):
     with refused(ConfigError, parameter=f"vlm_rater.rerate.{next(iter(options))}", code=code):
         teacher({}, {}, **options)
+
+
+def test_a_class_that_the_task_does_not_have_is_refused():
+    with refused(ConfigError, parameter="vlm_rater.rerate.from_class", code=Code.DOES_NOT_FIT):
+        ReratingTeacher(Scripted({}, names=CLASSES[:3]), {"w": Scripted({})}, ReratingConfig(from_class=3))
 
 
 def test_soft_labels_of_the_first_are_kept_only_while_its_class_is():

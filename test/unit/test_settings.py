@@ -10,8 +10,6 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.selection import SelectionConfig
 from erl_vlm_ros.data.spaces import spaces_of
-from erl_vlm_ros.feedback.vlm.config import RaterConfig
-from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.reward.configs import HeadConfig, TrunkConfig
 from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
 from erl_vlm_ros.training.learner import LearnerConfig
@@ -32,10 +30,6 @@ def test_table_defaults_are_the_classes_defaults():
     )
     reward = reward_config(node_values("reward_trainer", dataclasses.replace(TASK, parameters={})), TASK)
     assert (reward.trunk, reward.heads, learner.selection) == (TrunkConfig(), HeadConfig(), SelectionConfig())
-    rater = {p.name: tuple(p.default) if p.is_list and p.default else p.default for p in PARAMETERS["vlm_rater"]}
-    for field in dataclasses.fields(RaterConfig):
-        if field.name != "max_queries":
-            assert rater[field.name] == field.default, field.name
 
 
 def test_overrides_and_the_parity_profile():

@@ -22,7 +22,8 @@ from erl_vlm_ros.data.query import Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.spaces import FEATURES, spaces_of, with_cameras
 from erl_vlm_ros.data.views import Frame, decode_views, view
 from erl_vlm_ros.feedback.kinds import BadQuery, kind_named
-from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
+from erl_vlm_ros.feedback.teacher_configs import HumanConfig
+from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts
 from erl_vlm_ros.feedback.vlm.question import QuestionMaker
@@ -262,7 +263,7 @@ class TestRater:
         with pytest.raises(BadQuery):
             maker(["top"]).make(self.query)
         with pytest.raises(ConfigError) as error:
-            RaterConfig(rater_cameras=["a", "a"])
+            RaterConfig(rater_cameras=("a", "a"))
         assert error.value.parameter == "vlm_rater.rater_cameras"
 
     def test_an_endpoint_of_one_image(self):

@@ -23,13 +23,14 @@ from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS
 from erl_vlm_ros.feedback.kinds.base import BadQuery
 from erl_vlm_ros.feedback.ledger.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.noise_model import NoiseModel
+from erl_vlm_ros.feedback.teacher_configs import HumanConfig, ScriptedConfig, VoteConfig
 from erl_vlm_ros.feedback.teachers import TEACHERS, make_teacher
 from erl_vlm_ros.feedback.teachers.build import ensemble_members
-from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig, count_votes
-from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
+from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, count_votes
+from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.teachers.joy import JoyPresses
 from erl_vlm_ros.feedback.teachers.record import Record
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
 from erl_vlm_ros.standin.server import StandinServer
 from erl_vlm_ros.training.configs import node_values
@@ -124,8 +125,8 @@ def test_a_confusion_matrix_and_a_file_decide_how_it_errs(tmp_path):
 @pytest.mark.parametrize(
     ("options", "fields"),
     [
-        ({"error_rate": 1.5}, {"parameter": "error_rate"}),
-        ({"systematic_rate": -0.1}, {"parameter": "systematic.share"}),
+        ({"error_rate": 1.5}, {"parameter": "vlm_rater.scripted.error_rate"}),
+        ({"systematic_rate": -0.1}, {"parameter": "vlm_rater.scripted.systematic_rate"}),
         ({"confusion": [0.5, 0.5]}, {"parameter": "vlm_rater.scripted.confusion", "code": Code.DOES_NOT_FIT}),
         ({"confusion": [0.5] * 25}, {"parameter": "vlm_rater.scripted.confusion"}),
         ({"noise_model": "/no/such.yaml"}, {"code": Code.MISSING_FILE, "file": "/no/such.yaml"}),

@@ -10,7 +10,7 @@ place of the teacher's, and is marked: the reward model believes it over other r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,34 +18,12 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
 from erl_vlm_ros.data.reasons import is_outage
 from erl_vlm_ros.data.spaces import EE_POSITION
+from erl_vlm_ros.feedback.teacher_configs import AuditConfig
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 from erl_vlm_ros.feedback.teachers.staged import StagedRound, StagedTeacher
 
 _FAR = 3.0  # places apart: beyond, farther is not better
-
-
-@dataclass(frozen=True)
-class AuditConfig:
-    """Raises ConfigError for a value out of range.
-
-    share: of the ratings that are audited. spacing_m: distance (m) at which two positions of the end effector count as
-    different.
-    """
-
-    share: float = 0.1
-    spacing_m: float = 0.04
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.share <= 1.0:
-            raise ConfigError(
-                f"audit.share must be above 0 and at most 1, got {self.share}", parameter="vlm_rater.audit.share"
-            )
-        if not self.spacing_m > 0.0:
-            raise ConfigError(
-                f"audit.spacing_m must be a length above 0 in m, got {self.spacing_m}",
-                parameter="vlm_rater.audit.spacing_m",
-            )
 
 
 class AuditedTeacher(StagedTeacher):

@@ -4,26 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from erl_vlm_ros.common.config import from_values
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.feedback.kinds import BOTH, PREFERENCE, FeedbackKind, kind_named, kinds_named
 from erl_vlm_ros.feedback.ledger.file import AUDIT
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
-from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
+from erl_vlm_ros.feedback.teacher_configs import AuditConfig, HumanConfig, ReratingConfig, ScriptedConfig, VoteConfig
+from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.both_orders import BothOrders
 from erl_vlm_ros.feedback.teachers.by_kind import ByKind
-from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher, VoteConfig
-from erl_vlm_ros.feedback.teachers.human import HumanConfig, HumanTeacher
+from erl_vlm_ros.feedback.teachers.ensemble import EnsembleTeacher
+from erl_vlm_ros.feedback.teachers.human import HumanTeacher
 from erl_vlm_ros.feedback.teachers.human_desk import HumanDesk
 from erl_vlm_ros.feedback.teachers.record import Record
 from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
-from erl_vlm_ros.feedback.teachers.rerating import ReratingConfig, ReratingTeacher
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teachers.rerating import ReratingTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.feedback.teachers.varied import VariedTeacher
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
@@ -53,7 +55,7 @@ def make_teacher(name: str, values: Values, task: Task, ledger: Ledger) -> Teach
     if name == "ledger" or auditor == name != "vlm":
         text = f"audit.share is {values['audit.share']}, but {_NO_AUDIT[name]}; set audit.share to 0"
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.audit.share")
-    config = AuditConfig(**_group(values, "audit.", AuditConfig))
+    config = from_values(AuditConfig, values, "audit.")
     names, who = _class_names(values, task), f"{name} audited by {auditor}"
     record = Record(ledger, task.name, names, AUDIT, who, _kind(values).part)
     teacher = _answering(name, values, task, ledger)
@@ -125,7 +127,7 @@ def _auditor_values(values: Values) -> dict[str, Any]:
 
 
 def _vlm(values: Values, task: Task, ledger: Ledger) -> Teacher:
-    config = ReratingConfig(**_group(values, "rerate.", ReratingConfig))
+    config = from_values(ReratingConfig, values, "rerate.")
     first = VlmRater(rater_config(values), task, ledger)
     others: dict[str, Teacher] = {}
     try:
@@ -149,7 +151,7 @@ def _human(values: Values, task: Task, ledger: Ledger) -> Teacher:
 def _person(values: Values, task: Task, ledger: Ledger) -> HumanTeacher:
     """Without a page."""
     names = _class_names(values, task)
-    config = HumanConfig(**_group(values, "human.", HumanConfig))
+    config = from_values(HumanConfig, values, "human.")
     kind = _kind(values)
     record = Record(ledger, task.name, names, "human", kind=kind.part)
     return HumanTeacher(config, task, len(names), record, kind, values["rater_cameras"] or ())
@@ -161,14 +163,14 @@ def _ledger(values: Values, task: Task, ledger: Ledger) -> Teacher:
 
 
 def _scripted(values: Values, task: Task, ledger: Ledger) -> Teacher:
-    names, group = _class_names(values, task), _group(values, "scripted.", ScriptedConfig)
-    config = ScriptedConfig(**{**group, "confusion": group["confusion"] or (), "seed": values["seed"]})
+    names = _class_names(values, task)
+    config = from_values(ScriptedConfig, values, "scripted.", seed=values["seed"])
     record = Record(ledger, task.name, names, "scripted", kind=_kind(values).part)
     return ScriptedTeacher(config, task.name, names, record, _kind(values))
 
 
 def _ensemble(values: Values, task: Task, ledger: Ledger) -> Teacher:
-    config = VoteConfig(**_group(values, "ensemble.", VoteConfig))
+    config = from_values(VoteConfig, values, "ensemble.")
     members: dict[str, Teacher] = {}
     try:
         for name, cfg, repeat in ensemble_members(values):
@@ -199,7 +201,7 @@ TEACHERS: dict[str, Callable[[Values, Task, Ledger], Teacher]] = {
 
 def rater_config(values: Values) -> RaterConfig:
     """RaterConfig from vlm_rater's parameters."""
-    return RaterConfig(**{f.name: values[f.name] for f in fields(RaterConfig)})
+    return from_values(RaterConfig, values)
 
 
 def ensemble_members(values: Values) -> list[tuple[str, RaterConfig, int]]:
@@ -244,8 +246,3 @@ def _class_names(values: Values, task: Task) -> list[str]:
 
 def _kind(values: Values) -> FeedbackKind:
     return kind_named(values["feedback"])
-
-
-def _group(values: Values, prefix: str, kind: type) -> dict[str, Any]:
-    """The fields of a dataclass that are parameters under ``prefix``."""
-    return {f.name: values[prefix + f.name] for f in fields(kind) if prefix + f.name in values}

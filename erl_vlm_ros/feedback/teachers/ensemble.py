@@ -8,42 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 import numpy as np
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
 from erl_vlm_ros.feedback.kinds.base import count
+from erl_vlm_ros.feedback.teacher_configs import VoteConfig
 from erl_vlm_ros.feedback.teachers.base import Teacher
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 from erl_vlm_ros.feedback.waiting import Waiting
 
 DISAGREE, TOO_FEW = "disagreement", "too_few_votes"
-
-
-@dataclass(frozen=True)
-class VoteConfig:
-    """How votes become a rating. Raises ConfigError for a value out of range.
-
-    min_margin: least lead of the first class over the second, as a share of the votes given; below it, and in a tie,
-        there is no rating. min_votes: least number of votes; 0: more than half of the members.
-    straggler_s: once the other members are done, the last ones get so many seconds; 0: as long as they take.
-    """
-
-    min_margin: float = 0.0
-    min_votes: int = 0
-    straggler_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.min_margin <= 1.0:
-            raise ConfigError(
-                f"ensemble.min_margin must be from 0 to 1, got {self.min_margin}",
-                parameter="vlm_rater.ensemble.min_margin",
-            )
-        for name in ("min_votes", "straggler_s"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"ensemble.{name} must not be negative", parameter=f"vlm_rater.ensemble.{name}")
 
 
 def count_votes(votes: Sequence[int], n_classes: int, config: VoteConfig) -> tuple[int, str, np.ndarray | None]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import NO_LABEL
 from erl_vlm_ros.data.views import view, views
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
+from erl_vlm_ros.feedback.teacher_configs import HumanConfig
 from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
 from erl_vlm_ros.feedback.teachers.human_page import HumanPage
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
@@ -21,26 +20,6 @@ from erl_vlm_ros.monitoring.side_by_side import shown
 
 SKIPPED = "skipped"
 AHEAD = 3  # queries whose images the page may load in advance
-
-
-@dataclass(frozen=True)
-class HumanConfig:
-    """``round_timeout_s``: so long a person has for a round, then the learner asks anew; 0: for ever.
-
-    ``undo_s``: how long a finished round may still be changed before it is handed over. Raises ConfigError.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8765  # 0: any free one
-    round_timeout_s: float = 900.0
-    undo_s: float = 3.0
-
-    def __post_init__(self) -> None:
-        for name in ("round_timeout_s", "undo_s"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"human.{name} must not be negative", parameter=f"vlm_rater.human.{name}")
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"human.port must be from 0 to 65535, got {self.port}", parameter="vlm_rater.human.port")
 
 
 class HumanTeacher(QuerywiseTeacher):

@@ -11,50 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, QueryBatch
+from erl_vlm_ros.feedback.teacher_configs import ReratingConfig
 from erl_vlm_ros.feedback.teachers.staged import StagedRound, StagedTeacher
 
 DISAGREE = "rerating_disagrees"
-ABSTAIN, SOFT = "abstain", "soft"
 FIGURES = ("rerated", "rerate_queries", "rerate_answered", "rerate_disagreed", "rerate_changed", "rerate_undecided")
-
-
-@dataclass(frozen=True)
-class ReratingConfig:
-    """Raises ConfigError for a value out of range.
-
-    from_class: labels of this class and above are asked about again; None: those at stake, of ratings the upper half.
-    votes: answers that a class needs, the first one included.
-    undecided: what becomes of a segment on which no class gets so many: ``abstain`` (no rating), or ``soft`` (its
-        most frequent class, the lower one of a tie, with the votes' shares as soft label).
-    """
-
-    from_class: int | None = None
-    votes: int = 2
-    undecided: str = ABSTAIN
-
-    def __post_init__(self) -> None:
-        if self.from_class is not None and self.from_class < 0:
-            raise ConfigError(
-                f"rerate.from_class must be a class from 0, got {self.from_class}",
-                parameter="vlm_rater.rerate.from_class",
-            )
-        if self.votes < 2:
-            raise ConfigError(
-                f"rerate.votes must be 2 or more, got {self.votes}: the first answer is one of them",
-                parameter="vlm_rater.rerate.votes",
-            )
-        if self.undecided not in (ABSTAIN, SOFT):
-            raise ConfigError(
-                f"rerate.undecided '{self.undecided}': choose {ABSTAIN} or {SOFT}",
-                parameter="vlm_rater.rerate.undecided",
-            )
 
 
 class ReratingTeacher(StagedTeacher):
@@ -168,7 +136,7 @@ class ReratingTeacher(StagedTeacher):
             self._counts["rerate_undecided"] += winner is None
         if winner is not None:
             return first if winner == first.value else replace(first, value=winner, probabilities=None)
-        if self._config.undecided == ABSTAIN:
+        if self._config.undecided == "abstain":
             return replace(first, value=NO_LABEL, reason=DISAGREE, probabilities=None)
         shares = np.bincount(votes, minlength=self.n_classes).astype(np.float32) / len(votes)
         return replace(first, value=int(shares.argmax()), probabilities=shares)

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,48 +17,31 @@ from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.feedback.kinds.base import mean_truth
 from erl_vlm_ros.feedback.noise_model import NoiseModel, chance, load_noise_model, view_cluster
+from erl_vlm_ros.feedback.teacher_configs import ScriptedConfig
 from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
 
 MAX_TRUTH = 200_000  # frames whose truth is kept
 
 
-@dataclass(frozen=True)
-class ScriptedConfig:
-    """How it errs. Raises ConfigError for values that make no sense.
-
-    error_rate: share of ratings that are another class, drawn anew for every question.
-    systematic_rate: share of view clusters (end effector's cell and true state) that are always misjudged alike.
-    confusion: n * n shares, row by row (true class, answered class), in place of ``error_rate``; empty: none.
-    noise_model: file of `erl-vlm check-rater`, in place of all three; empty: none.
-    timeout_s: how long a query may wait for the truth about its frames.
-    """
-
-    error_rate: float = 0.0
-    systematic_rate: float = 0.0
-    confusion: Sequence[float] = ()
-    noise_model: str = ""
-    timeout_s: float = 10.0
-    seed: int = 0
-
-    def model(self, n_classes: int, task: str, kind: FeedbackKind = RATING) -> NoiseModel:
-        """The noise model that this describes; ``kind``: how its labels go wrong."""
-        if self.noise_model:
-            return load_noise_model(self.noise_model, n_classes, task)
-        if not len(self.confusion):
-            wrong = kind.part.mistakes(n_classes)
-            return NoiseModel.of(wrong, self.error_rate, self.systematic_rate)
-        if len(self.confusion) != n_classes**2:
-            text = (
-                f"scripted.confusion has {len(self.confusion)} numbers; "
-                f"{n_classes} classes need {n_classes**2}, row by row"
-            )
-            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.scripted.confusion")
-        try:
-            return NoiseModel(np.reshape(np.array(self.confusion, float), (n_classes, n_classes)), self.systematic_rate)
-        except ConfigError as error:
-            text = f"scripted.confusion: {error}"
-            raise ConfigError(text, parameter="vlm_rater.scripted.confusion") from None
+def noise_model_of(config: ScriptedConfig, n_classes: int, task: str, kind: FeedbackKind = RATING) -> NoiseModel:
+    """The noise model that the configuration describes; ``kind``: how its labels go wrong."""
+    if config.noise_model:
+        return load_noise_model(config.noise_model, n_classes, task)
+    if config.confusion is None:
+        wrong = kind.part.mistakes(n_classes)
+        return NoiseModel.of(wrong, config.error_rate, config.systematic_rate)
+    if len(config.confusion) != n_classes**2:
+        text = (
+            f"scripted.confusion has {len(config.confusion)} numbers; "
+            f"{n_classes} classes need {n_classes**2}, row by row"
+        )
+        raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.scripted.confusion")
+    try:
+        return NoiseModel(np.reshape(np.array(config.confusion, float), (n_classes, n_classes)), config.systematic_rate)
+    except ConfigError as error:
+        text = f"scripted.confusion: {error}"
+        raise ConfigError(text, parameter="vlm_rater.scripted.confusion") from None
 
 
 class ScriptedTeacher(QuerywiseTeacher):
@@ -79,7 +61,7 @@ class ScriptedTeacher(QuerywiseTeacher):
         kind: FeedbackKind = RATING,
     ) -> None:
         super().__init__("scripted", class_names, kind, config.timeout_s)
-        self._model, self._seed, self._record = config.model(self.n_classes, task, kind), config.seed, record
+        self._model, self._seed, self._record = noise_model_of(config, self.n_classes, task, kind), config.seed, record
         self._truth: OrderedDict[int, dict[str, float]] = OrderedDict()  # stamp -> what is true of its frame
         self._waiting: dict[int, list[tuple[Round, int]]] = {}
 

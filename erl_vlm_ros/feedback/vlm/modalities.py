@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.data.spaces import GRIPPER
 
 NONE = "none"
-MODALITIES = ("wrench", "gripper", "effort")
 FORMS = ("text", "plot")
 _WRENCH = {f"wrench_{kind}{axis}": (f"{word} {axis}", unit)
            for kind, word, unit in (("f", "force", "N"), ("t", "torque", "Nm")) for axis in "xyz"}  # fmt: skip
@@ -34,14 +32,9 @@ class Series:
     values: np.ndarray
 
 
-def check_modalities(names: Sequence[str]) -> tuple[str, ...]:
-    """The modalities that are asked for, without ``none``. ConfigError for an unknown one or one named twice."""
-    wanted = tuple(name for name in names if name != NONE)
-    unknown = [name for name in wanted if name not in MODALITIES]
-    if unknown or len(set(wanted)) != len(wanted):
-        text = f"modalities {list(names)}: choose from {', '.join(MODALITIES)}, each once, or {NONE}"
-        raise ConfigError(text, code=Code.UNKNOWN, parameter="vlm_rater.modalities")
-    return wanted
+def asked(names: Sequence[str]) -> tuple[str, ...]:
+    """The modalities that are asked for: ``names`` without ``none``."""
+    return tuple(name for name in names if name != NONE)
 
 
 def series_of(segment: Segment, modality: str) -> list[Series]:

@@ -20,7 +20,7 @@ from erl_vlm_ros.feedback.kinds import BadQuery
 from erl_vlm_ros.feedback.vlm.answer import Answer
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.logprobs import ALTERNATIVES, class_probabilities
-from erl_vlm_ros.feedback.vlm.modalities import PLOT_WORDS, as_plot, check_modalities, in_words
+from erl_vlm_ros.feedback.vlm.modalities import PLOT_WORDS, as_plot, asked, in_words
 from erl_vlm_ros.feedback.vlm.parsing import NoRating
 from erl_vlm_ros.feedback.vlm.prompts import Prompts
 from erl_vlm_ros.feedback.vlm.strip import strip
@@ -71,7 +71,7 @@ class QuestionMaker:
                 "it to 0"
             )
             raise ConfigError(text, parameter="vlm_rater.shown_frames", code=Code.DOES_NOT_FIT)
-        self._modalities = check_modalities(cfg.modalities)
+        self._modalities = asked(cfg.modalities)
 
     def use_strip(self) -> None:
         """Show the frames of a segment side by side from now on: the endpoint takes one image.

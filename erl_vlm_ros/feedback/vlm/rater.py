@@ -29,7 +29,7 @@ from erl_vlm_ros.feedback.vlm.client import images_in
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.journal import QuestionJournal, on_disk
 from erl_vlm_ros.feedback.vlm.logprobs import ALTERNATIVES, STAGE, from_text, to_text
-from erl_vlm_ros.feedback.vlm.modalities import check_modalities
+from erl_vlm_ros.feedback.vlm.modalities import asked
 from erl_vlm_ros.feedback.vlm.probe import probe
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts
 from erl_vlm_ros.feedback.vlm.question import Question, QuestionMaker
@@ -68,9 +68,7 @@ class VlmRater(Waiting):
         ):
             text = f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits"
             raise ConfigError(text, parameter=f"classes.{self.n_classes}", file=task.path)
-        prompts = load_prompts(
-            task, self.n_classes, cfg.prompts, cfg.frames, self.kind, bool(check_modalities(cfg.modalities))
-        )
+        prompts = load_prompts(task, self.n_classes, cfg.prompts, cfg.frames, self.kind, bool(asked(cfg.modalities)))
         self._questions = QuestionMaker(cfg, task, prompts, self.class_names, repeat)
         self._client, self._endpoint = make_client(cfg, ledger)
         if not self._client.dialect.several_images:

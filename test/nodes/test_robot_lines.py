@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from std_msgs.msg import String
+from typed_lines import driver, typed, without_packages
 
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.tasks import load_task
@@ -28,37 +27,6 @@ if not PAGE.is_file():
     pytest.skip("needs the checkout", allow_module_level=True)
 LINES = re.findall(r"^ros2 launch erl_vlm_ros train_real\.launch\.py (.*robot:=.*)$", PAGE.read_text(), re.M)
 READY = 90.0  # s
-#: message packages that a ROS installation has and PyPI has not
-_NEEDS = {"control_msgs": ("safety_guard.gripper=none",), "moveit_msgs": ("safety_guard.servo_command_type=false",)}
-
-
-def without_packages() -> list[str]:
-    """Settings that do without the message packages that are not here."""
-    out = []
-    for package, settings in _NEEDS.items():
-        try:
-            __import__(package)
-        except ImportError:
-            out += [f"--set={setting}" for setting in settings]
-    return out
-
-
-def driver(ros, robot, tmp_path):
-    """The robot's driver and its camera's, on their own names."""
-    facts = {
-        "lock_step": False, "backend": f"toy_arm:{robot.name}", "adapter": robot.adapter, "reliable_sensors": False,
-        "base_frame": robot.base_frame, "tool_frame": robot.tool_frame, "image_width": 640, "image_height": 480,
-    }  # fmt: skip
-    remap = {k: v for k, v in robot.remap.items() if not k.startswith("gripper_controller/gripper_cmd")}
-    if robot.tool_pose:
-        remap[names.EE_POSE] = "/unused/ee_pose"
-    arguments = [word for key, value in facts.items() for word in ("-p", f"{key}:={json.dumps(value)}")]
-    arguments += [word for ours, its in remap.items() for word in ("-r", f"{ours}:={its}")]
-    with (tmp_path / "driver.log").open("w") as log:
-        ros.processes["driver"] = subprocess.Popen(
-            [sys.executable, "-m", "erl_vlm_ros.nodes.sim_bridge", "--ros-args", *arguments], env=ros.environment(),
-            cwd=tmp_path, stdout=log, stderr=log,
-        )  # fmt: skip
 
 
 def test_there_is_a_line_for_every_shipped_robot():
@@ -77,14 +45,10 @@ def test_the_line_starts_and_waits_to_be_armed(ros, tmp_path, line):
     driver(ros, robot, tmp_path)
     states = ros.collect(String, names.RUN_STATE, qos.latched())
     reasons = ros.collect(String, names.REASON, qos.latched())
-    command = [
-        sys.executable, "-m", "erl_vlm_ros.cli", "run", "train_real", "--task", "my_task.yaml", "--robot", robot.name,
-        "--camera", "topic", "--standin-vlm", "--headless", "--out", "run", *without_packages(),
-    ]  # fmt: skip
-    with (tmp_path / "run.log").open("w") as log:
-        run = ros.processes["run"] = subprocess.Popen(
-            command, cwd=tmp_path, env=ros.environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
+    run = typed(
+        ros, tmp_path, "run", "train_real", "--task", "my_task.yaml", "--robot", robot.name, "--camera", "topic",
+        "--standin-vlm", "--headless", "--out", "run", *without_packages(),
+    )  # fmt: skip
 
     def waits() -> bool:
         assert run.poll() is None, (tmp_path / "run.log").read_text()[-3000:]

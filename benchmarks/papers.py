@@ -29,11 +29,12 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LP_NUM_THREADS", "1")  # of the software renderer
 
+from papers_probe import HeldOut
+from papers_report import LEVEL, summary, table
 from papers_tables import LEARNER, TABLES, Row
 from standin_process import overrides
 
 IMAGE_SIZES = {"minigrid": 48}  # px; other worlds: 128
-LEVEL = 0.8  # success rate that counts as learned
 QUICK = {"steps": 1200, "queries": 30, "eval_every": 600, "eval_episodes": 1}
 QUICK_LEARNER = {"warmup_steps": 130, "max_warmup_steps": 200, "first_ratings": 20, "round_steps": 125}
 
@@ -79,7 +80,7 @@ def main() -> None:
                     file.write(json.dumps(result) + "\n")
     there = [(row, [r for seed in seeds if (r := results[key(row, seed, args)])]) for row in rows]
     by_row = [(row, found) for row, found in there if found]
-    print(table(by_row))
+    print(table(by_row, args.table))
     print(json.dumps({
         "benchmark": "papers", "table": args.table, "error_rate": args.error_rate, "seeds": seeds,
         "rows": [summary(row, found) for row, found in by_row],
@@ -155,7 +156,10 @@ def single(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     def log(found: dict[str, Any]) -> None:
         print(row.name, seed, json.dumps(found), file=sys.stderr, flush=True)
 
-    out = LocalLoop(task, config, seed, teacher, log).run()
+    loop = LocalLoop(task, config, seed, teacher, log)
+    if row.probed:
+        loop.probe = HeldOut(loop)
+    out = loop.run()
     history = [h | {"steps": h["env_steps"] * repeat} for h in out["history"]]
     first = next((h for h in history if h["success_in_any_step"] >= LEVEL), None)
     return {
@@ -179,44 +183,6 @@ def child(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"{row.name} seed {seed} failed:\n{(done.stderr or '')[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def summary(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Per seed: success at the end, the mean of the last three evaluations, and when it first was at 80%."""
-    last3 = [[h["success_in_any_step"] for h in result["history"][-3:]] for result in found]
-    firsts = [result["first"] for result in found]
-    return {
-        "row": row.name, "task": row.task, "seeds": [r["seed"] for r in found],
-        "steps": [r["steps"] for r in found], "queries": [r["queries"] for r in found],
-        "any_step": [r["any_step"] for r in found], "last_step": [r["last_step"] for r in found],
-        "any_step_last3": [round(sum(values) / len(values), 3) for values in last3],
-        "steps_to_80": [f and f["steps"] for f in firsts], "queries_to_80": [f and f["ratings"] for f in firsts],
-        "minutes_to_80": [f and round(f["wall_s"] / 60, 2) for f in firsts], "minutes": [r["minutes"] for r in found],
-        "paper": dict(row.paper),
-    }  # fmt: skip
-
-
-def table(by_row: list[tuple[Row, list[dict[str, Any]]]]) -> str:
-    """Markdown, one value a seed; `-` is 'not within the steps'."""
-    head = ["row", "reward", "seeds", "steps", "success in any step", "mean of the last 3", "at the last step"]
-    head += ["steps to 80%", "queries to 80%", "minutes"]
-    lines = ["| " + " | ".join([*head, "the papers print"]) + " |", "|" + "---|" * (len(head) + 1)]
-    for row, found in by_row:
-        s = summary(row, found)
-        printed = "; ".join(
-            f"{whose} " + ", ".join(f"{percent:g}% at {steps:,}" for steps, percent in curve.items() if steps in (
-                min(curve), max(curve)
-            )) for whose, curve in row.paper
-        )  # fmt: skip
-        cells = [row.name, row.text, " / ".join(map(str, s["seeds"])), f"{max(s['steps']):,}"]
-        cells += [_cell(s[name], 100, "%") for name in ("any_step", "any_step_last3", "last_step")]
-        cells += [_cell(s["steps_to_80"]), _cell(s["queries_to_80"]), _cell(s["minutes"]), printed or "-"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(values: list[float | None], scale: float = 1, unit: str = "") -> str:
-    return " / ".join("-" if value is None else f"{round(value * scale, 2):g}{unit}" for value in values)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ STOCK_DENSE = {
     "soccer": {100_000: 7, 1_000_000: 10},
 }
 
-_ERL = {"reward_model": "erl_vlm"}
+_ERL = {"reward_model": "erl_vlm"}  # its loss and its choice of batches; "ours": trunk and heads
 REWARD_MODELS: dict[str, dict[str, Any]] = {
     "ours": {},
     "erl_vlm": _ERL,
@@ -75,6 +75,7 @@ class Row:
     eval_every: int = 2000
     eval_episodes: int = 1
     paper: tuple[tuple[str, dict[int, float]], ...] = ()
+    probed: bool = False  # whether each evaluation also judges the reward model on held-out frames
 
 
 def _paper_rows(scene: str, steps: int) -> list[Row]:
@@ -106,9 +107,9 @@ def _stock_rows(scene: str, steps: int) -> list[Row]:
 def _ablation_rows(scene: str, steps: int) -> list[Row]:
     return [
         Row(f"{scene}/{name}", f"metaworld/{scene}-v3-paper", f"reward model {name}, frames chosen by chance", steps,
-            reward=REWARD_MODELS[name], learner=PAPERS_CHOICE["learner"],
+            reward=REWARD_MODELS[name], learner=PAPERS_CHOICE["learner"], probed=True,
             paper=(("ERL-VLM", {1_000_000: ABLATIONS[name][scene]}),) if name in ABLATIONS else ())
-        for name in REWARD_MODELS if name != "ours"
+        for name in REWARD_MODELS
     ]  # fmt: skip
 
 

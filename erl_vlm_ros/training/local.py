@@ -24,6 +24,7 @@ from erl_vlm_ros.data.query import Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment, place_of
 from erl_vlm_ros.data.sources import EpisodeSource, unseen
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind, kinds_named
+from erl_vlm_ros.reward.model import RewardModel
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
 from erl_vlm_ros.sim.backend import backend_spaces, check_control_rate, make_backend
 from erl_vlm_ros.sim.cameras import sim_cameras
@@ -119,6 +120,7 @@ class LocalLoop:
         source: EpisodeSource | None = None,
     ):
         """``source``: learn from its episodes alone; None: collect them with the simulated arm."""
+        self.probe: Callable[[RewardModel], dict[str, float]] | None = None  # an evaluation's held_out
         if config.learner.encoder is not None:
             task = replace(task, observed_object=NONE)
         self.task, self.config, self.seed = task, config, seed
@@ -288,6 +290,8 @@ class LocalLoop:
         }
         if missions > 1:
             row["by_mission"] = [round(float(np.mean(won)), 3) for _, won in sorted(by_mission.items())]
+        if self.probe is not None and self.learner.model is not None:
+            row["held_out"] = self.probe(self.learner.model)
         self.history.append(row)
         self.log(row | self.diagnosis())
 

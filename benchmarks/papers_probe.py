@@ -40,7 +40,7 @@ class HeldOut:
             jpegs += done.episode.jpegs[shown]
             proprio.append(done.episode.observations[shown, : spaces.observation.proprio_size])
             progress.append(done.progress[shown])
-            classes.append(done.classes[shown, loop.config.reward.n_classes])
+            classes.append(done.classes[shown, task.n_classes])
         self.jpegs, self.proprio = jpegs, np.concatenate(proprio)
         self.progress, self.classes = np.concatenate(progress), np.concatenate(classes)
 

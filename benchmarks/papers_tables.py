@@ -53,6 +53,12 @@ PAPERS_CHOICE = {
     },
 }  # fmt: skip
 
+#: RL-VLM-F asks which of two frames is better. Its CNN learns from ratings alone here: these are heads on our trunk
+RL_VLM_F_FEEDBACK = {
+    "reward": {"feedback": "preference"},
+    "learner": {"feedback": "preference", "selection.pairs": "uniform"},
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -99,6 +105,10 @@ def _stock_rows(scene: str, steps: int) -> list[Row]:
     return [
         Row(f"{scene}/stock-ours", task, "ratings of images, random placements", steps, **common),
         Row(f"{scene}/stock-demos", task, "ratings of images, 20 rough demonstrations", steps, demos=20, **common),
+        Row(f"{scene}/stock-erl_vlm", task, "the paper's reward model, frames by chance, demonstrations", steps,
+            reward=REWARD_MODELS["erl_vlm"], learner=PAPERS_CHOICE["learner"], demos=20, **common),
+        Row(f"{scene}/stock-rl_vlm_f", task, "comparisons of pairs by chance, demonstrations", steps,
+            demos=20, **RL_VLM_F_FEEDBACK, **common),
         Row(f"{scene}/stock-dense", task, "true dense reward, random placements", steps, 0, "dense",
             paper=(("SAC", STOCK_DENSE[scene]),), **common),
     ]  # fmt: skip
@@ -114,12 +124,20 @@ def _ablation_rows(scene: str, steps: int) -> list[Row]:
 
 
 def _parity_rows(scene: str, steps: int) -> list[Row]:
-    """What of the paper's recipe can be had here: its reward model and SAC, frames by chance, waypoints at first."""
-    text = "the paper's reward model, SAC and choice of frames"
+    """What of the papers' recipes can be had here: reward model, SAC, frames or pairs by chance, waypoints at first."""
+    task, erl, f = f"metaworld/{scene}-v3-paper", REWARD_MODELS["erl_vlm"], RL_VLM_F_FEEDBACK
+    common = {"controller": PAPERS_CHOICE["policy_controller"], "paper": (("ERL-VLM", ERL_VLM[scene]),)}
+    theirs = common | {"paper": (("RL-VLM-F", RL_VLM_F[scene]),)}
+    sac = {"profile": "erl_vlm_parity"}
     return [
-        Row(f"{scene}/parity", f"metaworld/{scene}-v3-paper", text, steps,
-            reward=REWARD_MODELS["erl_vlm"], learner=PAPERS_CHOICE["learner"] | {"profile": "erl_vlm_parity"},
-            controller=PAPERS_CHOICE["policy_controller"], paper=(("ERL-VLM", ERL_VLM[scene]),))
+        Row(f"{scene}/parity-our-sac", task, "the paper's reward model and choice of frames, our SAC", steps,
+            reward=erl, learner=PAPERS_CHOICE["learner"], **common),
+        Row(f"{scene}/rl_vlm_f-our-sac", task, "comparisons of pairs by chance, our networks and SAC", steps,
+            **f, **theirs),
+        Row(f"{scene}/parity", task, "the paper's reward model, choice of frames and SAC", steps,
+            reward=erl, learner=PAPERS_CHOICE["learner"] | sac, **common),
+        Row(f"{scene}/rl_vlm_f", task, "comparisons of pairs by chance, our networks, the papers' SAC", steps,
+            reward=f["reward"], learner=f["learner"] | sac, **theirs),
     ]  # fmt: skip
 
 

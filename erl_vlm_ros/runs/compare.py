@@ -10,17 +10,14 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from erl_vlm_ros.common.errors import Code, ConfigError
-from erl_vlm_ros.common.rundir import load_run, read_json
 from erl_vlm_ros.monitoring.comparison import Curve, draw_comparison
-from erl_vlm_ros.monitoring.files import METRICS, SUMMARY
-from erl_vlm_ros.params.layers import read_parameter_file
+from erl_vlm_ros.runs.compared_runs import SUCCESSES, Run, read_runs
 
 TABLE, ROWS, FIGURE = "comparison.md", "comparison.csv", "comparison.png"
 CONFIDENCE, RESAMPLES = 0.95, 5000
@@ -31,49 +28,29 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Point:
-    """An evaluation: what had been spent until then, and the success rate."""
-
-    steps: int
-    queries: float
-    success: float
-
-
-@dataclass
-class Run:
-    """What is compared of a run. ``points``: its evaluations in order."""
-
-    path: Path
-    task: str
-    group: str
-    summary: dict[str, Any]
-    points: list[Point]
-    spent: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def success(self) -> float:
-        """At the last evaluation."""
-        return self.points[-1].success
-
-
 def add_command(commands: Any) -> None:
     """Add ``compare`` to a parser's commands."""
     made = commands.add_parser(
         "compare", help="runs side by side: a table and a figure", description="Compare runs over seeds."
     )
-    made.add_argument("runs", nargs="+", metavar="RUN", help="run directories")
+    made.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run directories, or files of JSON lines of benchmarks/papers.py"
+    )
     made.add_argument(
         "--by", default="algorithm", metavar="WHAT",
         help="what makes a group: algorithm (with the kind of feedback; default), folder (the runs' parent), or a "
-        "parameter NODE.NAME",
+        "parameter NODE.NAME; of a benchmark's lines: algorithm (the row without its scene), row, folder",
+    )  # fmt: skip
+    made.add_argument(
+        "--success", choices=SUCCESSES, default=SUCCESSES[0],
+        help="at the end of an episode, or in any step of it, which a benchmark's lines alone tell",
     )  # fmt: skip
     made.add_argument("--out", required=True, metavar="DIR", help="folder for the table and the figure")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out; exit status 0. ConfigError: a run that is none, or was never evaluated."""
-    runs = [read_run(path, arguments.by) for path in arguments.runs]
+    runs = [run for path in arguments.runs for run in read_runs(path, arguments.by, arguments.success)]
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     rows = table(runs)
@@ -87,60 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(text, end="")
     print(f"files in {out}: {TABLE}, {ROWS}, {FIGURE}")
     return 0
-
-
-def read_run(path: str | Path, by: str) -> Run:
-    """A run and the group that it belongs to. ConfigError: it is no run, or was never evaluated."""
-    folder = Path(path).resolve()
-    load_run(folder)
-    summary = read_json(folder / SUMMARY, f"{folder} has no {SUMMARY}: the run has not come to its end yet")
-    judged = [e for e in summary.get("evaluations", []) if e.get("success_rate") is not None]
-    if not judged:
-        text = f"{folder}: no evaluation with a success rate is in its {SUMMARY}: see erl-vlm evaluate"
-        raise ConfigError(text, code=Code.MISSING_FILE, file=str(folder))
-    spent = _spent(folder / METRICS)
-    points = [Point(int(e["env_steps"]), _at(spent["queries"], e["wall_s"]), float(e["success_rate"])) for e in judged]
-    last = {name: float(values[-1][1]) if values else 0.0 for name, values in spent.items()}
-    return Run(folder, str(summary["task"]), _group(folder, by), summary, points, last)
-
-
-def _group(folder: Path, by: str) -> str:
-    if by == "folder":
-        return folder.parent.name
-    if by == "algorithm":
-        asked = "" if not (folder / "config" / "vlm_rater.yaml").is_file() else _value(folder, "vlm_rater", "feedback")
-        return " ".join(filter(None, (_value(folder, "learner", "algorithm"), asked)))
-    node, dot, name = by.partition(".")
-    if not dot:
-        raise ConfigError(f"--by {by}: expected algorithm, folder or NODE.PARAMETER", parameter="by")
-    return f"{name}={_value(folder, node, name)}"
-
-
-def _value(folder: Path, node: str, name: str) -> str:
-    file = folder / "config" / f"{node}.yaml"
-    values = read_parameter_file(file).get(node, {})
-    if name not in values:
-        raise ConfigError(
-            f"{file} has no parameter {name}", parameter=f"{node}.{name}", file=str(file), code=Code.UNKNOWN
-        )
-    return str(values[name])
-
-
-def _spent(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """(wall seconds, so far) of queries and money, from the run's figures; empty lists where nothing was asked."""
-    names = {"spent_queries": "queries", "spent_money": "money"}
-    out: dict[str, list[tuple[float, float]]] = {"queries": [], "money": []}
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["node"] == "vlm_rater" and row["name"] in names:
-                    out[names[row["name"]]].append((float(row["wall_s"]), float(row["value"])))
-    return out
-
-
-def _at(values: Sequence[tuple[float, float]], wall_s: float) -> float:
-    """The newest value by then; 0 before the first."""
-    return next((value for at, value in reversed(values) if at <= wall_s), 0.0)
 
 
 def interquartile_mean(*groups: np.ndarray) -> float:

@@ -13,7 +13,8 @@ from erl_vlm_ros.cli import main
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.rundir import save_run
 from erl_vlm_ros.common.yaml_file import dump_yaml
-from erl_vlm_ros.runs.compare import FIGURE, ROWS, TABLE, curves, interquartile_mean, interval, read_run, table
+from erl_vlm_ros.runs.compare import FIGURE, ROWS, TABLE, curves, interquartile_mean, interval, table
+from erl_vlm_ros.runs.compared_runs import read_run, read_runs
 
 pytest.importorskip("scipy")
 
@@ -115,3 +116,53 @@ def test_what_cannot_be_compared_is_named(make, tmp_path, capsys):
         assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and runs[0] in said
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """A file as benchmarks/papers.py writes it: two seeds of two rows."""
+    file = tmp_path / "papers.jsonl"
+    rows = []
+    for row, end in (("drawer-open/ours", 0.5), ("drawer-open/sparse", 0.0)):
+        for seed in (1, 2):
+            history = [
+                {"steps": s, "ratings": s // 40, "success_rate": end, "success_in_any_step": 1.0} for s in (2000, 4000)
+            ]
+            rows.append({"row": row, "seed": seed, "queries": 100, "minutes": 2.0, "history": history})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_a_benchmark_s_lines_are_runs(lines):
+    runs = read_runs(lines, "algorithm")
+    assert [(run.group, run.task) for run in runs] == [("ours", "drawer-open")] * 2 + [("sparse", "drawer-open")] * 2
+    first = runs[0]
+    assert [(p.steps, p.queries, p.success) for p in first.points] == [(2000, 50, 0.5), (4000, 100, 0.5)]
+    assert first.summary["wall_s"] == 120 and first.spent["queries"] == 100
+    assert read_runs(lines, "row")[0].group == "drawer-open/ours"
+    assert read_runs(lines, "algorithm", "any")[0].success == 1.0
+
+
+def test_a_benchmark_s_lines_are_drawn(lines, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["compare", str(lines), "--success", "any", "--out", str(out)]) == 0
+    assert (out / FIGURE).stat().st_size > 5000 and "sparse" in capsys.readouterr().out
+
+
+def test_lines_that_are_no_runs_are_refused_with_their_number(lines, make, tmp_path):
+    with lines.open("a") as file:
+        file.write('{"row": "a/b"}\n')
+    with pytest.raises(ConfigError) as refused:
+        read_runs(lines, "algorithm")
+    assert refused.value.file == f"{lines}:5"
+    with pytest.raises(ConfigError) as refused:
+        read_runs(lines, "learner.algorithm")
+    assert refused.value.parameter == "by"
+    with pytest.raises(ConfigError) as refused:
+        read_runs(make("a", "sac", [(1000, 1.0, 0.5)]), "algorithm", "any")
+    assert refused.value.parameter == "success"
+    for name in ("absent.jsonl", "empty.jsonl"):
+        (tmp_path / "empty.jsonl").touch()
+        with pytest.raises(ConfigError) as refused:
+            read_runs(tmp_path / name, "algorithm")
+        assert refused.value.file == str(tmp_path / name)

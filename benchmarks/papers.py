@@ -158,7 +158,7 @@ def single(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
     loop = LocalLoop(task, config, seed, teacher, log)
     if row.probed:
-        loop.probe = HeldOut(loop)
+        loop.probe = HeldOut(loop.arm, task, loop.spaces, config.exploration)
     out = loop.run()
     history = [h | {"steps": h["env_steps"] * repeat} for h in out["history"]]
     first = next((h for h in history if h["success_in_any_step"] >= LEVEL), None)

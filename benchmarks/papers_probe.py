@@ -14,14 +14,13 @@ SEED = 2_000_000  # of the placements and the drives: neither training's nor the
 class HeldOut:
     """Frames of a task with their truth, the same in all runs of it."""
 
-    def __init__(self, loop: Any) -> None:
-        """``loop``: a LocalLoop, whose world is borrowed; its random states are left alone."""
+    def __init__(self, arm: Any, task: Any, spaces: Any, exploration: Any) -> None:
+        """``arm``: a simulated one of the task, which is borrowed; the others as LocalLoop has them."""
         from erl_vlm_ros.agents.exploration_choice import rollout_policy
         from erl_vlm_ros.sim.demonstrator import rough_demonstrator
         from erl_vlm_ros.sim.rollout import roll_out
 
-        task, spaces, arm = loop.task, loop.spaces, loop.arm
-        explorer = rollout_policy(loop.config.exploration, task, spaces, SEED)
+        explorer = rollout_policy(exploration, task, spaces, SEED)
         jpegs, proprio, progress, classes = [], [], [], []
         for i in range(DEMOS + WAYS):
             explorer.begin_episode(explore=True, evaluation=False)

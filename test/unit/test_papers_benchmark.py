@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from erl_vlm_ros.common.tasks import load_task
@@ -18,7 +19,9 @@ if not BENCHMARKS.is_dir():
     pytest.skip("needs the checkout", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
 
-from papers_tables import LEARNER, TABLES  # noqa: E402
+from papers_probe import figures  # noqa: E402
+from papers_report import COLUMNS, summary, table  # noqa: E402
+from papers_tables import LEARNER, TABLES, Row  # noqa: E402
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
@@ -33,11 +36,67 @@ def test_rows_have_names_of_their_own_and_parameters_that_exist(table):
         assert row.steps % row.eval_every == 0 and (row.queries > 0) == (row.source == "model")
 
 
+def test_held_out_frames_judge_a_reward_by_its_order_and_its_ends():
+    progress, classes = np.array([0.0, 0.1, 0.4, 0.5, 1.0, 1.0]), np.array([0, 0, 1, 1, 2, 2])
+    right = figures(progress, progress, classes)
+    assert right["corr"] == pytest.approx(1) and right["ordered"] == right["classed"] == 1
+    assert right["top_error"] == 0 and right["low_error"] == pytest.approx(0.05)
+    assert figures(-progress, progress, classes)["ordered"] == 0
+    constant = figures(np.full(6, 0.5), progress, classes)
+    assert constant["ordered"] == 0.5 and np.isnan(constant["corr"])
+    swapped = figures(
+        np.array([0.0, 0.45, 0.4, 0.5, 1.0, 1.0]), progress, classes
+    )  # one frame of class 0 above one of 1
+    assert swapped["ordered"] == pytest.approx((3 / 4 + 1 + 1) / 3) and swapped["classed"] == pytest.approx(2 / 3)
+
+
+def run_of(seed, successes, held_out=None):
+    """A line as papers.py writes it: an evaluation each 1,000 steps."""
+    history = [
+        {"steps": 1000 * (i + 1), "ratings": 50 * i, "wall_s": 60.0 * i, "success_in_any_step": s, "success_rate": 0.0}
+        | ({} if held_out is None else {"held_out": held_out})
+        for i, s in enumerate(successes)
+    ]
+    first = next((h for h in history if h["success_in_any_step"] >= 0.8), None)
+    return {
+        "seed": seed, "steps": 1000 * len(history), "queries": 200, "any_step": successes[-1], "last_step": 0.0,
+        "minutes": 1.5, "first": first, "history": history,
+    }  # fmt: skip
+
+
+def cells(text):
+    """The cells of a Markdown table, a dictionary for each row."""
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_the_report_has_a_value_for_each_seed():
+    row = Row("s/a", "task", "text", 4000, paper=(("P", {100: 5, 1000: 50}), ("Q", {100: 7})))
+    found = [run_of(1, [0.0, 0.5, 1.0, 0.5]), run_of(2, [0.0, 0.0, 0.0, 0.5])]
+    said = summary(row, found)
+    assert said["any_step_last3"] == [0.667, 0.167] and said["any_step_mean"] == [0.5, 0.125]
+    assert said["steps_to_80"] == [3000, None] and said["queries_to_80"] == [100, None] and "corr" not in said
+    (line,) = cells(table([(row, found)]))
+    assert line["seeds"] == "1 / 2" and line["success in any step"] == "50% / 50%"
+    assert line["steps to 80%"] == "3000 / -" and line["the papers print"] == "P 5% at 100, 50% at 1,000; Q 7% at 100"
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_every_table_can_be_printed(name):
+    held_out = dict.fromkeys(("corr", "ordered", "classed", "top_error", "low_error"), 0.25)
+    rows = TABLES[name]
+    lines = cells(table([(row, [run_of(1, [0.0, 1.0], held_out if row.probed else None)]) for row in rows], name))
+    assert [line["row"] for line in lines] == [row.name for row in rows]
+    if name in COLUMNS:
+        assert all(line["correlation"] == "0.25" for line in lines)
+
+
 @pytest.mark.slow
 def test_a_smoke_run_is_not_run_twice(tmp_path):
     pytest.importorskip("metaworld")
     out = tmp_path / "papers.jsonl"
-    command = [sys.executable, str(BENCHMARKS / "papers.py"), "metaworld", "--quick", "--rows", "drawer-open/sparse"]
+    row = "drawer-open/vanilla_rbrl"
+    command = [sys.executable, str(BENCHMARKS / "papers.py"), "ablations", "--quick", "--rows", row]
 
     def run():
         done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=200)
@@ -45,7 +104,8 @@ def test_a_smoke_run_is_not_run_twice(tmp_path):
         return json.loads(done.stdout.splitlines()[-1])
 
     first = run()
-    (row,) = first["rows"]
-    assert row["row"] == "drawer-open/sparse" and row["queries"] == [0] and row["steps"][0] >= 1200
+    (said,) = first["rows"]
+    assert said["row"] == row and said["queries"] == [30] and said["steps"][0] >= 1200
+    assert 0 <= said["ordered"][0] <= 1  # held-out frames were judged
     kept = out.read_text()
     assert run() == first and out.read_text() == kept and kept.count("\n") == 1

@@ -51,9 +51,7 @@ def _write_all(path: Path, episodes: Iterable[Episode | tuple[Episode, Notes | N
     for count, item in enumerate(episodes, start=1):
         episode, notes = item if isinstance(item, tuple) else (item, None)
         first = first or episode
-        if episode.spaces != first.spaces or episode.observations.shape[1] != first.observations.shape[1]:
-            text = f"{path}: episode {count - 1} has other spaces than the first: {episode.spaces}"
-            raise ConfigError(text, code=Code.DOES_NOT_FIT, file=str(path))
+        _require_alike(episode, first, path / _name(count - 1))
         bundle = replace(episode, index=count - 1).to_bundle()
         (path / _name(count - 1)).write_bytes(encode(bundle))
         rewarded = rewarded and notes is not None and notes.rewards is not None
@@ -106,15 +104,23 @@ def survey(path: str | Path) -> Survey:
         first = first or episode
         lengths.append(episode.steps)
         largest = max(largest, *map(len, episode.jpegs))
-        sizes = episode.observations.shape[1], episode.actions.shape[1]
-        if episode.spaces != first.spaces or sizes != (first.observations.shape[1], first.actions.shape[1]):
-            file = Path(path) / _name(len(lengths) - 1)
-            text = f"{file} has the spaces {episode.spaces}, but the first {first.spaces}"
-            raise ConfigError(text, file=str(file), code=Code.DOES_NOT_FIT)
+        _require_alike(episode, first, Path(path) / _name(len(lengths) - 1))
     return Survey(
         str(path), str(source.info.get("task", "")), len(lengths), sum(lengths), min(lengths), first.spaces,
-        (first.observations.shape[1], first.actions.shape[1]), largest,
+        _sizes(first), largest,
     )  # fmt: skip
+
+
+def _sizes(episode: Episode) -> tuple[int, int]:
+    """Of an observation and an action."""
+    return episode.observations.shape[1], episode.actions.shape[1]
+
+
+def _require_alike(episode: Episode, first: Episode, file: Path) -> None:
+    """ConfigError naming the file of an episode of other spaces than the first, with both."""
+    if (episode.spaces, _sizes(episode)) != (first.spaces, _sizes(first)):
+        text = f"{file} has the spaces {episode.spaces}, but the first {first.spaces}"
+        raise ConfigError(text, file=str(file), code=Code.DOES_NOT_FIT)
 
 
 def robot_file(path: str | Path) -> str:

@@ -9,6 +9,7 @@ point. No ROS.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ class Refused(DataError):
     """A command that a real driver would not obey either."""
 
 
-class Driver:
+class Driver(ABC):
     """Common part. ``joints``: the controller's order. ``timeout_s``: without a command for this long the arm is
     halted; 0: never.
     """
@@ -52,10 +53,10 @@ class Driver:
         self.reference = self._move(q, now_ns)
         return self.reference
 
-    def _move(self, q: np.ndarray, now_ns: int) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _move(self, q: np.ndarray, now_ns: int) -> np.ndarray: ...
 
-    def _halt(self) -> None:
+    def _halt(self) -> None:  # noqa: B027  by option
         """Commands have ceased: stay at the reference."""
 
     def _array(self, values: Sequence[float]) -> np.ndarray:

@@ -7,6 +7,8 @@ limits; fewer classes merge neighbouring rungs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import mujoco
 import numpy as np
 
@@ -15,7 +17,7 @@ from erl_vlm_ros.sim.layout import ArmLayout
 from erl_vlm_ros.sim.state import SimState
 
 
-class SimTask:
+class SimTask(ABC):
     """Base of a task. ``start_min``/``start_max``: box of the tool's random start, metres, base frame."""
 
     name: str
@@ -35,20 +37,20 @@ class SimTask:
         """What object_pose tells of; empty: nothing."""
         return "object"
 
-    def bind(self, model: mujoco.MjModel, data: mujoco.MjData, layout: ArmLayout) -> None:
+    def bind(self, model: mujoco.MjModel, data: mujoco.MjData, layout: ArmLayout) -> None:  # noqa: B027  by option
         """The compiled scene, before anything else is asked."""
 
+    @abstractmethod
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Put the task's object somewhere random. ``data`` is at its default state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rung(self, state: SimState) -> int:
         """0 (worst) .. 4 (done)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def progress(self, state: SimState) -> float:
         """Smooth progress in [0, 1]: reach, then manipulate."""
-        raise NotImplementedError
 
     def success(self, state: SimState) -> bool:
         """Whether the task is done at this instant."""

@@ -50,6 +50,9 @@ class Pair(FeedbackKind):
     name, size, captions = "test_pair", 2, ("First:", "Second:")
     templates = RATING.templates
 
+    def draw(self, candidates, count, config, rng):
+        return []
+
     def classes(self, task, n_classes=0):
         return [replace(c, name=name) for c, name in zip(task.classes[3], ("first", "second", "neither"))]
 
@@ -84,7 +87,7 @@ def test_what_is_no_kind_is_refused(name):
 
 
 def test_a_name_belongs_to_one_kind():
-    class Rating(FeedbackKind):
+    class Rating(Pair):
         name = "rating"
 
     with pytest.raises(ConfigError):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Template:
     optional: frozenset[str]
 
 
-class FeedbackKind:
+class FeedbackKind(ABC):
     """Base of the kinds; a subclass says what is its own.
 
     Attributes:
@@ -57,17 +58,17 @@ class FeedbackKind:
 
     # -- drawing
 
+    @abstractmethod
     def draw(
         self, candidates: Candidates, count: int, config: SelectionConfig, rng: np.random.Generator
     ) -> list[tuple[int, ...]]:
         """``count`` queries (or fewer) as the indices of the frames that their segments end with."""
-        raise NotImplementedError
 
     # -- classes
 
+    @abstractmethod
     def classes(self, task: Task, n_classes: int = 0) -> list[RatingClass]:
         """The classes that a label may have. ConfigError: the task does not describe so many (0: its own number)."""
-        raise NotImplementedError
 
     def class_names(self, task: Task, n_classes: int = 0) -> list[str]:
         """Their names."""
@@ -110,13 +111,13 @@ class FeedbackKind:
         last = "the last image" if several else "the image"
         return {"images": images, "last_image": last, "steps": str(n_images - 1)}
 
+    @abstractmethod
     def schema(self, names: Sequence[str], count: int) -> dict[str, Any]:
         """``response_format`` that lets a model answer with ``count`` labels and nothing else; empty: none is sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parse(self, text: str, names: Sequence[str], count: int) -> list[int]:
         """The ``count`` classes that an answer states. NoRating: it does not."""
-        raise NotImplementedError
 
     # -- storing
 
@@ -157,9 +158,9 @@ class FeedbackKind:
 
     # -- judging
 
+    @abstractmethod
     def truth(self, truths: Sequence[Mapping[str, float]], n_classes: int) -> int:
         """The right class by the simulation's ground truth about the last frame of each segment."""
-        raise NotImplementedError
 
     def mistake(self, value: int, n_classes: int, rng: np.random.Generator) -> int:
         """A wrong class in place of ``value``: uniform over the others."""

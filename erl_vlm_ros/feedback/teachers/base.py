@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from concurrent.futures import Future
 from typing import Protocol
@@ -64,7 +65,7 @@ class Round:
         return all(outcome is not None for outcome in self.outcomes)
 
 
-class QuerywiseTeacher(Waiting):
+class QuerywiseTeacher(Waiting, ABC):
     """Base of teachers whose answers come one by one. Subclasses implement ``_begin``; they may hold ``_lock``.
 
     Nothing waits for ever: what is not answered ``timeout_s`` after it was asked gets no label, for the reason
@@ -139,9 +140,9 @@ class QuerywiseTeacher(Waiting):
 
     # -- for subclasses
 
+    @abstractmethod
     def _begin(self, here: Round) -> None:
         """A round was submitted (the lock is held): answer it now or later, by ``_answer``."""
-        raise NotImplementedError
 
     def _answer(self, here: Round, index: int, value: int, reason: str = "") -> None:
         """The outcome of one query (the lock is held)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -25,7 +26,7 @@ class StagedRound:
         self.future.set_running_or_notify_cancel()
 
 
-class StagedTeacher(Waiting):
+class StagedTeacher(Waiting, ABC):
     """Offers what every teacher offers, as far as the stages do not matter. Subclasses implement ``_on_first``.
 
     Args:
@@ -74,6 +75,6 @@ class StagedTeacher(Waiting):
         here.first = answer
         self._on_first(here)
 
+    @abstractmethod
     def _on_first(self, here: StagedRound) -> None:
         """The first teacher has answered: ask on, or end the round."""
-        raise NotImplementedError

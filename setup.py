@@ -19,6 +19,7 @@ NODES = [
     "safety_guard",
     "guard_watchdog",
     "learner",
+    "collector",
     "vlm_rater",
     "reward_trainer",
     "monitor",

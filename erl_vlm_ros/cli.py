@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--headless", action="store_true", help="no window with the dashboard")
     run.add_argument("--from", default="", metavar="RUN", dest="before", help="online: go on from what RUN has learned")
     _add_data(run)
+    _add_collect(run)
     _add_sides(run)
     _add_real(run)
     _add_set(run)
@@ -115,6 +116,20 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "--evaluate", type=int, metavar="N", help="episodes of the learned policy at the end (default 20; real: 0)"
     )
     group.add_argument("--evaluate-on", default="sim", choices=("sim", "real"), help="where (default sim)")
+
+
+def _add_collect(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("collect", "gather demonstrations: docs/how_to/collect_demonstrations.md")
+    group.add_argument(
+        "--driver", default="", metavar="WHO",
+        help="scripted (the simulated tasks' expert), joy or twist (default: scripted in simulation, joy at an arm)",
+    )  # fmt: skip
+    group.add_argument("--episodes", type=int, metavar="N", help="demonstrations to gather (default 50)")
+    group.add_argument(
+        "--noise", type=float, metavar="LEVEL",
+        help="disturbance of the expert, 0 to 1 (default: drawn for each episode, about half succeed)",
+    )  # fmt: skip
+    group.add_argument("--keep", default="", metavar="WHICH", help="every (default) or successful")
 
 
 def _add_sides(command: argparse.ArgumentParser) -> None:
@@ -236,7 +251,7 @@ def _sros2_policy(arguments: argparse.Namespace) -> int:
     overrides = parse_overrides(_settings(arguments))
     asked = RunArguments(arguments.task, Path("run"), headless=False, overrides=overrides, real=real)
     graph = GRAPHS[arguments.graph](asked)
-    sides = () if arguments.graph == "train_offline" else OTHER  # on two machines each has a node more
+    sides = () if arguments.graph in ("train_offline", "collect") else OTHER  # on two machines each has a node more
     links = [part_of(graph, side, "").nodes[0] for side in sides]
     text = as_text(policy(spec for spec in (*graph.nodes, *links) if spec.ros))
     if arguments.out:

@@ -17,6 +17,7 @@ import numpy as np
 from erl_vlm_ros.agents.exploration import RolloutPolicy
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.tasks import Task
+from erl_vlm_ros.control import drivers
 from erl_vlm_ros.control.episode_machine import RESETTING, Awaited, EpisodeMachine, LearnerStatus, Plan
 from erl_vlm_ros.control.pacing import Pacing
 from erl_vlm_ros.control.ports import Clock, Log, Observations, Observed, Outputs, Resets
@@ -30,14 +31,16 @@ from erl_vlm_ros.data.views import Frame
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """Images are stored as squares of ``image_size`` pixels; times in s, 0 for ``episode_timeout_s``: none."""
+    """Images are stored as squares of ``image_size`` pixels; times in s, 0 for ``episode_timeout_s``: none. ``driver``:
+    of training episodes, see control.drivers."""
 
     image_size: int
     jpeg_quality: int
     success_source: str
     episode_timeout_s: float
-    label_timeout_s: float  # so long an evaluation episode waits for a person's success label
+    label_timeout_s: float  # so long an evaluation episode, or a person's own, waits for a person's success label
     checkpoint_every: int  # training episodes
+    driver: str = drivers.POLICY
 
 
 class ControllerCore:
@@ -77,12 +80,13 @@ class ControllerCore:
         self._round_of_actor = -1
         self._steps = 0  # control steps of the running episode, also when it was split
         self._began = self._paused_at = clock.now()
-        self._unlabelled: Episode | None = None  # an evaluation episode that waits for a person's label
+        self._unlabelled: Episode | None = None  # an episode that waits for a person's label
+        self._awaits_driver = False  # the episode begins with a person's first motion
         self._had_intervention = False  # a person has driven in this evaluation episode
 
     @property
     def awaits_label(self) -> bool:
-        """Whether an evaluation episode is over and a person has yet to say how it went."""
+        """Whether an episode is over and a person has yet to say how it went."""
         return self._unlabelled is not None
 
     @property
@@ -219,6 +223,9 @@ class ControllerCore:
             return
         plan, now, teleoperation = self.machine.plan, self.clock.now(), self.teleoperation
         executed = teleoperation.settle(now)
+        if self._waits_for_driver(plan, now):
+            self.out.stand_still()
+            return
         if executed is not None and self.recorder.acting:
             self.recorder.driven(executed)
             self._had_intervention = self._had_intervention or plan.evaluation
@@ -239,6 +246,14 @@ class ControllerCore:
         else:
             self.recorder.action(action)
             self._steps += 1
+
+    def _waits_for_driver(self, plan: Plan, now: float) -> bool:
+        """Whether a person's episode has yet to begin, with their first motion; its time begins then."""
+        personal = self.settings.driver == drivers.PERSON and not plan.evaluation
+        self._awaits_driver = personal and self._steps == 0 and not self.teleoperation.active(now)
+        if self._awaits_driver:
+            self._began = now
+        return self._awaits_driver
 
     def _stored(self, seen: Observed) -> bytes:
         """The frame as it is kept."""
@@ -307,7 +322,10 @@ class ControllerCore:
 
     def _close_episode(self, cut: bool) -> None:
         """Publish what was recorded. ``cut``: before its time, and nothing may be started after it."""
-        plan = self.machine.plan
+        plan, whole = self.machine.plan, self._unlabelled
+        if whole is not None and not plan.evaluation:  # a person disarms to put the scene back, and says nothing
+            self._conclude(whole, cut)
+            return
         episode = self._finish_recording(plan)
         self.pacing.episode_closed()
         self._unlabelled = None
@@ -317,7 +335,8 @@ class ControllerCore:
         if episode is None or (cut and plan.evaluation):  # half an evaluation episode says nothing
             self.machine.abandon()
             return
-        if plan.evaluation and self.settings.success_source == PERSON and episode.success is None:
+        asked = plan.evaluation or (self.settings.driver == drivers.PERSON and not cut)
+        if asked and self.settings.success_source == PERSON and episode.success is None:
             self._unlabelled, self._began = episode, self.clock.now()
             self.pacing.hold(self)
             self.publish_state()
@@ -344,6 +363,8 @@ class ControllerCore:
         if self._unlabelled is not None:
             awaits = Awaited.PERSON
             awaited = f"a person's success label: call {names.HUMAN_SUCCESS} or {names.HUMAN_FAILURE}"
+        elif self.machine.running and self._awaits_driver and not self.holding:
+            awaited, awaits = "a person to drive: the episode begins with the first motion", Awaited.PERSON
         elif self.machine.running and self.holding:
             awaited, awaits = f"fresh observations, holding still ({self.holding})", Awaited.OBSERVATIONS
         said = self.machine.summary(self.failure, awaited, awaits)

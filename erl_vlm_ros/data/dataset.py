@@ -38,7 +38,7 @@ def write_dataset(
             episode.
     """
     with new_folder(folder, "dataset") as path:
-        info = {"format": FORMAT, "version": VERSION, "task": task, "made_by": made_by} | _write_all(path, episodes)
+        info = new_info(task, made_by) | _write_all(path, episodes)
         if robot is not None:
             shutil.copyfile(robot, path / ROBOT)
         atomic_write(path / INFO, json.dumps(info, indent=1))  # last: a folder that was cut off is no dataset
@@ -51,9 +51,9 @@ def _write_all(path: Path, episodes: Iterable[Episode | tuple[Episode, Notes | N
     for count, item in enumerate(episodes, start=1):
         episode, notes = item if isinstance(item, tuple) else (item, None)
         first = first or episode
-        _require_alike(episode, first, path / _name(count - 1))
+        _require_alike(episode, first, path / episode_file(count - 1))
         bundle = replace(episode, index=count - 1).to_bundle()
-        (path / _name(count - 1)).write_bytes(encode(bundle))
+        (path / episode_file(count - 1)).write_bytes(encode(bundle))
         rewarded = rewarded and notes is not None and notes.rewards is not None
         rated = rated or (notes is not None and notes.ratings is not None)
         if notes is not None and not notes.empty:
@@ -104,7 +104,7 @@ def survey(path: str | Path) -> Survey:
         first = first or episode
         lengths.append(episode.steps)
         largest = max(largest, *map(len, episode.jpegs))
-        _require_alike(episode, first, Path(path) / _name(len(lengths) - 1))
+        _require_alike(episode, first, Path(path) / episode_file(len(lengths) - 1))
     return Survey(
         str(path), str(source.info.get("task", "")), len(lengths), sum(lengths), min(lengths), first.spaces,
         _sizes(first), largest,
@@ -151,7 +151,7 @@ class DatasetSource:
         if self.exhausted:
             return None
         index, self._next = self._next, self._next + 1
-        file = self._path / _name(index)
+        file = self._path / episode_file(index)
         try:
             episode = Episode.from_bundle(decode(file.read_bytes(), "episode"))
         except (OSError, BundleError, ValueError) as error:
@@ -198,7 +198,13 @@ def read_info(path: str | Path) -> dict[str, Any]:
     return info
 
 
-def _name(index: int) -> str:
+def new_info(task: str, made_by: str) -> dict[str, Any]:
+    """What ``dataset.json`` begins with."""
+    return {"format": FORMAT, "version": VERSION, "task": task, "made_by": made_by}
+
+
+def episode_file(index: int) -> str:
+    """Name of an episode's file."""
     return f"episode_{index:05d}.bundle"
 
 

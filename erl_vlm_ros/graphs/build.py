@@ -18,7 +18,7 @@ from typing import Any
 from erl_vlm_ros.agents.base import AGENTS
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.paths import resource
-from erl_vlm_ros.common.plan import CONTROLLER, LEARNER, RunPlan
+from erl_vlm_ros.common.plan import COLLECTOR, CONTROLLER, LEARNER, RunPlan
 from erl_vlm_ros.common.tasks import Task, load_task, require_scene
 from erl_vlm_ros.data.dataset import survey
 from erl_vlm_ros.data.sources import LIVE, SOURCES
@@ -32,6 +32,7 @@ from erl_vlm_ros.graphs.cameras import (
     refuse_options_of_one,
     with_camera_nodes,
 )
+from erl_vlm_ros.graphs.collect import as_simulation, check_collecting, collecting
 from erl_vlm_ros.graphs.offline import (
     check_feedback,
     check_recordings,
@@ -63,7 +64,9 @@ _ROBOT = (("safety_guard", ROBOT), ("policy_controller", ROBOT))
 _LEARNING = (("learner", WORKSTATION), ("reward_trainer", WORKSTATION), ("vlm_rater", WORKSTATION))
 _MONITOR = (("monitor", WORKSTATION),)
 _VIEWER = (("viewer", WORKSTATION),)
-_KEPT_ALIVE = ("train_real",)  # hours at an arm are not given up for one crash; a simulation shows its crash at once
+_COLLECTING = (("collector", WORKSTATION),)
+# Hours at an arm are not given up for one crash; a simulation shows its crash at once.
+_KEPT_ALIVE = ("train_real", "collect_real")
 _FIXED_IN_A_RUN = (("learner", "segment_length"), ("vlm_rater", "n_classes"), ("reward_trainer", "n_classes"))
 _OPTIONAL = ("viewer",)  # the run goes on without them
 _DERIVED = (WATCHDOG,)  # nodes whose parameters follow from others: no file of theirs has to be there
@@ -159,6 +162,24 @@ def _learning(
     return _build(name, nodes, arguments, fixed)
 
 
+def collect(arguments: RunArguments) -> Graph:
+    """Gather demonstrations as a dataset (``arguments.data``): the scripted expert drives the simulated arm, in
+    lock-step, or a person a real arm or the simulated one in its driver's place."""
+    arguments = as_simulation(arguments)
+    robot, options = robot_of(arguments), arguments.real
+    fixed = {} if arguments.simulated else connections(options, arguments.out, robot)
+    for node, values in collecting(arguments).items():
+        fixed[node] = fixed.get(node, {}) | values
+    first = ("sim_bridge", SIM) if arguments.simulated else _arm(arguments)
+    nodes = (first, *_pose(arguments), *_ROBOT, *_COLLECTING, *_MONITOR)
+    if not arguments.headless and has_display():
+        nodes = (*nodes, *_VIEWER)
+    graph = _build("collect_sim" if arguments.simulated else "collect_real", nodes, arguments, fixed)
+    check_collecting(graph)
+    graph = replace(graph, name="collect")
+    return graph if arguments.simulated else connect(graph, options, robot)
+
+
 def evaluate_sim(arguments: RunArguments) -> Graph:
     """Run the policy that was trained in ``arguments.source``, in simulation and without learning.
 
@@ -193,9 +214,9 @@ def _evaluating(arguments: RunArguments) -> dict[str, dict[str, Any]]:
 
 GRAPHS = {
     "train_sim": train_sim, "evaluate_sim": evaluate_sim, "train_real": train_real, "evaluate_real": evaluate_real,
-    "train_offline": train_offline,
+    "train_offline": train_offline, "collect": collect,
 }  # fmt: skip
-TRAINING = ("train_sim", "train_real", "train_offline")  # what `erl-vlm run` starts
+TRAINING = ("train_sim", "train_real", "train_offline", "collect")  # what `erl-vlm run` starts
 
 
 def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArguments, fixed: Overrides) -> Graph:
@@ -254,7 +275,9 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
         values |= {key: value for key, value in shared.items() if key in known}
         if node == "monitor":
             values["nodes"] = [other for other in names if other not in ("monitor", STANDIN, *_OPTIONAL)]
-            values["finished_by"] = CONTROLLER if CONTROLLER in names else LEARNER
+            values["finished_by"] = next(name for name in (COLLECTOR, CONTROLLER, LEARNER) if name in names)
+            if COLLECTOR in names:
+                values["max_episodes"] = next(s.parameters["episodes"] for s in specs if s.name == COLLECTOR)
             if CONTROLLER not in names:  # counted in updates; the learner stands before the monitor
                 values["max_updates"] = next(s.parameters["offline_updates"] for s in specs if s.name == LEARNER)
         if node == LEARNER:
@@ -327,11 +350,14 @@ def _stored(name: str, arguments: RunArguments, task: Task) -> list[tuple[str, O
     by_task = renamed.layer({node: flatten(values) for node, values in task.parameters.items()})
     check(by_task, f"{task.path}: parameters")
     check_task(by_task, f"{task.path}: parameters")
-    return [_shipped(name), *by_robot, (f"{task.path}: parameters", by_task), *origin]
+    return [*_shipped(name), *by_robot, (f"{task.path}: parameters", by_task), *origin]
 
 
-def _shipped(name: str) -> tuple[str, Overrides]:
-    return _file(f"config/{name}.yaml")
+def _shipped(name: str) -> list[tuple[str, Overrides]]:
+    """The graph's own file; one that gathers demonstrations is made like that which learns, but for a few values."""
+    kind, _, where = name.partition("_")
+    names = (f"train_{where}", kind) if kind == "collect" else (name,)
+    return [_file(f"config/{name}.yaml") for name in names]
 
 
 def _file(name: str) -> tuple[str, Overrides]:
@@ -342,7 +368,7 @@ def _file(name: str) -> tuple[str, Overrides]:
 def _limit_changes(name: str, nodes: list[NodeSpec], fixed: Overrides) -> tuple[str, ...]:
     """Lines about the guard's limits that are not as this graph ships them."""
     table, values = PARAMETERS[GUARD], {}
-    for layer in (_shipped(name)[1], fixed):
+    for layer in (*(layer for _, layer in _shipped(name)), fixed):
         values |= {**layer.get(EVERY_NODE, {}), **layer.get(GUARD, {})}
     known = {param.name for param in table}
     shipped = resolve(GUARD, table, {key: value for key, value in values.items() if key in known})

@@ -194,6 +194,8 @@ class DataOptions:
     ``evaluate_on``: sim or real.
     Of train_sim and train_real: ``demos``, a dataset that fills the buffer before the first step; ``before``, the run
     that this one goes on from.
+    Of collect: ``driver``, scripted, joy or twist; ``episodes`` to be gathered, None: 50; ``noise`` of the expert,
+    None: drawn for each episode; ``keep``, every or successful.
     """
 
     dataset: str = ""
@@ -204,6 +206,10 @@ class DataOptions:
     evaluate_on: str = "sim"
     demos: str = ""
     before: str = ""
+    driver: str = ""
+    episodes: int | None = None
+    noise: float | None = None
+    keep: str = ""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ ACCESS: dict[str, Access] = {
         publish=(n.ACTOR, n.QUERIES, n.METRICS, n.EPISODE_REWARD, n.RUN_STATE),  # the last in offline runs only
         subscribe=(n.TRANSITIONS, n.EVALUATION_EPISODES, n.LABELS, n.REWARD_MODEL),
     ),
+    "collector": Access(publish=(n.ACTOR, n.METRICS, n.RUN_STATE), subscribe=(n.TRANSITIONS,)),
     "reward_trainer": Access(publish=(n.REWARD_MODEL, n.METRICS), subscribe=(n.TRANSITIONS, n.LABELS)),
     "vlm_rater": Access(publish=(n.LABELS, n.LABEL_LOG, n.METRICS), subscribe=(n.QUERIES, n.JOY, n.GROUND_TRUTH)),
     "monitor": Access(

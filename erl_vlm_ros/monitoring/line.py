@@ -9,6 +9,8 @@ from typing import Any
 
 def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) -> str:
     """One line: state, steps, return, ratings and their mix, success, speed, time left."""
+    if progress.get("max_episodes") is not None:
+        return _gathering(progress)
     unit = "steps" if progress.get("max_updates") is None else "updates"  # of a run on recordings
     done, most = (progress["env_steps"], progress["max_steps"]) if unit == "steps" else _updates(progress)
     parts = [f"{done:,}/{most:,} {unit}"]
@@ -30,8 +32,23 @@ def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) ->
     left = progress.get("left_s")
     if left is not None and progress["state"] == "running":
         parts.append(f"{duration(left)} left")
+    return _head(progress) + " | ".join(parts)
+
+
+def _head(progress: Mapping[str, Any]) -> str:
     state = progress["state"] + (f" {progress['detail']}" if progress.get("detail") else "")
-    return f"[{duration(progress['wall_s'])} {state}] " + " | ".join(parts)
+    return f"[{duration(progress['wall_s'])} {state}] "
+
+
+def _gathering(progress: Mapping[str, Any]) -> str:
+    """Of a run that gathers demonstrations."""
+    kept, good = progress["kept_episodes"], progress["kept_successes"]
+    parts = [f"{kept:,}/{progress['max_episodes']:,} episodes", f"{good:,} successful"]
+    parts.append(f"{progress['env_steps']:,} steps")
+    left = progress.get("left_s")
+    if left is not None and progress["state"] == "running":
+        parts.append(f"{duration(left)} left")
+    return _head(progress) + " | ".join(parts)
 
 
 def _updates(progress: Mapping[str, Any]) -> tuple[int, int]:

@@ -27,6 +27,7 @@ class RunRecord:
         true_class: (kind of feedback, truths about a query's segments, n) -> the right class; None: not known.
         max_updates: the budget of a run that makes no steps; None: the run is counted in steps.
         recorded_episodes: those from before the run; stamps of their frames are of another clock.
+        max_episodes: demonstrations that a run gathers; None: it gathers none.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class RunRecord:
         true_class: Callable[[str, Sequence[Mapping[str, float]], int], int | None] | None = None,
         max_updates: int | None = None,
         recorded_episodes: int = 0,
+        max_episodes: int | None = None,
     ):
         self.task, self.seed, self._success_source = task, seed, success_source
         self.class_names, self._true_class = dict(class_names), true_class or _true_rating
         self.max_steps, self.max_ratings = max_steps, max_ratings
-        self.max_updates = max_updates
+        self.max_updates, self.max_episodes = max_updates, max_episodes
+        self.kept_episodes = self.kept_successes = 0  # demonstrations
         self.env_steps = self.episodes = self.updates = 0
         self.ratings_requested = self.ratings_valid = self.ratings_judged = self.ratings_right = 0
         self.n_classes = 0
@@ -137,12 +140,20 @@ class RunRecord:
             value = _finite(values, name)
             if value is not None and kept[-1:] != [(self.env_steps, value)]:
                 kept.append((self.env_steps, value))
+        self.add_kept(values)
         spread, most = _finite(values, "camera_spread_s"), _finite(values, "camera_spread_max_s")
         if spread is not None and most is not None:
             self.camera_spread.append((spread, most))
         share = _finite(values, "evaluation_success_share")
         if share is not None and self.evaluations:
             self.evaluations[-1].share = share
+
+    def add_kept(self, said: Mapping[str, Any]) -> None:
+        """Demonstrations that were kept so far, where ``said`` tells."""
+        for name in ("kept_episodes", "kept_successes"):
+            value = _finite(said, name)
+            if value is not None:
+                setattr(self, name, int(value))
 
     def set_steps(self, steps: int, now: float) -> None:
         """Environment steps of the whole run so far; only ``go_back`` makes it less."""
@@ -294,7 +305,14 @@ class RunRecord:
                 for e in self.evaluations
             ],
             **self._spread(),
+            **self._gathered(),
         }
+
+    def _gathered(self) -> dict[str, Any]:
+        """Demonstrations; nothing of a run that gathers none."""
+        if self.max_episodes is None:
+            return {}
+        return {"kept_episodes": self.kept_episodes, "kept_successes": self.kept_successes}
 
     def _spread(self) -> dict[str, Any]:
         """How far apart the images of several cameras were, s; nothing of one camera."""
@@ -308,6 +326,9 @@ class RunRecord:
         last, speed = self.last_evaluation(), self.steps_per_s(now)
         most = self.max_steps if self.max_updates is None else self.max_updates
         left = (most - self.clock) / speed if speed > 0 else None
+        if self.max_episodes is not None:
+            kept = self.kept_episodes
+            left = self.wall_s(now) * (self.max_episodes - kept) / kept if kept else None
         return {
             "state": self.state,
             "detail": self.detail,
@@ -315,6 +336,9 @@ class RunRecord:
             "max_steps": self.max_steps,
             "updates": self.updates,
             "max_updates": self.max_updates,
+            "max_episodes": self.max_episodes,
+            "kept_episodes": self.kept_episodes,
+            "kept_successes": self.kept_successes,
             "episodes": self.episodes,
             "episode_return": self.returns[-1][1] if self.returns else None,
             "ratings_requested": self.ratings_requested,

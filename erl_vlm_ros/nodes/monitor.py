@@ -66,7 +66,7 @@ class Monitor(BaseNode):
         kinds_named(p.feedback)  # known from here on
         self.record = RunRecord(
             self.task.name, p.seed, class_names, p.max_steps, p.max_ratings, now, source, true_class,
-            p.max_updates, p.recorded_episodes,
+            p.max_updates, p.recorded_episodes, p.max_episodes,
         )  # fmt: skip
         self.health = Health(p.nodes, now, p.stale_s, p.start_s)
         self.alarms = TrainingAlarms()
@@ -100,7 +100,7 @@ class Monitor(BaseNode):
         self.create_subscription(UInt8MultiArray, names.TRANSITIONS, self._on_transitions, qos.bulk())
         self.create_subscription(UInt8MultiArray, names.EVALUATION_EPISODES, self._on_evaluation, qos.bulk())
         self.create_subscription(DiagnosticArray, names.GROUND_TRUTH, self._on_truth, qos.truth())
-        self.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched())
+        self.create_subscription(String, names.RUN_STATE, self._on_state, qos.latched(10))
         self.create_subscription(Float32MultiArray, names.EPISODE_REWARD, self._on_rewards, qos.latched())
         self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, 50)
         for kind, topic, field in (
@@ -177,6 +177,7 @@ class Monitor(BaseNode):
         if state == "finished" and str(said.get("node", CONTROLLER)) != self.p.finished_by:
             state = "running"  # a part of the run is over, not the run
         record.state, record.detail = state, str(said.get("waiting_for") or "")
+        record.add_kept(said)
         self.view.state(said)
         if self.p.mode == "train":
             episodes = int(said.get("episodes", 0))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import TwistStamped
@@ -26,10 +27,12 @@ from erl_vlm_ros.agents.encoders.config import EncoderConfig, given_encoder
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.common import names
 from erl_vlm_ros.common.config import from_values
+from erl_vlm_ros.common.errors import Code, wrong_parameter
 from erl_vlm_ros.common.tasks import load_task
-from erl_vlm_ros.control import controller_checkpoint
+from erl_vlm_ros.control import controller_checkpoint, drivers
 from erl_vlm_ros.control.actor_source import read_file, read_published
 from erl_vlm_ros.control.core import ControllerCore, ControllerSettings
+from erl_vlm_ros.control.drivers import DemonstratorConfig
 from erl_vlm_ros.control.episode_machine import EpisodeMachine, Schedule
 from erl_vlm_ros.control.intervention import NOBODY
 from erl_vlm_ros.control.pacing import make_pacing
@@ -78,7 +81,7 @@ class PolicyController(BaseNode):
         self.machine = EpisodeMachine(Schedule(**schedule, train=train))
         exploration = from_values(ExplorationConfig, self.values, "exploration.")
         spaces = self.spaces = node_spaces(self, task)
-        self.rollout = RolloutPolicy(exploration, task, spaces, p.seed + 3)
+        self.rollout = self._driver(exploration)
         self.evaluator = RolloutPolicy(exploration, task, spaces, p.seed + 4)
         encoder = from_values(EncoderConfig, self.values, "encoder.")
         own = p.observe == IMAGES and not encoder.trained
@@ -127,6 +130,22 @@ class PolicyController(BaseNode):
             log.info(realtime.prefer(p.realtime_priority))
             self.wall_timer(1.0 / task.control_hz, self.core.tick)
         self.core.publish_state()
+
+    def _driver(self, exploration: ExplorationConfig) -> Any:
+        """What acts in training episodes. ConfigError: it cannot, here."""
+        p, seed = self.p, self.p.seed + 3
+        if p.driver == drivers.SCRIPTED:
+            from erl_vlm_ros.sim.scripted_policy import ScriptedPolicy
+
+            skill = from_values(DemonstratorConfig, self.values, "demonstrator.")
+            return ScriptedPolicy(skill, self.task, self.spaces, seed)
+        if p.driver == drivers.PERSON:
+            lacking = "human_input" if p.human_input == NOBODY else "lock_step" if p.lock_step else ""
+            if lacking:
+                text = ": driver is person, who needs a device (joy or twist) and real time (lock_step false)"
+                raise wrong_parameter(self.NAME, lacking.replace("human_", "human."), text, code=Code.DOES_NOT_FIT)
+            return drivers.StillPolicy(self.spaces.action, lambda: self.teleoperation.grip)
+        return RolloutPolicy(exploration, self.task, self.spaces, seed)
 
     def _subscribe(self, teleoperated: bool) -> None:
         self.create_subscription(Bool, names.ARMED, lambda m: self.core.set_armed(m.data), qos.latched())

@@ -28,9 +28,10 @@ def command() -> QoSProfile:
     return _profile(1)
 
 
-def latched() -> QoSProfile:
-    """Weights and states: a late subscriber gets the last one."""
-    return _profile(1, latched=True)
+def latched(depth: int = 1) -> QoSProfile:
+    """Weights and states: a late subscriber gets the last one. ``depth``: of a reader of several publishers, so that
+    the word of one does not take the place of another's."""
+    return _profile(depth, latched=True)
 
 
 def bulk(depth: int = 50) -> QoSProfile:

@@ -49,6 +49,7 @@ class Asked:
         if self.out is not None:
             return self.out
         name = f"{Path(self.task).stem}-seed{self.seed}" + (f"-{self.side.side}" if self.side.side != BOTH else "")
+        name += "-demonstrations" * (self.graph == offline.COLLECT)
         return Path("runs") / (name + ("" if self.origin is None else f"-from-{self.origin.path.name}"))
 
     @property
@@ -104,7 +105,7 @@ def _kept_data(data: DataOptions, before: dict[str, Any], run: str) -> DataOptio
     old = DataOptions(**before.get("data", {}))
     given = {key: value for key, value in asdict(data).items() if value != getattr(DataOptions(), key)}
     for key, value in given.items():
-        if key not in ("updates", "evaluate") and value != getattr(old, key):
+        if key not in ("updates", "evaluate", "episodes") and value != getattr(old, key):
             name = key.replace("_", "-")
             text = f"--{name} {value}: the run in {run} has {name} {getattr(old, key)}; leave it away"
             raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=name, file=str(run))

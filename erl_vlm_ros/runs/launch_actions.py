@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ament_index_python.packages import get_packages_with_prefixes
@@ -91,6 +91,12 @@ _OFFLINE = (
     ("updates", "", "Updates in all; empty: 4000, of cpl 1400."),
     ("evaluate_on", "sim", "sim or real: what evaluate.launch.py runs the learned policy on."),
 )
+_COLLECT = (
+    ("driver", "", "scripted, joy or twist; empty: the expert in simulation, a joystick at an arm."),
+    ("episodes", "", "Demonstrations to gather; empty: 50."),
+    ("noise", "", "Disturbance of the expert, 0 to 1; empty: drawn for each episode."),
+    ("keep", "", "every or successful; empty: every."),
+)
 _EVALUATE = (
     ("run", "", "Run directory with the policy."),
     ("episodes", "20", "Episodes."),
@@ -108,8 +114,9 @@ _MONITOR = (
 
 def training(graph: str) -> LaunchDescription:
     """Launch description of a training graph."""
-    offline, real = graph == "train_offline", graph != "train_sim"
-    arguments = (*_TRAIN, *_SCREENS, *(_OFFLINE if offline else _SIDES), *(_REAL if real else ()))
+    offline, collect, real = graph == "train_offline", graph == "collect", graph != "train_sim"
+    own = _OFFLINE if offline else _COLLECT if collect else _SIDES
+    arguments = (*_TRAIN, *_SCREENS, *own, *(_REAL if real else ()))
 
     def start(context: LaunchContext) -> list[Action]:
         read = _reader(context, arguments)
@@ -125,8 +132,8 @@ def training(graph: str) -> LaunchDescription:
             headless=_switch(read, "headless"),
             settings=observing(read("observe")) + _settings(read),
             real=_real_options(read) if real else None,
-            data=_recordings(read) if offline else DataOptions(demos=read("demos"), before=read("from_run")),
-            side=SideOptions() if offline else _side(read),
+            data=_recordings(read) if offline else _data(read, collect),
+            side=SideOptions() if offline or collect else _side(read),
         )
         return _actions(prepared, *screens)
 
@@ -142,6 +149,18 @@ def _recordings(read) -> DataOptions:
     updates = _number(read("updates"), "updates") if read("updates") else None
     values = {name: read(name) for name in ("dataset", "algorithm", "feedback", "evaluate_on")}
     return DataOptions(**values, updates=updates, evaluate=0, demos=read("demos"), before=read("from_run"))
+
+
+def _data(read, collect: bool) -> DataOptions:
+    shown = DataOptions(demos=read("demos"), before=read("from_run"))
+    if not collect:
+        return shown
+    episodes = _number(read("episodes"), "episodes") if read("episodes") else None
+    try:
+        noise = float(read("noise")) if read("noise") else None
+    except ValueError:
+        raise ConfigError(f"launch argument noise:={read('noise')}: expected a number", parameter="noise") from None
+    return replace(shown, driver=read("driver"), episodes=episodes, noise=noise, keep=read("keep"))
 
 
 def _side(read) -> SideOptions:

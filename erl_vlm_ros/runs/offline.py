@@ -13,29 +13,40 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write, read_json
 from erl_vlm_ros.data.dataset import read_info, robot_file
 from erl_vlm_ros.graphs.build import GRAPHS
+from erl_vlm_ros.graphs.collect import check_collect_options
 from erl_vlm_ros.graphs.offline import EPISODES, REAL, SIM, split_sides
 from erl_vlm_ros.graphs.spec import DataOptions, Graph, RealOptions, RunArguments
 from erl_vlm_ros.monitoring.files import RECORD, SUMMARY
 from erl_vlm_ros.runs.arm_urdf import write_arm_urdf
 from erl_vlm_ros.runs.demos import Scripted
 
-GRAPH = "train_offline"
+GRAPH, COLLECT = "train_offline", "collect"
+#: graphs -> the options that they alone know
+_KNOWN_BY = {
+    (GRAPH,): ("dataset", "algorithm", "feedback", "updates", "evaluate", "evaluate_on"),
+    ("train_sim", "train_real"): ("demos", "before"),
+    (COLLECT,): ("driver", "episodes", "noise", "keep"),
+}
 SEED = 1000  # of the first episode of the evaluation
 _COPIED = ("success_rate", "eval_episodes", "success_source")
 
 
 def check_options(graph: str, data: DataOptions, real: RealOptions, max_steps: int | None) -> None:
     """Refuse options that the graph does not know. ConfigError names them."""
-    offline = ("dataset", "algorithm", "feedback", "updates", "evaluate", "evaluate_on")
-    others = ("demos", "before") if graph == GRAPH else offline
-    wrong = [name for name in others if getattr(data, name) != getattr(DataOptions(), name)]
-    if wrong:
-        where = "train_sim and train_real know" if graph == GRAPH else f"only {GRAPH} knows"
-        name = {"before": "from"}.get(wrong[0], wrong[0].replace("_", "-"))
-        raise ConfigError(f"--{name}: {where} this", code=Code.DOES_NOT_FIT, parameter=name)
+    for graphs, names in _KNOWN_BY.items():
+        wrong = [name for name in names if getattr(data, name) != getattr(DataOptions(), name)]
+        if wrong and graph not in graphs:
+            where = f"{' and '.join(graphs)} know{'s' * (len(graphs) == 1)}"
+            name = {"before": "from"}.get(wrong[0], wrong[0].replace("_", "-"))
+            raise ConfigError(f"--{name}: only {where} this", code=Code.DOES_NOT_FIT, parameter=name)
     if data.demos and data.before:
         text = "--from and --demos: the buffer begins with the one or the other; leave one away"
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="demos")
+    if graph == COLLECT:
+        check_collect_options(data)
+        if max_steps is not None:
+            text = "--max-steps: collect counts episodes; --episodes N says how many"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="max_steps")
     if graph != GRAPH:
         return
     if max_steps is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.rundir import read_json
+from erl_vlm_ros.graphs.collect import FOLDER as DATASET
 from erl_vlm_ros.graphs.spec import Graph
 from erl_vlm_ros.monitoring.line import duration
 from erl_vlm_ros.runs.supervisor import Outcome
@@ -42,13 +43,21 @@ def report(outcome: Outcome, path: Path, graph: Graph) -> None:
     except ConfigError:
         summary = None
     if summary is not None and outcome.reason != "failed":
-        print(_result(summary, max_steps is not None))
+        gathered = graph.plan.max_episodes is not None
+        print(_gathered(summary) if gathered else _result(summary, max_steps is not None))
         for name, text in summary.get("alarms", {}).items():
             print(f"alarm {name}: {text} (docs/alarms.md)")
+        if gathered and summary["kept_episodes"]:
+            dataset = shlex.quote(str(_short(path / DATASET)))
+            print(f"dataset: {dataset}; look at it: {_command()} dataset show {dataset}")
+            print(f"begin with it: {_command()} run train_sim|train_real --demos {dataset}")
         print("files in " + where + ": " + ", ".join(name for name in _FILES if (path / name).exists()))
     reached = 0 if summary is None else summary["env_steps"]
     if any((path / "checkpoint").glob("*.safetensors")):
         further = f" --max-steps {max(2 * max_steps, 1)}" if max_steps is not None and reached >= max_steps else ""
+        most = graph.plan.max_episodes
+        if most is not None and summary is not None and summary["kept_episodes"] >= most:
+            further = f" --episodes {2 * most}"
         updates = graph.plan.max_updates
         if updates is not None and summary is not None and summary.get("updates", 0) >= updates:
             further = f" --updates {2 * updates}"
@@ -83,6 +92,14 @@ def _result(summary: dict[str, Any], steps: bool = True) -> str:
     if not steps:
         length = f"{summary['updates']:,} updates on {length} of {summary['episodes']:,} recorded episodes"
     return f"{success} after {length}, {rated}, {duration(summary['wall_s'])}"
+
+
+def _gathered(summary: dict[str, Any]) -> str:
+    """What came of a run that gathers demonstrations, in a line."""
+    kept, good = f"{summary['kept_episodes']:,} episodes", f"{summary['kept_successes']:,} of them successful"
+    left_out = summary["episodes"] - summary["kept_episodes"]
+    others = f", {left_out:,} left out" if left_out > 0 else ""
+    return f"{kept}, {good}{others}, {summary['env_steps']:,} steps in all, {duration(summary['wall_s'])}"
 
 
 def _short(path: Path) -> Path:

@@ -21,6 +21,7 @@ from erl_vlm_ros.common.tasks import load_task, task_text
 from erl_vlm_ros.common.yaml_file import dump_yaml
 from erl_vlm_ros.feedback.kinds import kinds_named
 from erl_vlm_ros.graphs.build import ACTOR_FILE, GRAPHS
+from erl_vlm_ros.graphs.collect import in_lock_step
 from erl_vlm_ros.graphs.offline import split_sides
 from erl_vlm_ros.graphs.robot import ROBOT_COPY
 from erl_vlm_ros.graphs.sides import BOTH
@@ -126,7 +127,7 @@ def prepare_training(
             run.origin.copy_to(run.folder)
         _keep(run, described)
         announcement = _announce(_announcement(run, described, said), described, directory.path)
-        simulated = graph != "train_real" or real.use_sim_arm  # offline nothing of another's is needed
+        simulated = _simulated(run)
         names = _class_names(run, described)
         prepared = Prepared(described, directory, announcement, names, simulated, run.data, run.side)
         bridge = described.find("sim_bridge")
@@ -137,6 +138,12 @@ def prepare_training(
         directory.close()
         raise
     return prepared
+
+
+def _simulated(run: Asked) -> bool:
+    """Whether no driver of another's takes part; offline none is needed."""
+    at_an_arm = run.graph == "train_real" or (run.graph == offline.COLLECT and not in_lock_step(run.data, run.real))
+    return not at_an_arm or run.real.use_sim_arm
 
 
 def _copy_task_and_robot(run: Asked) -> None:
@@ -182,7 +189,7 @@ def _keep(run: Asked, described: Graph) -> None:
 
 def _announcement(run: Asked, described: Graph, said: str) -> str:
     """One line about what begins. ``said``: about demonstrations that were collected for it."""
-    verb = "resuming" if run.before is not None else "training"
+    verb = "resuming" if run.before is not None else "gathering" if run.graph == offline.COLLECT else "training"
     verb = "nothing was saved yet, beginning anew:" if run.anew else verb
     verb = verb if run.origin is None else f"going on from {run.origin.path} with"
     text = f"{verb} {load_task(run.file).name}, seed {run.seed}, {described.plan} in {run.folder}"

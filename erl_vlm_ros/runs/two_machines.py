@@ -53,8 +53,9 @@ def completed(given: SideOptions, kept: Mapping[str, Any] | None, graph: str, da
                 text = f"--{option} is for a run on two machines: give --side robot or --side workstation as well"
                 raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter=option)
         return given
-    if graph == "train_offline":
-        text = f"--side {given.side}: train_offline has no robot side; leave it away"
+    if graph in ("train_offline", "collect"):
+        why = "has no robot side" if graph == "train_offline" else "runs on one machine"
+        text = f"--side {given.side}: {graph} {why}; leave it away"
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="side")
     if data.before:
         text = "--from and --side: a run that goes on from another one is on one machine; leave one away"

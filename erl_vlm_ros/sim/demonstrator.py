@@ -13,20 +13,22 @@ from erl_vlm_ros.sim.state import SimState
 _KEPT = 0.8  # of the disturbance, from step to step
 _BURST = 0.1  # largest share of steps on which a way elsewhere begins
 _BURST_STEPS = 8
+_REST_STEPS = (3, 10)
 _ROUGH = (0.05, 0.2, 0.4)  # noise of people who are no experts
 
 
 class Demonstrator:
     """Drives one episode. ``noise``: 0 (the expert) to 1 (hardly anything of it): correlated disturbance of the
-    commands, and now and then a way to somewhere else."""
+    commands, and now and then a way to somewhere else. ``speed``: share of full speed; ``pauses``: chance per step of
+    a rest of a few steps."""
 
-    def __init__(self, task: Task, noise: float, rng: np.random.Generator):
+    def __init__(self, task: Task, noise: float, rng: np.random.Generator, speed: float = 1.0, pauses: float = 0.0):
         """ConfigError: no expert knows the task."""
-        self._task, self._noise, self._rng = task, noise, rng
+        self._task, self._noise, self._rng, self._speed, self._pauses = task, noise, rng, speed, pauses
         of_metaworld = task.world == "metaworld"
         self._expert = MetaWorldExpert(task) if of_metaworld else Oracle(task.name, task.linear_speed, persistent=True)
         self._drift: np.ndarray | None = None
-        self._elsewhere, self._left = np.zeros(3), 0
+        self._elsewhere, self._left, self._rest = np.zeros(3), 0, 0
 
     def act(self, state: SimState | MetaWorldState, action_size: int) -> np.ndarray:
         """Action float32 [A] in [-1, 1]."""
@@ -39,7 +41,14 @@ class Demonstrator:
             action[:3] = np.clip(6.0 * (self._elsewhere - state.ee_position) / self._task.linear_speed, -1, 1)
         drift = np.zeros(action_size) if self._drift is None else self._drift
         self._drift = _KEPT * drift + np.sqrt(1 - _KEPT**2) * self._rng.normal(0.0, self._noise, len(drift))
-        return np.clip(action + self._drift, -1.0, 1.0).astype(np.float32)
+        action = np.clip(action + self._drift, -1.0, 1.0).astype(np.float32)
+        action[:3] *= self._speed
+        if self._rest == 0 and self._pauses > 0 and self._rng.random() < self._pauses:
+            self._rest = int(self._rng.integers(*_REST_STEPS, endpoint=True))
+        if self._rest:
+            self._rest -= 1
+            action[:3] = 0.0
+        return action
 
 
 class GridDemonstrator:

@@ -12,6 +12,7 @@ import pytest
 from erl_vlm_ros.agents.exploration import ExplorationConfig, RolloutPolicy
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.control.core import ControllerCore, ControllerSettings
+from erl_vlm_ros.control.drivers import PERSON, StillPolicy
 from erl_vlm_ros.control.episode_machine import Awaited, EpisodeMachine, LearnerStatus, Schedule
 from erl_vlm_ros.control.intervention import JOY, HumanConfig, Intervention
 from erl_vlm_ros.control.pacing import LockStep, RealTime
@@ -39,16 +40,18 @@ class World:
 
     waiting, awaits = "the reset", Awaited.RESET
 
-    def __init__(self, pacing, train=True, success_source="none", **schedule):
+    def __init__(self, pacing, train=True, success_source="none", driver="policy", **schedule):
         self.time, self.lines = 100.0, []
         self.sent, self.still, self.episodes, self.states = [], 0, [], []
         self.missing, self.bad = "", False
         self.answer, self.cancelled, self.saved = None, 0, 0
-        settings = ControllerSettings(32, 80, success_source, 0.0, 60.0, 1)
+        settings = ControllerSettings(32, 80, success_source, 0.0, 60.0, 1, driver)
         limits = {"max_steps": 10**6, "eval_every": 0, "eval_episodes": 1, "final_eval_episodes": 1, "eval_seed": 7}
         machine = EpisodeMachine(Schedule(**limits | schedule, train=train))
         self.device = Intervention(HumanConfig(input=JOY))
         policies = [RolloutPolicy(ExplorationConfig(), TASK, SPACES, seed) for seed in (3, 4)]
+        if driver == PERSON:
+            policies[0] = StillPolicy(SPACES.action, lambda: 0.0)
         self.core = ControllerCore(
             TASK, settings, machine=machine, pacing=pacing, rollout=policies[0], evaluator=policies[1],
             label=SuccessLabel(success_source, False), recorder=EpisodeRecorder(SPACES),
@@ -292,6 +295,38 @@ def test_an_intervention_takes_the_place_of_the_action_in_training():
     world.core.tick()
     driven = world.core.recorder._driven
     assert driven[-2:] == [True, False]
+
+
+def test_a_persons_episode_begins_with_the_first_motion_and_waits_for_its_label():
+    world = World(RealTime(), driver=PERSON, success_source="person")
+    world.begin(explore=True)
+    world.device.joy([0.0] * 4, [0] * 5, world.time)
+    world.run(20)
+    world.core.housekeeping()
+    assert world.states[-1]["awaits"] == "person" and world.still == 20
+    assert world.sent == [] and world.core.episode_age_s == 0.0 and world.core.recorder.steps == 0
+    hold_stick(world)
+    world.run(3)
+    world.device.joy([0.0] * 4, [0] * 5, world.time)  # lets go: it stands still, and that is recorded
+    world.run(STEPS)
+    assert world.core.awaits_label and world.episodes == []
+    assert world.core.person_labels(True)[0]
+    (episode,) = world.episodes
+    assert episode.success and episode.steps == STEPS and not episode.evaluation
+    assert episode.intervention[:2].all() and not episode.intervention[4:].any()
+    assert not episode.actions[4:].any() and episode.actions[1].any()
+
+
+def test_a_persons_episode_is_kept_when_the_arm_is_disarmed_in_place_of_a_label():
+    world = World(RealTime(), driver=PERSON, success_source="person")
+    world.begin(explore=True)
+    world.device.joy([0.0] * 4, [0] * 5, world.time)
+    hold_stick(world)
+    world.run(STEPS + 1)
+    assert world.core.awaits_label
+    world.core.set_armed(False)
+    assert [(e.success, e.steps) for e in world.episodes] == [(None, STEPS)]
+    assert world.core.machine.env_steps == STEPS and not world.core.machine.armed
 
 
 def test_an_evaluation_episode_with_an_intervention_is_run_again():

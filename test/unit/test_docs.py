@@ -36,6 +36,7 @@ def launch_arguments():
     return {
         "train_sim": common,
         "train_real": common | tables["_REAL"],
+        "collect": whole | tables["_COLLECT"] | tables["_REAL"],
         "train_offline": whole | tables["_OFFLINE"] | tables["_REAL"],
         "evaluate": tables["_EVALUATE"] | tables["_SCREENS"],
         "monitor": tables["_MONITOR"],

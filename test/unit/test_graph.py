@@ -43,7 +43,7 @@ def test_graph_needs_neither_rclpy_nor_launch():
 @pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"train_offline"}))  # that one: test_train_offline.py
 @pytest.mark.parametrize("task", task_names())
 def test_every_graph_and_task_resolves(arguments, name, task):
-    if name.endswith("_sim") and task not in simulated_tasks():
+    if name.endswith(("_sim", "collect")) and task not in simulated_tasks():
         with refused(ConfigError, parameter="scene", code=Code.NOT_GIVEN, file=load_task(task).path):
             GRAPHS[name](arguments(task=task))
         return

@@ -28,6 +28,12 @@ PARAMETERS = (
         unset="int",
     ),
     Param(
+        "max_episodes",
+        None,
+        "Demonstrations after which a run that gathers them ends; not set: the run gathers none. Set by the graph.",
+        unset="int",
+    ),
+    Param(
         "recorded_episodes",
         0,
         "Episodes from before the run, whose frames have no truth here. Set by the graph.",

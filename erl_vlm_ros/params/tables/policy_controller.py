@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from erl_vlm_ros.agents.exploration import ExplorationConfig
+from erl_vlm_ros.control.drivers import DRIVERS, POLICY, DemonstratorConfig
 from erl_vlm_ros.control.intervention import HumanConfig
 from erl_vlm_ros.params.param import Param, group
 from erl_vlm_ros.params.tables._shared import CAMERA_SIZES, ENCODER, MAX_STEPS, MEASURED, SUCCESS_SOURCE
@@ -19,6 +20,14 @@ PARAMETERS = (
         "train",
         "train: collect episodes and evaluate now and then; evaluate: run actor_file and finish.",
         choices=("train", "evaluate"),
+    ),
+    Param(
+        "driver",
+        POLICY,
+        "Who acts in training episodes: policy; person (human.input, in real time: an episode begins with the first "
+        "motion, and the arm stands still while the person rests); scripted (the simulated tasks' expert, on the "
+        "tracked object's position).",
+        choices=DRIVERS,
     ),
     Param("actor_file", "", "Mode evaluate: file with an actor bundle."),
     Param(
@@ -139,7 +148,7 @@ PARAMETERS = (
     Param(
         "label_timeout_s",
         600.0,
-        "Longest wait for a person's success label of an evaluation episode, s.",
+        "Longest wait for a person's success label of an evaluation episode or of a person's own, s.",
         low=1.0,
         high=86_400.0,
     ),
@@ -157,4 +166,5 @@ PARAMETERS = (
     Param("checkpoint_every", 20, "Training episodes between checkpoints.", low=1, high=_BIG),
     *group("human", HumanConfig),
     *group("exploration", ExplorationConfig),
+    *group("demonstrator", DemonstratorConfig),
 )

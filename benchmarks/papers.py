@@ -19,9 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # of the software renderer
 from papers_probe import HeldOut
 from papers_report import LEVEL, summary, table
 from papers_tables import LEARNER, TABLES, Row
+from resumable import gather, in_process
 from standin_process import overrides
 
 IMAGE_SIZES = {"minigrid": 48}  # px; other worlds: 128
@@ -62,22 +61,10 @@ def main() -> None:
         return
     seeds = args.seeds[:1] if args.quick else args.seeds
     wanted = [(row, seed) for seed in seeds for row in rows]
-    results = {key(row, seed, args): None for row, seed in wanted}
-    for line in args.out.read_text().splitlines() if args.out and args.out.exists() else ():
-        found = json.loads(line)
-        if found["key"] in results:
-            results[found["key"]] = found
-    missing = [(row, seed) for row, seed in wanted if results[key(row, seed, args)] is None]
-    todo = [] if args.report else missing
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for future in as_completed([pool.submit(child, row, seed, args) for row, seed in todo]):
-            result = future.result()
-            results[result["key"]] = result
-            said = {name: result[name] for name in ("any_step", "last_step", "steps", "queries")}
-            print(f"  {result['row']} seed {result['seed']}: {said}", file=sys.stderr, flush=True)
-            if args.out:
-                with args.out.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
+    results = gather(
+        {key(row, seed, args): (row, seed) for row, seed in wanted}, args.out, lambda job: child(*job, args), said,
+        args.jobs, args.report,
+    )  # fmt: skip
     there = [(row, [r for seed in seeds if (r := results[key(row, seed, args)])]) for row in rows]
     by_row = [(row, found) for row, found in there if found]
     print(table(by_row, args.table))
@@ -179,10 +166,13 @@ def child(row: Row, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     command += ["--error-rate", str(args.error_rate), "--action-repeat", str(args.action_repeat)]
     command += ["--episode", str(args.episode), "--steps", str(row.steps), "--set", *args.set]
     command += ["--quick"] if args.quick else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=None if args.out else subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{row.name} seed {seed} failed:\n{(done.stderr or '')[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return in_process(f"{row.name} seed {seed}", command, loud=args.out is not None)
+
+
+def said(result: dict[str, Any]) -> str:
+    """A line about a run that has ended."""
+    figures = {name: result[name] for name in ("any_step", "last_step", "steps", "queries")}
+    return f"{result['row']} seed {result['seed']}: {figures}"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from erl_vlm_ros.common.yaml_file import dump_yaml, read_yaml
 FORMAT, VERSION = "erl_vlm_ros noise model", 1
 SHARING = 0.5  # where nothing was measured: see docs/check_rater.md for the reasons
 CELL_M = 0.08  # m, edge of the cells that tell view clusters apart
+ANY, OVER, UNDER = DIRECTIONS = ("any", "over", "under")  # of errors: to a higher class alone, to a lower one alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ class NoiseModel:
     """Errors of one teacher for one number of classes. ConfigError for matrices or shares that make no sense.
 
     independent: float [n, n], row: class judged, column: class answered; rows sum to 1.
-    becomes: float [n, n], row: true class, column: what a misjudged cluster is taken for; rows sum to 1, diagonal 0.
+    becomes: float [n, n], row: true class, column: what a misjudged cluster is taken for; rows sum to 1, diagonal 0, or
+    1 for a class that is never misjudged.
     systematic_share: share of view clusters that are misjudged. sharing: see the module.
     cell_m: edge in m of the cells of end effector and object that make a view cluster.
     """
@@ -57,10 +59,9 @@ class NoiseModel:
         object.__setattr__(self, "independent", _matrix(self.independent, "independent", n))
         becomes = _others(n) if self.becomes is None else self.becomes
         object.__setattr__(self, "becomes", _matrix(becomes, "systematic.becomes", n))
-        if self.becomes.diagonal().any():
-            raise ConfigError(
-                "noise model: systematic.becomes must be 0 on its diagonal", parameter="systematic.becomes"
-            )
+        if not np.isin(self.becomes.diagonal(), (0.0, 1.0)).all():
+            text = "noise model: systematic.becomes must be 0 on its diagonal, or 1 for a class that is never misjudged"
+            raise ConfigError(text, parameter="systematic.becomes")
         for name, value in (("systematic.share", self.systematic_share), ("systematic.sharing", self.sharing)):
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"noise model: {name} must be from 0 to 1, got {value}", parameter=name)
@@ -71,13 +72,16 @@ class NoiseModel:
             )
 
     @staticmethod
-    def uniform(n: int, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING) -> NoiseModel:
-        """``error_rate`` of the answers, and ``systematic_share`` of the view clusters, are another class."""
+    def uniform(
+        n: int, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING, errors: str = ANY
+    ) -> NoiseModel:
+        """``error_rate`` of the answers, and ``systematic_share`` of the view clusters, are another class; ``errors``:
+        in which direction."""
         if n < 2:
             raise ConfigError(f"noise model: n_classes must be 2 or more, got {n}", parameter="n_classes")
         if not 0.0 <= error_rate <= 1.0:
             raise ConfigError(f"error_rate must be from 0 to 1, got {error_rate}", parameter="error_rate")
-        return NoiseModel.of(_others(n), error_rate, systematic_share, sharing)
+        return NoiseModel.of(one_sided(_others(n), errors), error_rate, systematic_share, sharing)
 
     @staticmethod
     def of(wrong: np.ndarray, error_rate: float, systematic_share: float = 0.0, sharing: float = SHARING) -> NoiseModel:
@@ -222,6 +226,23 @@ def load_noise_model(path: str | Path, n_classes: int = 0, task: str = "") -> No
         text = f"{path}: it is for task '{model.task}', not '{task}'"
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task", file=str(path))
     return model
+
+
+def one_sided(wrong: np.ndarray, errors: str) -> np.ndarray:
+    """What wrong answers say, float [n, n], with the errors of one direction alone.
+
+    A class that has no other in that direction (``over``: the top one) is never taken for another: 1 on the diagonal.
+
+    Raises:
+        ConfigError: ``errors`` is none of DIRECTIONS.
+    """
+    if errors not in DIRECTIONS:
+        raise ConfigError(f"errors: '{errors}' is none of {', '.join(DIRECTIONS)}", parameter="errors")
+    if errors == ANY:
+        return wrong
+    kept = np.triu(wrong, 1) if errors == OVER else np.tril(wrong, -1)
+    sums = kept.sum(1, keepdims=True)
+    return np.where(sums > 0, kept / np.where(sums > 0, sums, 1.0), np.eye(len(wrong)))
 
 
 def view_cluster(position: Sequence[float], *more: object, cell_m: float = CELL_M) -> str:

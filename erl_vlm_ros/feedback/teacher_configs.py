@@ -30,6 +30,9 @@ class ScriptedConfig:
     """How the simulation's truth is made to err. A ``noise_model`` takes the place of all three rates."""
 
     error_rate: float = setting(0.0, "Share of wrong ratings, drawn per frame.", low=0.0, high=1.0)
+    errors: Literal["any", "over", "under"] = setting(
+        "any", "Direction of both kinds of error: any, or ratings that are too high, or too low, only."
+    )
     systematic_rate: float = setting(0.0, "Share of view clusters that are always misjudged.", low=0.0, high=1.0)
     confusion: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] | None = setting(
         None, "n * n shares, row by row (true class, answered class), in place of error_rate."

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from erl_vlm_ros.common.errors import Code, ConfigError, DataError
-from erl_vlm_ros.feedback.noise_model import SHARING, NoiseModel, chance
+from erl_vlm_ros.feedback.noise_model import ANY, SHARING, NoiseModel, chance, one_sided
 from erl_vlm_ros.robot.spec import load_robot
 from erl_vlm_ros.standin import words as words
 from erl_vlm_ros.standin.eye import TASKS, describe
@@ -45,6 +45,9 @@ class MindConfig:
     sharing: share of the systematic errors that are common to all variations of a question.
     noise_model: takes the place of all three; its number of classes is then the only one that is rated with.
     order_bias: share of comparisons to which it answers that the first is better, whatever it sees.
+    errors: any, or over or under: all its errors are ratings that are too high, or too low.
+    blind: the gripper hides from it whether a drawer is closed or open by a crack; a force sideways that the prompt
+        tells of (vlm_rater.modalities: wrench) says that it is being pulled.
     robot: file of the robot that stands in the scene, of which it knows the shape; empty: our arm.
     """
 
@@ -56,11 +59,14 @@ class MindConfig:
     noise_model: NoiseModel | None = None
     order_bias: float = 0.0
     robot: str = ""
+    errors: str = ANY
+    blind: bool = False
 
     def __post_init__(self) -> None:
         for name in ("error_rate", "systematic_rate", "sharing", "order_bias"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}", parameter=name)
+        one_sided(np.zeros((2, 2)), self.errors)  # raises
         if self.task and self.task not in TASKS:
             raise ConfigError(
                 f"task '{self.task}': the stand-in knows {', '.join(TASKS)}", code=Code.UNKNOWN, parameter="task"
@@ -71,7 +77,7 @@ class MindConfig:
     def noise(self, n: int) -> NoiseModel:
         """The errors with n classes. BadRequest when the noise model is for another number."""
         if self.noise_model is None:
-            return NoiseModel.uniform(n, self.error_rate, self.systematic_rate, self.sharing)
+            return NoiseModel.uniform(n, self.error_rate, self.systematic_rate, self.sharing, self.errors)
         if self.noise_model.n_classes != n:
             text = f"{n} classes; the stand-in's noise model is for {self.noise_model.n_classes}"
             raise BadRequest(text, field="n_classes")
@@ -101,10 +107,7 @@ class Mind:
             return self._compare(task, request, text, images, names, keys), {}
         if images:
             try:
-                seen = [
-                    describe(task, image, *words.treatment(text), self.config.robot)
-                    for image in frames_in(text, images)
-                ]
+                seen = [self._seen(task, image, text) for image in frames_in(text, images)]
             except ValueError as error:
                 raise BadRequest(str(error)) from error
             many = len(seen) > 1
@@ -127,6 +130,11 @@ class Mind:
         believed = dict(zip(names, beliefs.tolist())) if len(rated) == 1 else {}
         return (json.dumps(rated) if keys else rated[""]), believed
 
+    def _seen(self, task: str, image: bytes, prompt: str) -> str:
+        """One image in words, less what it cannot see. ValueError: it cannot be decoded."""
+        description = describe(task, image, *words.treatment(prompt), self.config.robot)
+        return words.hidden(task, description, prompt) if self.config.blind else description
+
     def _compare(
         self, task: str, request: dict[str, Any], text: str, images: list[bytes], names: list[str], keys: list[str]
     ) -> str:
@@ -134,7 +142,7 @@ class Mind:
         if images:
             try:
                 halves = split_frames(text, images)
-                seen = [describe(task, frames[-1], *words.treatment(text), self.config.robot) for frames in halves]
+                seen = [self._seen(task, frames[-1], text) for frames in halves]
             except ValueError as error:
                 raise BadRequest(str(error)) from error
             analysis = f"First: {seen[0]}\nSecond: {seen[1]}"

@@ -18,7 +18,7 @@ import sys
 import cv2
 
 from erl_vlm_ros.common.errors import Code, ConfigError
-from erl_vlm_ros.feedback.noise_model import SHARING, load_noise_model
+from erl_vlm_ros.feedback.noise_model import DIRECTIONS, SHARING, load_noise_model
 from erl_vlm_ros.standin.mind import Mind, MindConfig
 from erl_vlm_ros.standin.server import FaultConfig, StandinServer
 
@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--order-bias", type=float, default=0.0, help="share of comparisons answered with the first, whatever is shown"
     )
+    p.add_argument("--errors", default="any", choices=DIRECTIONS, help="any, or only ratings that are too high or low")
+    p.add_argument(
+        "--blind",
+        action="store_true",
+        help="the gripper hides a drawer's crack; a force in the prompt tells of it (vlm_rater.modalities: wrench)",
+    )
     p.add_argument("--noise-model", default="", help="file of `erl-vlm check-rater`, instead of these three")
     p.add_argument("--robot", default="", help="robot file of the arm that stands in the scene, where it is not ours")
     p.add_argument("--seed", type=int, default=0, help="of both kinds of error and of the faults")
@@ -73,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
             noise,
             args.order_bias,
             args.robot,
+            args.errors,
+            args.blind,
         )
         mind = Mind(config)
         kinds = tuple(k.strip() for k in args.faults.split(",") if k.strip()) or FaultConfig.KINDS

@@ -25,6 +25,7 @@ _KEYWORDS = {
     "sweep_into": ("push", "sweep", "zone"),
     "pick_place": ("pick", "plate", "put it down", "lift"),
 }
+_PULL_N = 10.0  # N, a force sideways that shows a drawer to be pulled
 _FAR = 0.4  # m: farther away is not told apart
 _PLACE = r"x (-?[\d.]+), y (-?[\d.]+)(?:, z (-?[\d.]+))? cm"
 
@@ -67,6 +68,22 @@ def describe_pick(block: Place, where: str, tool: Place, width: float | None) ->
     seen = "The red block is not visible. " if block is None else f"The red block is at {_place(block)}. It {where}. "
     text = seen + _tool(tool)
     return text if width is None else f"{text} Its fingers are {100 * width:.1f} cm apart."
+
+
+def hidden(task: str, description: str, prompt: str) -> str:
+    """A description without what the gripper hides: near its handle, a drawer's opening below the half. A force that
+    the prompt tells of says whether it is pulled; of several images, the last one's force."""
+    if task != "drawer_open" or rung(task, description) not in (1, 2):
+        return description
+    distance = _metres(r"([\d.]+) cm from the handle", description)
+    if distance is None or distance >= _DRAWER.near:
+        return description
+    told = [re.search(rf"^- force {axis}: (?:.*, )?(-?[\d.]+) N$", prompt, re.MULTILINE) for axis in "xy"]
+    seen = re.sub(r"The drawer is .*?\. (?=Its)", "The gripper hides how far the drawer is open. ", description)
+    if not all(told):
+        return seen
+    force = math.hypot(*(float(found.group(1)) for found in told))
+    return f"{seen} A force of {force:.1f} N pulls it sideways."
 
 
 def _step(value: float, limits: Sequence[float], names: Sequence[str]) -> str:
@@ -117,6 +134,9 @@ def _drawer_rung(text: str) -> int:
     opening = _metres(r"drawer is (-?[\d.]+) cm open", text)
     if opening is not None and opening >= _DRAWER.crack:
         return 2 + (opening >= _DRAWER.half) + (opening >= _DRAWER.done)
+    pull = re.search(r"A force of ([\d.]+) N pulls it sideways", text)
+    if pull is not None and float(pull.group(1)) >= _PULL_N:
+        return 2
     distance = _metres(r"([\d.]+) cm from the handle", text)
     return int(distance is not None and distance < _DRAWER.near)
 

@@ -250,6 +250,12 @@ class LocalLoop:
             actor_version=0, intervention=np.full(steps, demo is not None),
         )  # fmt: skip
 
+    def play(self, index: int, actor: Policy | None = None) -> Rollout:
+        """Evaluation episode ``index``, always from the same start, of a policy; None: of the present one."""
+        self.evaluator.begin_episode(explore=False, evaluation=True)
+        actor = self._policy() if actor is None else actor
+        return self._episode(self.evaluator, actor, self.config.eval_seed + index, index, True)
+
     def _rate(self) -> bool:
         """One round. False: not one label of it is valid."""
         batch = self.learner.make_round()
@@ -275,9 +281,7 @@ class LocalLoop:
         missions = getattr(self.arm, "missions", 1)
         started = time.monotonic()
         for i in range(self.config.eval_episodes if actor is not None else 0):
-            self.evaluator.begin_episode(explore=False, evaluation=True)
-            seed = self.config.eval_seed + i
-            success = self._episode(self.evaluator, actor, seed, i, True).success
+            success, seed = self.play(i, actor).success, self.config.eval_seed + i
             by_mission.setdefault(seed % missions, []).append(bool(success[-1]))
             wins, ever = wins + bool(success[-1]), ever + bool(success.any())
         self.seconds["evaluate"] += time.monotonic() - started

@@ -16,7 +16,7 @@ from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.feedback.kinds import RATING, FeedbackKind
 from erl_vlm_ros.feedback.kinds.base import mean_truth
-from erl_vlm_ros.feedback.noise_model import NoiseModel, chance, load_noise_model, view_cluster
+from erl_vlm_ros.feedback.noise_model import ANY, NoiseModel, chance, load_noise_model, one_sided, view_cluster
 from erl_vlm_ros.feedback.teacher_configs import ScriptedConfig
 from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
 from erl_vlm_ros.feedback.teachers.record import Outcome, Record
@@ -29,7 +29,10 @@ def noise_model_of(config: ScriptedConfig, n_classes: int, task: str, kind: Feed
     if config.noise_model:
         return load_noise_model(config.noise_model, n_classes, task)
     if config.confusion is None:
-        wrong = kind.part.mistakes(n_classes)
+        if config.errors != ANY and kind.part.size > 1:
+            text = f"scripted.errors is {config.errors}, but {kind.part.name} compares: set it to {ANY}"
+            raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="vlm_rater.scripted.errors")
+        wrong = one_sided(kind.part.mistakes(n_classes), config.errors)
         return NoiseModel.of(wrong, config.error_rate, config.systematic_rate)
     if len(config.confusion) != n_classes**2:
         text = (

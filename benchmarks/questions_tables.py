@@ -85,7 +85,7 @@ def _classes() -> list[Rated]:
 
 
 def _senses() -> list[Rated]:
-    common = {"standin": True, "ratings": 400}
+    common = {"standin": True, "ratings": 300}
     return [
         Rated("sees-all", "a rater that sees the crack", **common),
         Rated("blind", "the gripper hides the crack", blind=True, **common),
@@ -96,7 +96,7 @@ def _senses() -> list[Rated]:
 
 
 def _bias() -> list[Rated]:
-    return [
+    return [Rated("independent-20", "20% independent errors", error_rate=0.2)] + [
         Rated(f"clusters-{round(100 * share)}{'/audits' if audits else ''}",
               f"{share:.0%} of the clusters misjudged{', a tenth audited' if audits else ''}",
               systematic=share, audits=audits)
@@ -106,7 +106,7 @@ def _bias() -> list[Rated]:
 
 def _cold_start() -> list[Rated]:
     return [
-        row for top in (0, 1, 2, 5, 10, 20, 40)
+        row for top in (0, 2, 5, 20)
         for row in _both(f"top-{top}", f"{top} ratings of the top class", error_rate=0.2, errors="under", top=top)
     ]  # fmt: skip
 
@@ -119,7 +119,7 @@ def _asymmetric() -> list[Rated]:
         "ce": ("the paper's Eq. 2", ERL | ONCE | {"erl.loss": "ce"}),
     }
     cases = [("none", 0.0, "any")]
-    cases += [(f"{way}-{round(100 * rate)}", rate, way) for rate in (0.2, 0.4) for way in ("any", "over", "under")]
+    cases += [(f"{way}-30", 0.3, way) for way in ("any", "over", "under")]
     return [
         Rated(f"{case}/{model}", f"{rate:.0%} errors, {way}; {text}", error_rate=rate, errors=way, reward=reward)
         for case, rate, way in cases for model, (text, reward) in models.items()
@@ -133,7 +133,7 @@ def _sampling() -> list[Rated]:
               shares=(0.88, 0.06, 0.06),
               reward=ERL | ONCE | {"erl.loss": loss, "erl.batch_size": batch, "erl.passes": passes,
                                    "erl.stratified": stratified, "erl.class_weights": weights})
-        for loss in ("mae", "ce") for batch, passes in ((32, 15), (256, 120))
+        for loss, batch, passes in (("mae", 32, 15), ("mae", 256, 60), ("ce", 32, 15))
         for name, stratified, weights in (("both", True, True), ("stratified", True, False), ("weights", False, True),
                                           ("neither", False, False))
     ]  # fmt: skip

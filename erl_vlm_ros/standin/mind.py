@@ -46,8 +46,8 @@ class MindConfig:
     noise_model: takes the place of all three; its number of classes is then the only one that is rated with.
     order_bias: share of comparisons to which it answers that the first is better, whatever it sees.
     errors: any, or over or under: all its errors are ratings that are too high, or too low.
-    blind: the gripper hides from it whether a drawer is closed or open by a crack; a force sideways that the prompt
-        tells of (vlm_rater.modalities: wrench) says that it is being pulled.
+    blind: the gripper hides from it whether a drawer is closed or open by a crack; a force that the prompt tells of
+        (vlm_rater.modalities: wrench) says whether it is being pulled.
     robot: file of the robot that stands in the scene, of which it knows the shape; empty: our arm.
     """
 

@@ -25,7 +25,7 @@ _KEYWORDS = {
     "sweep_into": ("push", "sweep", "zone"),
     "pick_place": ("pick", "plate", "put it down", "lift"),
 }
-_PULL_N = 10.0  # N, a force sideways that shows a drawer to be pulled
+_PULL_N = 10.0  # N, a force that shows a drawer to be pulled, not pushed
 _FAR = 0.4  # m: farther away is not told apart
 _PLACE = r"x (-?[\d.]+), y (-?[\d.]+)(?:, z (-?[\d.]+))? cm"
 
@@ -71,19 +71,16 @@ def describe_pick(block: Place, where: str, tool: Place, width: float | None) ->
 
 
 def hidden(task: str, description: str, prompt: str) -> str:
-    """A description without what the gripper hides: near its handle, a drawer's opening below the half. A force that
-    the prompt tells of says whether it is pulled; of several images, the last one's force."""
+    """A description without what the gripper hides: near its handle, a drawer's opening below the half. The force along
+    the tool's x that a prompt tells of (the last image's) says whether the drawer pulls back."""
     if task != "drawer_open" or rung(task, description) not in (1, 2):
         return description
     distance = _metres(r"([\d.]+) cm from the handle", description)
     if distance is None or distance >= _DRAWER.near:
         return description
-    told = [re.search(rf"^- force {axis}: (?:.*, )?(-?[\d.]+) N$", prompt, re.MULTILINE) for axis in "xy"]
+    told = re.search(r"^- force x: (?:.*, )?(-?[\d.]+) N$", prompt, re.MULTILINE)
     seen = re.sub(r"The drawer is .*?\. (?=Its)", "The gripper hides how far the drawer is open. ", description)
-    if not all(told):
-        return seen
-    force = math.hypot(*(float(found.group(1)) for found in told))
-    return f"{seen} A force of {force:.1f} N pulls it sideways."
+    return seen if told is None else f"{seen} The drawer pulls it back with {-float(told.group(1)):.1f} N."
 
 
 def _step(value: float, limits: Sequence[float], names: Sequence[str]) -> str:
@@ -134,7 +131,7 @@ def _drawer_rung(text: str) -> int:
     opening = _metres(r"drawer is (-?[\d.]+) cm open", text)
     if opening is not None and opening >= _DRAWER.crack:
         return 2 + (opening >= _DRAWER.half) + (opening >= _DRAWER.done)
-    pull = re.search(r"A force of ([\d.]+) N pulls it sideways", text)
+    pull = re.search(r"The drawer pulls it back with (-?[\d.]+) N", text)
     if pull is not None and float(pull.group(1)) >= _PULL_N:
         return 2
     distance = _metres(r"([\d.]+) cm from the handle", text)

@@ -32,7 +32,6 @@ from erl_vlm_ros.standin.server import StandinServer
 from erl_vlm_ros.training.configs import node_values, reward_config
 
 CONTACT_N = 1.0  # N, of frames in contact
-_ROUNDS = 2  # in which heads are fitted: each tells the next how many ratings are wrong
 
 
 def reward_rows(
@@ -85,10 +84,9 @@ def _rounds(row: Rated, task: Task, frames: Frames, seed: int) -> list[LabelBatc
     """The ratings of a row, in the rounds in which its reward model gets them."""
     rng = np.random.default_rng([seed, 11])
     chosen = _chosen(row, frames.classes[:, row.n_classes], rng)
-    parts = 1 if row.reward.get("reward_model") else _ROUNDS
     batches = [
         QueryBatch.of(number, [frames.segment(i) for i in part])
-        for number, part in enumerate(np.array_split(chosen, parts))
+        for number, part in enumerate(np.array_split(chosen, row.rounds))
     ]
     if row.blur or row.own_cuts:
         values = _perceived(row, frames, rng)

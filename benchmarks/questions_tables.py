@@ -13,7 +13,7 @@ ERL = REWARD_MODELS["erl_vlm"]
 #: the paper's reward model at our trunk's resolution, one network, enough steps on so few ratings: for the level of the
 #: reward, where it is fitted once. ``midpoint``: with ``edge``, as released, many passes make the classes collapse
 ONCE = {
-    "erl.image_size": 48, "erl.ensemble": 1, "erl.batch_size": 128, "erl.passes": 60, "erl.early_stop_accuracy": 1.0,
+    "erl.image_size": 48, "erl.ensemble": 1, "erl.batch_size": 64, "erl.passes": 30, "erl.early_stop_accuracy": 1.0,
     "erl.boundary": "midpoint",
 }  # fmt: skip
 AUDITS = 0.1  # share of audited ratings
@@ -23,7 +23,7 @@ AUDITS = 0.1  # share of audited ratings
 class Rated:
     """A row at the level of the reward: how frames are rated, and what learns from it.
 
-    n_classes: of the ratings. ratings: how many. error_rate, errors: independent errors and their direction.
+    n_classes: of the ratings. ratings: how many; rounds: in which they come, each with a fit. error_rate, errors: independent errors and their direction.
     systematic: share of view clusters that are always misjudged. audits: share of ratings given again by an auditor.
     blur: standard deviation of the level that a rater perceives, in rungs of five; own_cuts: of the boundaries that it
     has in its own mind, drawn once. top: so many ratings of the top class and no more; None: as drawn. shares: of the
@@ -34,7 +34,8 @@ class Rated:
     name: str
     text: str
     n_classes: int = 5
-    ratings: int = 500
+    ratings: int = 400
+    rounds: int = 1
     error_rate: float = 0.0
     errors: str = "any"
     systematic: float = 0.0
@@ -85,7 +86,7 @@ def _classes() -> list[Rated]:
 
 
 def _senses() -> list[Rated]:
-    common = {"standin": True, "ratings": 300}
+    common = {"standin": True, "ratings": 150}
     return [
         Rated("sees-all", "a rater that sees the crack", **common),
         Rated("blind", "the gripper hides the crack", blind=True, **common),
@@ -121,7 +122,8 @@ def _asymmetric() -> list[Rated]:
     cases = [("none", 0.0, "any")]
     cases += [(f"{way}-30", 0.3, way) for way in ("any", "over", "under")]
     return [
-        Rated(f"{case}/{model}", f"{rate:.0%} errors, {way}; {text}", error_rate=rate, errors=way, reward=reward)
+        Rated(f"{case}/{model}", f"{rate:.0%} errors, {way}; {text}", error_rate=rate, errors=way, reward=reward,
+              rounds=2 if model == "ours" else 1)
         for case, rate, way in cases for model, (text, reward) in models.items()
     ]  # fmt: skip
 
@@ -129,11 +131,10 @@ def _asymmetric() -> list[Rated]:
 def _sampling() -> list[Rated]:
     """The paper's imbalance at the beginning of a drawer run: 88, 6 and 6% of the ratings."""
     return [
-        Rated(f"{loss}-{batch}/{name}", f"{loss}, batches of {batch}, {name}", n_classes=3, ratings=600, error_rate=0.2,
-              shares=(0.88, 0.06, 0.06),
-              reward=ERL | ONCE | {"erl.loss": loss, "erl.batch_size": batch, "erl.passes": passes,
+        Rated(f"{loss}/{name}", f"{loss}, batches of 32, {name}", n_classes=3, error_rate=0.2, shares=(0.88, 0.06, 0.06),
+              reward=ERL | ONCE | {"erl.loss": loss, "erl.batch_size": 32, "erl.passes": 20,
                                    "erl.stratified": stratified, "erl.class_weights": weights})
-        for loss, batch, passes in (("mae", 32, 15), ("mae", 256, 60), ("ce", 32, 15))
+        for loss in ("mae", "ce")
         for name, stratified, weights in (("both", True, True), ("stratified", True, False), ("weights", False, True),
                                           ("neither", False, False))
     ]  # fmt: skip

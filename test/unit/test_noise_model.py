@@ -66,6 +66,18 @@ def test_variations_share_their_misjudgements_by_so_much(sharing):
         assert alike == pytest.approx(expected, abs=0.06)
 
 
+@pytest.mark.parametrize(("errors", "sure"), [("over", 2), ("under", 0)])
+def test_errors_of_one_direction_leave_out_the_class_that_has_none_there(errors, sure):
+    model = NoiseModel.uniform(3, 0.3, 0.3, errors=errors)
+    for truth in range(3):
+        share = rates(model, truth)
+        wrong = share[truth + 1 :] if errors == "over" else share[:truth]
+        assert share.sum() - share[truth] == pytest.approx(wrong.sum())
+        assert wrong.sum() == pytest.approx(0 if truth == sure else 0.51, abs=0.03)
+    with refused(ConfigError, parameter="errors"):
+        NoiseModel.uniform(3, 0.3, errors="sideways")
+
+
 @pytest.mark.parametrize("name", ["model.yaml", "model.json"])
 def test_the_file_keeps_everything(tmp_path, name):
     model = NoiseModel(
@@ -93,7 +105,7 @@ def test_the_file_keeps_everything(tmp_path, name):
             {"parameter": "systematic.share"},
         ),
         (
-            {"systematic": {"share": 0, "becomes": [[1, 0], [1, 0]], "sharing": 0.5, "cell_m": 0.08}},
+            {"systematic": {"share": 0, "becomes": [[0.5, 0.5], [1, 0]], "sharing": 0.5, "cell_m": 0.08}},
             {"parameter": "systematic.becomes"},
         ),
         (

@@ -12,6 +12,8 @@ from refusals import refused
 
 from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.data.segment import Segment
+from erl_vlm_ros.feedback.vlm.modalities import in_words
 from erl_vlm_ros.feedback.vlm.parsing import parse_rating, rating_schema
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts
 from erl_vlm_ros.standin import words as words
@@ -167,7 +169,7 @@ def test_requests_without_sense_are_refused(request_):
 
 
 @pytest.mark.parametrize(
-    "options", [{"error_rate": 1.5}, {"systematic_rate": -0.1}, {"task": "juggle"}, {"sharing": 1.1}]
+    "options", [{"error_rate": 1.5}, {"systematic_rate": -0.1}, {"task": "juggle"}, {"sharing": 1.1}, {"errors": "up"}]
 )
 def test_wrong_options_are_refused_by_name(options):
     with refused(ConfigError, parameter=next(iter(options))):
@@ -235,3 +237,25 @@ def test_a_noise_model_takes_the_place_of_the_rates():
     assert [ask(mind, drawer(x), 3) for x in (0.0, 0.1, 0.19)] == [1, 2, 0]
     with refused(BadRequest, field="n_classes"):
         ask(mind, drawer(0.0), 5)
+
+
+def test_what_the_gripper_hides_a_force_tells():
+    limits = words.scene.DRAWER.limits
+    crack, closed = limits.crack + 0.001, 0.0
+    near = limits.near - 0.01
+
+    def told(*forces):
+        extras, empty = np.array(forces)[:, None], np.zeros((len(forces), 0))
+        segment = Segment("e0_t0_h1", [b""] * len(forces), empty, empty, np.zeros(len(forces)), extras, ("wrench_fx",))
+        return in_words(segment, ["wrench", "gripper"])
+
+    def rungs(opening, away, prompt=""):
+        return words.rung("drawer_open", words.hidden("drawer_open", drawer(opening, away=away), prompt))
+
+    assert (rungs(crack, near), rungs(closed, near)) == (1, 1)
+    assert rungs(crack, near, told(-20.0)) == 2 and rungs(closed, near, told(20.0)) == 1
+    assert rungs(closed, near, told(0.0, -20.0)) == 2  # of several images, the last
+    assert rungs(crack, limits.near + 0.05) == 2  # seen from aside
+    assert rungs(limits.half + 0.001, near) == 3 and rungs(limits.done + 0.001, near) == 4
+    other = words.describe_sweep((0.5, 0.0, 0.04), 0.1, (0.4, 0.0, 0.1), 0.1)
+    assert words.hidden("sweep_into", other, told(-20.0)) == other

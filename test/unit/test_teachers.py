@@ -19,7 +19,7 @@ from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment
-from erl_vlm_ros.feedback.kinds import RATING, TRANSITIONS
+from erl_vlm_ros.feedback.kinds import PREFERENCE, RATING, TRANSITIONS
 from erl_vlm_ros.feedback.kinds.base import BadQuery
 from erl_vlm_ros.feedback.ledger.ledger import Ledger, LedgerError
 from erl_vlm_ros.feedback.noise_model import NoiseModel
@@ -112,6 +112,15 @@ def test_systematic_errors_hit_whole_kinds_of_view():
     assert 0.1 < wrong < 0.5
 
 
+@pytest.mark.parametrize("errors", ["over", "under"])
+def test_errors_may_be_of_one_direction(errors):
+    given = [r.value for r in rate_all(scripted(error_rate=0.5, errors=errors), segments(100)).labels]
+    off = np.array(given) - np.arange(100) % 5
+    assert (off * (1 if errors == "over" else -1) >= 0).all() and 20 < np.count_nonzero(off) < 60
+    with refused(ConfigError, parameter="vlm_rater.scripted.errors", code=Code.DOES_NOT_FIT):
+        scripted(error_rate=0.5, errors=errors, kind=PREFERENCE)
+
+
 def test_a_confusion_matrix_and_a_file_decide_how_it_errs(tmp_path):
     confusion = np.eye(5)
     confusion[1] = [0.0, 0.0, 1.0, 0.0, 0.0]
@@ -127,6 +136,7 @@ def test_a_confusion_matrix_and_a_file_decide_how_it_errs(tmp_path):
     [
         ({"error_rate": 1.5}, {"parameter": "vlm_rater.scripted.error_rate"}),
         ({"systematic_rate": -0.1}, {"parameter": "vlm_rater.scripted.systematic_rate"}),
+        ({"errors": "up"}, {"parameter": "vlm_rater.scripted.errors"}),
         ({"confusion": [0.5, 0.5]}, {"parameter": "vlm_rater.scripted.confusion", "code": Code.DOES_NOT_FIT}),
         ({"confusion": [0.5] * 25}, {"parameter": "vlm_rater.scripted.confusion"}),
         ({"noise_model": "/no/such.yaml"}, {"code": Code.MISSING_FILE, "file": "/no/such.yaml"}),

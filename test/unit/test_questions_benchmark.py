@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of the open questions: its rows are teachers and parameters that exist; smoke runs of both levels."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from erl_vlm_ros.common.tasks import load_task
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig
+from erl_vlm_ros.feedback.vlm.modalities import check_modalities
+from erl_vlm_ros.training.configs import node_values, reward_config
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("needs the checkout", allow_module_level=True)
+sys.path.insert(0, str(BENCHMARKS))
+
+from questions_tables import POLICY_TABLES, REWARD_TABLES  # noqa: E402
+
+
+@pytest.mark.parametrize("rows", [*REWARD_TABLES.values(), *POLICY_TABLES.values()])
+def test_rows_have_names_of_their_own_and_parameters_that_exist(rows):
+    task = load_task("drawer_open")
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        ScriptedConfig(row.error_rate, row.errors, row.systematic).model(row.n_classes or task.n_classes, task.name)
+        reward_config(node_values("reward_trainer", task, row.reward), task)
+        check_modalities(getattr(row, "senses", ()))
+
+
+def test_a_row_of_several_tables_is_one_run():
+    rows = {}
+    for table in POLICY_TABLES.values():
+        for row in table:
+            assert rows.setdefault(row.name, row) == row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "level", "rows"),
+    [("senses", "reward", ["blind/wrench", "sees-all"]), ("bias", "policy", ["clusters-20/audits"])],
+)
+def test_a_smoke_run_is_not_run_twice(tmp_path, table, level, rows):
+    out = tmp_path / "questions.jsonl"
+    command = [sys.executable, str(BENCHMARKS / "questions.py"), table, "--level", level, "--quick", "--rows", *rows]
+
+    def run():
+        more = ["--out", str(out), "--data", str(tmp_path)]
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    first = run()
+    assert [row["row"] for row in first["rows"]] == rows
+    assert all(0 < row["right"][0] <= 1 for row in first["rows"])
+    kept = out.read_text()
+    assert run() == first and out.read_text() == kept and kept.count("\n") == 1

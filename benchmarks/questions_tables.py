@@ -23,12 +23,12 @@ AUDITS = 0.1  # share of audited ratings
 class Rated:
     """A row at the level of the reward: how frames are rated, and what learns from it.
 
-    n_classes: of the ratings. ratings: how many; rounds: in which they come, each with a fit. error_rate, errors: independent errors and their direction.
-    systematic: share of view clusters that are always misjudged. audits: share of ratings given again by an auditor.
-    blur: standard deviation of the level that a rater perceives, in rungs of five; own_cuts: of the boundaries that it
-    has in its own mind, drawn once. top: so many ratings of the top class and no more; None: as drawn. shares: of the
-    classes among the rated; none: as drawn. standin: it rates, and is told ``senses`` in the prompt; ``blind``: the
-    gripper hides things from it. reward: parameters of reward_trainer.
+    n_classes: of the ratings. ratings: how many; rounds: in which they come, each with a fit. error_rate, errors:
+    independent errors and their direction. systematic: share of view clusters that are always misjudged. audits: share
+    of ratings given again by an auditor. blur: standard deviation of the level that a rater perceives, in rungs of
+    five; own_cuts: of the boundaries that it has in its own mind, drawn once. top: so many frames of the top class and
+    no more; None: as drawn. shares: of the classes among the rated; none: as drawn. standin: it rates, and is told
+    ``senses`` in the prompt; ``blind``: the gripper hides things from it. reward: parameters of reward_trainer.
     """
 
     name: str
@@ -131,7 +131,8 @@ def _asymmetric() -> list[Rated]:
 def _sampling() -> list[Rated]:
     """The paper's imbalance at the beginning of a drawer run: 88, 6 and 6% of the ratings."""
     return [
-        Rated(f"{loss}/{name}", f"{loss}, batches of 32, {name}", n_classes=3, error_rate=0.2, shares=(0.88, 0.06, 0.06),
+        Rated(f"{loss}/{name}", f"{loss}, batches of 32, {name}", n_classes=3, error_rate=0.2,
+              shares=(0.88, 0.06, 0.06),
               reward=ERL | ONCE | {"erl.loss": loss, "erl.batch_size": 32, "erl.passes": 20,
                                    "erl.stratified": stratified, "erl.class_weights": weights})
         for loss in ("mae", "ce")

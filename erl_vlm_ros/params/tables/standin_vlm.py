@@ -12,6 +12,14 @@ PARAMETERS = (
     Param("task", "", "The task, where prompts do not tell it."),
     Param("robot", "", "Robot file of the arm in the scene, where it is not the built-in one. The graph sets it."),
     Param("error_rate", 0.2, "Share of answers that are another class, drawn per question.", low=0.0, high=1.0),
+    Param(
+        "errors", "any", "Direction of all its errors: any, or ratings that are too high, or too low, only.",
+        choices=("any", "over", "under"),
+    ),
+    Param(
+        "blind", False,
+        "The gripper hides from it whether a drawer is open by a crack; vlm_rater.modalities: wrench tells.",
+    ),
     Param("systematic_rate", 0.0, "Share of view clusters that are always misjudged.", low=0.0, high=1.0),
     Param(
         "sharing", 0.5, "Share of the systematic errors that a variation of the question has in common.",

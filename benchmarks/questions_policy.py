@@ -14,9 +14,10 @@ from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.query import NO_LABEL
 from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.feedback.noise_model import NoiseModel, view_cluster
-from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
+from erl_vlm_ros.feedback.teacher_configs import AuditConfig, ScriptedConfig
+from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
 from erl_vlm_ros.feedback.teachers.base import QuerywiseTeacher, Round
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher, noise_model_of
 from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
 from erl_vlm_ros.training.local import LocalConfig, LocalLoop, Truth
 
@@ -58,8 +59,8 @@ def policy_run(row: Run, task_name: str, seed: int, quick: bool) -> dict[str, An
         eval_every=row.steps if quick else 1000, eval_episodes=1 if quick else 20,
     )  # fmt: skip
     names = task.class_names(config.reward.n_classes)
-    errors = ScriptedConfig(row.error_rate, row.errors, row.systematic, seed=seed)
-    auditor = ScriptedTeacher(ScriptedConfig(AUDITOR_ERRORS, seed=seed + 1), task.name, names)
+    errors = ScriptedConfig(error_rate=row.error_rate, errors=row.errors, systematic_rate=row.systematic, seed=seed)
+    auditor = ScriptedTeacher(ScriptedConfig(error_rate=AUDITOR_ERRORS, seed=seed + 1), task.name, names)
     audited: list[AuditedTeacher] = []
 
     def teacher(truth: Truth) -> Any:
@@ -87,7 +88,7 @@ def where_time_goes(loop: LocalLoop, errors: ScriptedConfig, seed: int, episodes
     The bias is that of a teacher with a fifth of the clusters misjudged of this seed, also where another one taught:
     the time of a policy that it did not teach is the comparison.
     """
-    model = errors.model(5, loop.task.name)
+    model = noise_model_of(errors, 5, loop.task.name)
     if not errors.systematic_rate:
         model = NoiseModel.uniform(5, 0.0, 0.2)
     spec = loop.spaces.observation.slice(EE_POSITION)

@@ -21,8 +21,9 @@ from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
 from erl_vlm_ros.data.segment import place_of
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.noise_model import NoiseModel, view_cluster
-from erl_vlm_ros.feedback.teachers.audited import AuditConfig, AuditedTeacher
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig, ScriptedTeacher
+from erl_vlm_ros.feedback.teacher_configs import AuditConfig, ScriptedConfig
+from erl_vlm_ros.feedback.teachers.audited import AuditedTeacher
+from erl_vlm_ros.feedback.teachers.scripted import ScriptedTeacher
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
 from erl_vlm_ros.reward.trainer import RewardTrainer
@@ -138,10 +139,10 @@ def _teacher(row: Rated, task: Task, frames: Frames, seed: int) -> Iterator[Any]
             yield rater
             rater.close()
         return
-    errors = ScriptedConfig(row.error_rate, row.errors, row.systematic, seed=seed)
+    errors = ScriptedConfig(error_rate=row.error_rate, errors=row.errors, systematic_rate=row.systematic, seed=seed)
     teacher = TruthfulRater(frames.truth, ScriptedTeacher(errors, task.name, names))
     if row.audits:
-        auditor = ScriptedTeacher(ScriptedConfig(AUDITOR_ERRORS, seed=seed + 1), task.name, names)
+        auditor = ScriptedTeacher(ScriptedConfig(error_rate=AUDITOR_ERRORS, seed=seed + 1), task.name, names)
         teacher = AuditedTeacher(teacher, TruthfulRater(frames.truth, auditor), AuditConfig(share=row.audits))
     yield teacher
 

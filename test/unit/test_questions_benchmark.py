@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from erl_vlm_ros.common.tasks import load_task
-from erl_vlm_ros.feedback.teachers.scripted import ScriptedConfig
-from erl_vlm_ros.feedback.vlm.modalities import check_modalities
+from erl_vlm_ros.feedback.teacher_configs import ScriptedConfig
+from erl_vlm_ros.feedback.teachers.scripted import noise_model_of
 from erl_vlm_ros.training.configs import node_values, reward_config
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -28,9 +28,10 @@ def test_rows_have_names_of_their_own_and_parameters_that_exist(rows):
     task = load_task("drawer_open")
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
-        ScriptedConfig(row.error_rate, row.errors, row.systematic).model(row.n_classes or task.n_classes, task.name)
+        errors = ScriptedConfig(error_rate=row.error_rate, errors=row.errors, systematic_rate=row.systematic)
+        noise_model_of(errors, row.n_classes or task.n_classes, task.name)
         reward_config(node_values("reward_trainer", task, row.reward), task)
-        check_modalities(getattr(row, "senses", ()))
+        node_values("vlm_rater", task, {"modalities": list(getattr(row, "senses", ())) or ["none"]})
 
 
 def test_a_row_of_several_tables_is_one_run():

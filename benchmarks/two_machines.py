@@ -6,6 +6,7 @@
     python benchmarks/two_machines.py --steps 600 --loss 5 --delay 50      # percent and ms, each way
     python benchmarks/two_machines.py --steps 300 --graph train_real --cut 10
     python benchmarks/two_machines.py --steps 600 --one                    # to compare: both sides on one machine
+    python benchmarks/two_machines.py --steps 5000 --whole --demos scripted:10:0.25   # a training as it is shipped
 
 Needs root. Prints one JSON line last.
 """
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, metavar="MS", help="each way")
     parser.add_argument("--peer", action="store_true", help="no multicast on the cable: each side names the other")
     parser.add_argument("--one", action="store_true", help="one machine, no side")
+    parser.add_argument("--whole", action="store_true", help="shipped settings, a policy from images, 20 episodes last")
+    parser.add_argument("--demos", default="", help="of erl-vlm run")
     parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE")
     parser.add_argument("--keep", type=Path, help="folder for the runs; by default they go")
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
@@ -68,7 +71,9 @@ def main() -> None:
 def options(args: argparse.Namespace, out: Path) -> list[str]:
     """The command line of one side."""
     real = ("--use-sim-arm", "--auto-arm", "--standin-vlm") if args.graph == "train_real" else ()
-    settings = [f"--set={k}={v}" for k, v in SETTINGS.items()] + [f"--set={text}" for text in args.set]
+    short = [] if args.whole else [f"--set={k}={v}" for k, v in SETTINGS.items()]
+    settings = short + [f"--set={text}" for text in args.set] + (["--observe=images"] if args.whole else [])
+    settings += [f"--demos={args.demos}"] if args.demos else []
     common = ("--seed", args.seed, "--out", out, "--max-steps", args.steps, "--headless", *real, *settings)
     return [sys.executable, "-m", "erl_vlm_ros.cli", "run", args.graph, *map(str, common)]
 
@@ -193,7 +198,8 @@ def result(args: argparse.Namespace, run: Path, status: dict, wall: float) -> di
         summary = {}
     keys = ("state", "env_steps", "episodes", "ratings_valid", "success_rate", "wall_s")
     return {
-        "benchmark": "two_machines", "graph": args.graph, "seed": args.seed, "loss": args.loss, "delay_ms": args.delay,
+        "benchmark": "two_machines", "graph": args.graph, "seed": args.seed, "whole": args.whole,
+        "loss": args.loss, "delay_ms": args.delay,
         "cut_s": args.cut, "one": args.one, "status": status, "wall": round(wall, 1),
         "load": round(os.getloadavg()[0], 1), **{key: summary.get(key) for key in keys},
     }  # fmt: skip

@@ -6,8 +6,8 @@
     python benchmarks/control_timing.py --minutes 10 --hz 10 --cameras scene wrist  # an encoder for each camera
 
 Starts `erl-vlm run train_real --use-sim-arm` for each rate, waits until the learner updates (a policy
-from images has its encoder by then), then takes the stamps of policy/twist (made at the control tick) and of the guard's
-output (made when it is sent) for so many minutes; the camera sends at 30 Hz.
+from images has its encoder by then), then takes the stamps of policy/twist (made at the control tick) and of the
+guard's output (made when it is sent) for so many minutes; the camera sends at 30 Hz.
 
 Lateness of a tick: its distance from the rate's grid through the earliest tick of its episode. A missed tick: a gap
 of more than one and a half periods within an episode. Jitter: how far the guard's intervals are from its period.

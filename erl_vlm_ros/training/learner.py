@@ -23,13 +23,13 @@ from erl_vlm_ros.reward.model import RewardModel
 from erl_vlm_ros.training.batches import ReplayBatches
 from erl_vlm_ros.training.image_observer import ImageObserver
 from erl_vlm_ros.training.learner_config import LearnerConfig
+from erl_vlm_ros.training.places import demonstrated_places, found_places
 from erl_vlm_ros.training.query_picker import QueryPicker
 from erl_vlm_ros.training.rating_schedule import RatingPlan, RatingSchedule
 from erl_vlm_ros.training.relabeller import Relabeller
 from erl_vlm_ros.training.update_pacer import UpdatePacer
 
 EXPLORE, LEARN = "explore", "learn"
-_BEST_SHARE, _FEWEST_BEST = 0.02, 16  # frames of high reward to explore near
 
 
 class Learner:
@@ -336,21 +336,15 @@ class Learner:
 
     def demonstrated(self) -> np.ndarray:
         """End-effector positions, m, float32 [N, 3], to explore near: spread over all that a person drove; where nobody
-        did, and the agent sees images, those of the frames with the highest learned reward. N is at most 512."""
-        shown = self.replay.demonstrations
-        if self.spaces is None or EE_POSITION not in self.spaces.observation:
-            return np.zeros((0, 3), np.float32)
-        if len(shown):
-            chosen = shown[np.linspace(0, len(shown) - 1, min(len(shown), MAX_DEMONSTRATED)).round().astype(int)]
-            frames = self.replay.transition_frame[chosen]
-        elif self.images is not None and self.relabeller.prediction is not None:
-            mean = self.relabeller.prediction.mean
-            frames = np.argsort(-mean, kind="stable")[: max(_FEWEST_BEST, round(_BEST_SHARE * len(mean)))][
-                :MAX_DEMONSTRATED
-            ]
-        else:
-            return np.zeros((0, 3), np.float32)
-        return self.replay.frame_observations[frames, self.spaces.observation.slice(EE_POSITION)].copy()
+        did, and the agent sees images, where the arm was held up and those of the frames with the highest learned
+        reward. N is at most 512."""
+        if self.spaces is not None and EE_POSITION in self.spaces.observation:
+            if len(self.replay.demonstrations):
+                return demonstrated_places(self.replay, MAX_DEMONSTRATED)
+            if self.images is not None:
+                prediction = self.relabeller.prediction
+                return found_places(self.replay, None if prediction is None else prediction.mean, MAX_DEMONSTRATED)
+        return np.zeros((0, 3), np.float32)
 
     def metrics(self) -> dict[str, float]:
         """Figures for learning/metrics."""

@@ -10,7 +10,6 @@ from erl_vlm_ros.data.spaces import EE_POSITION, LINEAR
 from erl_vlm_ros.training.held_up import held_up
 
 _BEST_SHARE, _FEWEST_BEST = 0.02, 16  # frames of high reward
-_RECENT = 20_000  # steps in which to look for where the arm was held up
 
 
 def demonstrated_places(replay: ReplayBuffer, most: int) -> np.ndarray:
@@ -33,9 +32,9 @@ def _held_up(replay: ReplayBuffer) -> np.ndarray:
     """Frames before which something held the arm up."""
     if LINEAR not in replay.spaces.action or not len(replay):
         return np.zeros(0, np.int64)
-    after = replay.transition_frame[-_RECENT:]
+    after = replay.transition_frame
     position = replay.frame_observations[:, replay.spaces.observation.slice(EE_POSITION)]
-    commands = replay.actions[-_RECENT:, replay.spaces.action.slice(LINEAR)]
+    commands = replay.actions[:, replay.spaces.action.slice(LINEAR)]
     episode = replay.frame_episode[after]
     first = np.append(True, episode[1:] != episode[:-1])
     return after[held_up(position[after - 1], position[after], commands, first)]

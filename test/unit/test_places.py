@@ -17,9 +17,9 @@ STEP = 0.05  # m of a full step
 SPACES = spaces_of(load_task("drawer_open"), 6)
 
 
-def motions(episodes=6, steps=50, wall=None, lag=0.3, seed=0):
-    """Random motions of an arm that lags; ``wall``: x that it does not get past. Positions [T, 3] before and after,
-    commands [T, 3], first [T]."""
+def motions(episodes=6, steps=50, wall=None, lag=0.3, seed=0, push=False):
+    """Random motions of an arm that lags; ``wall``: x that it does not get past; ``push``: always towards it. Positions
+    [T, 3] before and after, commands [T, 3], first [T]."""
     rng = np.random.default_rng(seed)
     before, after, commands, first = [], [], [], []
     for _ in range(episodes):
@@ -27,6 +27,7 @@ def motions(episodes=6, steps=50, wall=None, lag=0.3, seed=0):
         for step in range(steps):
             if step % 7 == 0:
                 command = rng.uniform(-1, 1, 3)
+                command[0] = rng.uniform(0.5, 1) if push else command[0]
             goes = STEP * ((1 - lag) * command + lag * last)
             there = place + goes
             if wall is not None:
@@ -49,6 +50,14 @@ class TestHeldUp:
         assert pushed.sum() > 10
         assert found[pushed].all()
         assert (after[found][:, 0] > 0.1 - 2 * STEP).all()
+
+    def test_an_arm_that_stays_with_what_it_found_is_held_up_most_of_the_time(self):
+        free = motions(episodes=30, seed=3)
+        stuck = motions(episodes=60, wall=0.2, seed=4, push=True)
+        found = held_up(*(np.concatenate(pair) for pair in zip(free, stuck)))
+        pushed = stuck[0][:, 0] >= 0.2
+        assert pushed.mean() > 0.8
+        assert not found[: len(free[0])].any() and found[len(free[0]) :][pushed].all()
 
     def test_noise_of_the_measured_position_is_none(self):
         before, after, commands, first = motions()

@@ -262,6 +262,8 @@ class SafetyGuard(BaseNode):
         self._check(motion)
         if motion.kind == "move":
             problem = self.adapter.send(motion.linear, motion.angular, stamp)
+            if self.adapter.passed < 1.0 and not problem:
+                self.core.slowed(motion, self.adapter.passed, time.monotonic())
         elif motion.kind == "joints":
             problem = self.adapter.send_joints(motion.joints, stamp)
         elif motion.kind == "stop":

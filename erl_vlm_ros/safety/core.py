@@ -179,6 +179,10 @@ class GuardCore:
         """The adapter could not send the last motion: the arm is being stopped."""
         self._halt(now)
 
+    def slowed(self, motion: Motion, share: float, now: float) -> None:
+        """The adapter passed on no more than ``share`` of the motion's speed: what it kept back holds nothing up."""
+        self.inputs.pose.sent(_scaled(motion.linear, share), now)
+
     def answer(self, linear: Vector, angular: Vector, frame: str, position: Vector) -> Motion:
         """Lock-step: the motion for one command at one measured position. Rejected: see `limit_velocity`."""
         limit_velocity(linear, position, frame, self.limits.envelope)

@@ -98,6 +98,10 @@ def test_joint_velocity_moves_the_tool_in_the_controllers_order_and_stops_with_z
     velocity = ARM.vector(dict(zip(SHUFFLED, move.data)))
     twist = ARM.jacobian(ARM.vector(READY)) @ velocity
     assert np.allclose(twist, [0.05, 0, -0.02, 0, 0, 0], atol=1e-6)
+    assert adapter.passed == 1.0
+    adapter.joint_state(READY)
+    assert adapter.send((5.0, 0.0, -2.0), STILL, 1) == ""  # faster than the joints may turn
+    assert 0.0 < adapter.passed < 0.5
     stop = last(ros, adapter, Float64MultiArray, names.ARM_JOINT_COMMANDS, lambda: adapter.stop(2))
     assert list(stop.data) == [0.0] * 6
     home = last(

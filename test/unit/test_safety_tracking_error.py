@@ -84,6 +84,30 @@ def test_an_arm_at_a_wall_is_pushed_no_further_than_max_lead(most):
     assert run.motion.linear == pytest.approx((-0.1, 0.1, 0.0)) and run.motion.limited == ()
 
 
+class Slow(Run):
+    """An arm whose joints' limits leave 60% of what is commanded; ``told``: the adapter says so."""
+
+    told = True
+
+    def tick(self, count=1):
+        for _ in range(count):
+            start = self.at
+            super().tick()
+            self.at = tuple(p + 0.6 * v * DT for p, v in zip(start, self.motion.linear))
+            if self.told:
+                self.core.slowed(self.motion, 0.6, self.now - DT)
+        return self.motion
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_the_adapter_keeps_back_holds_nothing_up(told):
+    run = Slow(max_tracking_error_m=0.01, arm_lag_s=0.0, velocity=(0.1, 0.0, 0.0))
+    run.told = told
+    run.tick(20)
+    assert (max(map(abs, run.core.inputs.tracking_error.vector)) < 0.002) == told
+    assert (run.motion.limited == ()) == told
+
+
 def test_what_the_commands_lead_to_stays_in_the_box_too():
     edge = load_task("drawer_open").workspace_max[1]
     run = Run(at=(INSIDE[0], edge - 0.002, INSIDE[2]), velocity=(0.0, 0.2, 0.0), max_tracking_error_m=0.03)

@@ -41,6 +41,8 @@ class ArmAdapter(ABC):
         self.kinematics: Kinematics | None = None
         self._gripper = gripper
         self._positions: dict[str, float] = {}
+        #: share of the last motion's speed that the arm was told; joints' limits and singularities take the rest
+        self.passed = 1.0
         #: a robot_description that is not the one in use; empty: none came
         self.other_description = ""
 

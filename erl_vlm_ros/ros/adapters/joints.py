@@ -80,6 +80,7 @@ class JointAdapter(ArmAdapter):
             return leap
         self._moved_at = now
         self._move(q, motion.velocity, seconds, stamp_ns)
+        self.passed = motion.scale
         return motion.reason if halted(motion) else ""
 
     def _leap(self, q: np.ndarray, seconds: float) -> str:

@@ -3,9 +3,11 @@
 
     python benchmarks/offline.py --seeds 201 --algorithms bc bc_success iql_sparse iql
 
-bc_success: behaviour cloning of the successful episodes only. iql_sparse: the true reward, 1 on each frame of success.
-iql: 300 frames rated by the simulation's truth with 20% errors, learned through images. iql_pairs: 300 pairs compared.
-cpl: 1,000 pairs of whole episodes compared, cloning first; no reward model.
+bc_success: behaviour cloning of the successful episodes only; bc_rated: of the best by the learned reward. iql_sparse:
+the true reward, 1 on each frame of success. iql: 300 frames rated by the simulation's truth with 20% errors, learned
+through images. iql_pairs: 300 pairs compared. cpl: 1,000 pairs of whole episodes compared, cloning first; no reward
+model. --observe images: a policy from proprioception and the camera's images, without the tracked object. --data slow:
+demonstrations that all succeed, at 0.35 to 0.7 of full speed, with rests.
 Prints one JSON line a run.
 """
 
@@ -18,7 +20,7 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ALGORITHMS = ("bc", "bc_success", "iql_sparse", "iql", "iql_pairs", "cpl")
+ALGORITHMS = ("bc", "bc_success", "bc_rated", "iql_sparse", "iql", "iql_pairs", "cpl")
 
 
 def main() -> None:
@@ -31,13 +33,20 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=1000, help="of cpl")
     parser.add_argument("--updates", type=int, default=4000)
+    parser.add_argument("--observe", choices=("state", "images"), default="state")
+    parser.add_argument("--data", choices=("mixed", "slow"), default="mixed")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of learner, as YAML")
     parser.add_argument("--error-rate", type=float, default=0.2)
     args = parser.parse_args()
     for seed in args.seeds:
         from erl_vlm_ros.common.tasks import load_task
-        from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+        from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill, slow_demonstrations
 
-        shown = demonstrations(load_task(args.task), mixed_skill(args.episodes), seed)
+        task = load_task(args.task)
+        if args.data == "slow":
+            shown = slow_demonstrations(task, args.episodes, seed)
+        else:
+            shown = demonstrations(task, mixed_skill(args.episodes), seed)
         for name in args.algorithms:
             print(json.dumps(run(args, name, seed, shown)), flush=True)
 
@@ -46,6 +55,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     """One run on the episodes ``shown``."""
     import numpy as np
     import torch
+    import yaml
 
     from erl_vlm_ros.common.tasks import load_task
     from erl_vlm_ros.data.sources import ListSource, SourcedEpisode
@@ -55,7 +65,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    started, task = time.monotonic(), load_task(args.task)
+    started, cpu, task = time.monotonic(), time.process_time(), load_task(args.task)
     feedback = "preference" if name in ("iql_pairs", "cpl") else "rating"
     if name == "cpl":  # whole episodes; each may be compared with many others
         learner_more = {"segment_length": task.episode_steps, "selection.pairs": "uniform"}
@@ -67,11 +77,16 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     else:
         learner_more = {}
     learner = {
-        "algorithm": name.partition("_")[0], "offline_updates": args.updates, "catch_up": 0.0, "feedback": feedback,
+        "algorithm": name if name == "bc_rated" else name.partition("_")[0], "observe": args.observe,
+        "offline_updates": args.updates, "catch_up": 0.0, "feedback": feedback,
         "first_ratings": args.labels // 2, "round_steps": 1, "max_ratings": args.labels, "updates_per_step": 0.0,
         "rewards_given": name == "iql_sparse", "warmup_steps": 1,
     }  # fmt: skip
-    values = node_values("reward_trainer", task, {"feedback": feedback})
+    learner |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in args.set)}
+    reward = {"feedback": feedback, "observe": args.observe}
+    if args.observe == "images":  # as config/params/images.yaml
+        reward |= {"trunk.first_iterations": 300, "trunk.enough_frames": 1}
+    values = node_values("reward_trainer", task, reward)
     config = LocalConfig(
         learner=learner_config(node_values("learner", task, learner | learner_more), task),
         reward=reward_config(values, task),
@@ -89,9 +104,10 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     loop = LocalLoop(task, config, seed, teacher, source=source)
     out = loop.run()
     return {
-        "algorithm": name, "task": args.task, "seed": seed, "success_rate": out["success_rate"],
-        "episodes": len(chosen), "succeeded": sum(d.succeeded for d in chosen), "labels": out["ratings_requested"],
-        "updates": loop.learner.updates, "wall_s": round(time.monotonic() - started, 1),
+        "algorithm": name, "task": args.task, "observe": args.observe, "data": args.data, "seed": seed,
+        "success_rate": out["success_rate"], "episodes": len(chosen), "succeeded": sum(d.succeeded for d in chosen),
+        "labels": out["ratings_requested"], "updates": loop.learner.updates,
+        "cpu_s": round(time.process_time() - cpu, 1), "wall_s": round(time.monotonic() - started, 1),
     }  # fmt: skip
 
 

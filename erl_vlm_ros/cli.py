@@ -107,7 +107,9 @@ def parser() -> argparse.ArgumentParser:
 def _add_data(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("train_offline", "learn from recordings: docs/offline.md")
     group.add_argument("--dataset", default="", metavar="DIR", help="the recordings (see erl-vlm dataset)")
-    group.add_argument("--algorithm", default="", metavar="NAME", help="iql, cpl, bc, or package.module:Class")
+    group.add_argument(
+        "--algorithm", default="", metavar="NAME", help="iql, cpl, bc, bc_rated, or package.module:Class"
+    )
     group.add_argument(
         "--feedback", default="", metavar="KIND", help="rating, preference or both (default: what the algorithm needs)"
     )
@@ -129,7 +131,10 @@ def _add_collect(command: argparse.ArgumentParser) -> None:
         "--noise", type=float, metavar="LEVEL",
         help="disturbance of the expert, 0 to 1 (default: drawn for each episode, about half succeed)",
     )  # fmt: skip
-    group.add_argument("--keep", default="", metavar="WHICH", help="every (default) or successful")
+    group.add_argument(
+        "--keep", default="", metavar="WHICH",
+        help="every (default) or successful; of train_offline, which of the recordings are learned from",
+    )  # fmt: skip
 
 
 def _add_sides(command: argparse.ArgumentParser) -> None:

@@ -46,6 +46,7 @@ NEEDS = {
     "iql": Needs(),
     "iql_discrete": Needs(),
     "bc": Needs(rewards=False),
+    "bc_rated": Needs(),
     "cpl": Needs(rewards=False, labels=True, feedback="preference"),
 }
 
@@ -67,6 +68,9 @@ class Batches(Protocol):
 
     def transitions(self, count: int) -> TransitionBatch:
         """``count`` transitions, with replacement."""
+
+    def best(self, count: int, share: float) -> TransitionBatch:
+        """``count`` transitions of the ``share`` of the episodes with the highest mean reward, with replacement."""
 
     def windows(self, count: int, length: int) -> WindowBatch:
         """``count`` stretches of ``length`` steps, each within an episode, with replacement."""
@@ -120,6 +124,7 @@ AGENTS: Registry[AgentType] = Registry(
         "iql": "erl_vlm_ros.agents.iql:IqlAgent",
         "iql_discrete": "erl_vlm_ros.agents.iql_discrete:DiscreteIqlAgent",
         "bc": "erl_vlm_ros.agents.bc:BcAgent",
+        "bc_rated": "erl_vlm_ros.agents.bc_rated:RatedBcAgent",
         "cpl": "erl_vlm_ros.agents.cpl:CplAgent",
     },
 )

@@ -13,6 +13,7 @@ from erl_vlm_ros.agents.iql import Cloned
 from erl_vlm_ros.agents.offline_config import BcConfig
 from erl_vlm_ros.agents.sac import Metrics
 from erl_vlm_ros.common.config import from_values
+from erl_vlm_ros.data.replay import TransitionBatch
 
 
 class BcAgent(Cloned):
@@ -29,7 +30,10 @@ class BcAgent(Cloned):
     def update(self, batches: Batches) -> Mapping[str, float]:
         """One step of the actor."""
         self._fit(batches)
-        batch = batches.transitions(self.config.batch_size)
+        batch = self._drawn(batches)
         self.updates += 1
         errors = self._clone(self.normaliser(batch.obs), batch.action, torch.ones(len(batch.obs)))
         return Metrics({"actor_error": errors.mean})
+
+    def _drawn(self, batches: Batches) -> TransitionBatch:
+        return batches.transitions(self.config.batch_size)

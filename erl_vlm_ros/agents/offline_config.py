@@ -59,6 +59,10 @@ class BcConfig:
     average_rate: float = setting(
         0.005, "Rate of the running mean of the actor that evaluation uses.", low=0.0, high=1.0
     )
+    best_share: float = setting(
+        0.4, "Algorithm bc_rated: share of the episodes that are cloned, those of the highest mean reward.", low=0.01,
+        high=1.0,
+    )  # fmt: skip
 
 
 @config("cpl")

@@ -186,6 +186,15 @@ class ReplayBuffer:
             self._demonstrations = np.flatnonzero(self._steps["intervention"].view)
         return self._demonstrations
 
+    def best_transitions(self, share: float) -> np.ndarray:
+        """int64 [D], transitions of the ``share`` of the episodes with the highest mean reward, one at least."""
+        lengths = np.array(self._lengths, np.int64)
+        first = np.cumsum(lengths) - lengths
+        mean = np.add.reduceat(self.rewards, first) / lengths
+        best = np.zeros(len(lengths), bool)
+        best[np.argsort(-mean, kind="stable")[: max(1, round(share * len(lengths)))]] = True
+        return np.flatnonzero(np.repeat(best, lengths))
+
     def gather(self, index: np.ndarray) -> TransitionBatch:
         """The transitions at ``index`` int [B], 0 being the oldest; copies. IndexError when out of range."""
         index = np.asarray(index, np.int64)

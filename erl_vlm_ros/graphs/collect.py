@@ -12,11 +12,11 @@ from erl_vlm_ros.common.plan import COLLECTOR
 from erl_vlm_ros.common.tasks import Task, load_task, task_names, task_text
 from erl_vlm_ros.control.drivers import PERSON, SCRIPTED
 from erl_vlm_ros.control.intervention import JOY, TWIST
+from erl_vlm_ros.data.sources import EVERY, SUCCESSFUL
 from erl_vlm_ros.data.spaces import STATE
 from erl_vlm_ros.graphs.robot import ROBOT_COPY, SIMULATED
 from erl_vlm_ros.graphs.spec import DataOptions, Graph, RealOptions, RunArguments
 from erl_vlm_ros.params.layers import EVERY_NODE
-from erl_vlm_ros.recordings.collection import EVERY, SUCCESSFUL
 from erl_vlm_ros.robot.spec import robot_path
 
 DRIVERS = (SCRIPTED, JOY, TWIST)  # who drives: the expert of the simulated tasks, or a person with such a device
@@ -93,8 +93,6 @@ def check_collect_options(data: DataOptions) -> None:
         raise ConfigError(f"--episodes must be at least 1, got {data.episodes}", parameter="episodes")
     if data.noise is not None and not 0 <= data.noise <= 1:
         raise ConfigError(f"--noise must be from 0 (the expert) to 1, got {data.noise}", parameter="noise")
-    if data.keep not in ("", EVERY, SUCCESSFUL):
-        raise ConfigError(f"--keep {data.keep}: expected {EVERY} or {SUCCESSFUL}", parameter="keep")
 
 
 def _told(task: Task, file: str) -> str:

@@ -11,6 +11,7 @@ from erl_vlm_ros.agents.base import Needs, needs_of
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.dataset import Survey
+from erl_vlm_ros.data.sources import EVERY
 from erl_vlm_ros.data.spaces import GRIPPER, run_spaces
 from erl_vlm_ros.feedback.kinds import BOTH, RATING, kinds_named
 from erl_vlm_ros.graphs.robot import robot_of
@@ -37,7 +38,9 @@ def needs_by(data: DataOptions) -> Needs:
             "train_offline needs --dataset DIR (see erl-vlm dataset)", parameter="dataset", code=Code.NOT_GIVEN
         )
     if not data.algorithm:
-        raise ConfigError("train_offline needs --algorithm: iql, cpl or bc", parameter="algorithm", code=Code.NOT_GIVEN)
+        raise ConfigError(
+            "train_offline needs --algorithm: iql, cpl, bc or bc_rated", parameter="algorithm", code=Code.NOT_GIVEN
+        )
     needs = needs_of(data.algorithm)
     if data.feedback and not (needs.rewards or needs.labels):
         text = f"--feedback {data.feedback}: {data.algorithm} asks nothing; leave it away"
@@ -67,6 +70,7 @@ def offline_values(arguments: RunArguments, needs: Needs, found: Survey) -> dict
                 parameter=f"learner.{key}",
             )
     learner: dict[str, Any] = {"algorithm": data.algorithm, **source_of(data.dataset, found)}
+    learner["episode_source_keep"] = data.keep or EVERY
     out: dict[str, dict[str, Any]] = {"learner": learner, "monitor": {}}
     learner["max_ratings"] = 0
     if needs.rewards or needs.labels:

@@ -195,7 +195,7 @@ class DataOptions:
     Of train_sim and train_real: ``demos``, a dataset that fills the buffer before the first step; ``before``, the run
     that this one goes on from.
     Of collect: ``driver``, scripted, joy or twist; ``episodes`` to be gathered, None: 50; ``noise`` of the expert,
-    None: drawn for each episode; ``keep``, every or successful.
+    None: drawn for each episode. Of collect and train_offline: ``keep``, every or successful episodes.
     """
 
     dataset: str = ""

@@ -82,7 +82,8 @@ class LearnerNode(BaseNode):
 
     def _read_source(self) -> None:
         """Take what the source has; those of it that a checkpoint brought are passed over."""
-        source = make_source(self.p.episode_source, self.p.episode_source_path, self.p.rewards_given)
+        p = self.p
+        source = make_source(p.episode_source, p.episode_source_path, p.rewards_given, p.episode_source_keep)
         if source is not None:
             for item in unseen(source, lambda: self.learner.episodes, self.learner.config.spaces):
                 episode = item.episode

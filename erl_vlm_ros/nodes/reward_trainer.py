@@ -40,7 +40,8 @@ class RewardTrainerNode(BaseNode):
         self._path = self.checkpoint_path()
         if self.p.resume or self.stands_in(self._path):
             self._resume()
-        source = make_source(self.p.episode_source, self.p.episode_source_path, rewards=False)
+        p = self.p
+        source = make_source(p.episode_source, p.episode_source_path, False, p.episode_source_keep)
         if source is not None:
             for item in unseen(source, lambda: self.trainer.episodes, spaces):
                 self.trainer.add_episode(item.episode)

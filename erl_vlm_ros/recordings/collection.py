@@ -14,8 +14,8 @@ from erl_vlm_ros.common.rundir import atomic_write, read_json
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.growing_dataset import GrowingDataset
+from erl_vlm_ros.data.sources import SUCCESSFUL
 
-EVERY, SUCCESSFUL = "every", "successful"
 _COUNTERS = ("episodes", "env_steps", "successes")
 
 

@@ -86,8 +86,9 @@ _REAL = (
 )
 _OFFLINE = (
     ("dataset", "", "Folder of the recordings (erl-vlm dataset)."),
-    ("algorithm", "", "iql, cpl, bc, or package.module:Class."),
+    ("algorithm", "", "iql, cpl, bc, bc_rated, or package.module:Class."),
     ("feedback", "", "rating, preference or both; empty: what the algorithm needs."),
+    ("keep", "", "every or successful: which of the recordings are learned from; empty: every."),
     ("updates", "", "Updates in all; empty: 4000, of cpl 1400."),
     ("evaluate_on", "sim", "sim or real: what evaluate.launch.py runs the learned policy on."),
 )
@@ -147,7 +148,7 @@ def _settings(read) -> list[str]:
 
 def _recordings(read) -> DataOptions:
     updates = _number(read("updates"), "updates") if read("updates") else None
-    values = {name: read(name) for name in ("dataset", "algorithm", "feedback", "evaluate_on")}
+    values = {name: read(name) for name in ("dataset", "algorithm", "feedback", "keep", "evaluate_on")}
     return DataOptions(**values, updates=updates, evaluate=0, demos=read("demos"), before=read("from_run"))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import atomic_write, read_json
 from erl_vlm_ros.data.dataset import read_info, robot_file
+from erl_vlm_ros.data.sources import EVERY, SUCCESSFUL
 from erl_vlm_ros.graphs.build import GRAPHS
 from erl_vlm_ros.graphs.collect import check_collect_options
 from erl_vlm_ros.graphs.offline import EPISODES, REAL, SIM, split_sides
@@ -25,7 +26,8 @@ GRAPH, COLLECT = "train_offline", "collect"
 _KNOWN_BY = {
     (GRAPH,): ("dataset", "algorithm", "feedback", "updates", "evaluate", "evaluate_on"),
     ("train_sim", "train_real"): ("demos", "before"),
-    (COLLECT,): ("driver", "episodes", "noise", "keep"),
+    (COLLECT,): ("driver", "episodes", "noise"),
+    (COLLECT, GRAPH): ("keep",),
 }
 SEED = 1000  # of the first episode of the evaluation
 _COPIED = ("success_rate", "eval_episodes", "success_source")
@@ -42,6 +44,8 @@ def check_options(graph: str, data: DataOptions, real: RealOptions, max_steps: i
     if data.demos and data.before:
         text = "--from and --demos: the buffer begins with the one or the other; leave one away"
         raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="demos")
+    if data.keep not in ("", EVERY, SUCCESSFUL):
+        raise ConfigError(f"--keep {data.keep}: expected {EVERY} or {SUCCESSFUL}", parameter="keep")
     if graph == COLLECT:
         check_collect_options(data)
         if max_steps is not None:

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.backend import SimBackend, backend_spaces
 from erl_vlm_ros.sim.demonstrator import Demonstrator, rough_demonstrator
 from erl_vlm_ros.sim.rollout import Rollout, roll_out
+
+_SLOW, _SLOW_NOISE, _RESTS = (0.35, 0.7), 0.05, 0.02  # share of full speed, disturbance, chance of a rest
+_TRIES = 10  # for each slow episode
 
 
 class Demonstration(Rollout):
@@ -44,6 +48,27 @@ def demonstrations(task: Task, noise: Sequence[float], seed: int, image_size: in
         return [one(float(level), index) for index, level in enumerate(noise)]
     finally:
         arm.close()
+
+
+def slow_demonstrations(task: Task, count: int, seed: int, image_size: int = 128) -> list[Demonstration]:
+    """``count`` episodes that succeed, of people who move at 0.35 to 0.7 of full speed, disturbed a little, with rests.
+
+    Raises:
+        ConfigError: no expert knows the task, or hardly ever one so slow succeeds in time.
+    """
+    rng, arm = np.random.default_rng(seed), SimArm(task, (image_size, image_size))
+    found: list[Demonstration] = []
+    try:
+        for _ in range(_TRIES * count):
+            driver = Demonstrator(task, _SLOW_NOISE, rng, float(rng.uniform(*_SLOW)), _RESTS)
+            shown = demonstration(arm, task, driver, int(rng.integers(2**31)), len(found))
+            found += [shown] * shown.succeeded
+            if len(found) == count:
+                return found
+    finally:
+        arm.close()
+    text = f"{task.name}: {len(found)} of {_TRIES * count} slow demonstrations succeeded, {count} are wanted"
+    raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task")
 
 
 def rough_demonstrations(

@@ -22,6 +22,10 @@ class ReplayBatches:
         """``count`` transitions, with replacement."""
         return self._replay.sample(count, self._rng, self._demo_share)
 
+    def best(self, count: int, share: float) -> TransitionBatch:
+        """``count`` transitions of the ``share`` of the episodes with the highest mean reward, with replacement."""
+        return self._replay.gather(self._rng.choice(self._replay.best_transitions(share), count))
+
     def windows(self, count: int, length: int) -> WindowBatch:
         """``count`` stretches of ``length`` steps, each within an episode, with replacement."""
         return self._replay.sample_windows(count, length, self._rng)

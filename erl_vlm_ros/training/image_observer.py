@@ -22,6 +22,7 @@ from erl_vlm_ros.data.spaces import FEATURES, Spaces, image_spaces
 from erl_vlm_ros.data.views import decode_views, split_views
 from erl_vlm_ros.reward.model import RewardModel, cameras_seen
 from erl_vlm_ros.reward.trunks import trunk_of
+from erl_vlm_ros.training.own_trunk import OwnTrunk, own_trunk
 
 _FLOOR = 1e-3  # of a deviation
 
@@ -34,15 +35,21 @@ class ImageObserver:
         channels: of the reward trunk's convolutions; keypoints are those of the second.
         spaces: of the episodes.
         cameras: that the policy sees; none: the one without a name.
+        seed: of a trunk of its own, where there is no reward model.
 
     Raises:
         ConfigError: a trunk of fewer than two convolutions, or an encoder that cannot be read.
     """
 
     def __init__(
-        self, settings: EncoderConfig, channels: tuple[int, ...], spaces: Spaces, cameras: tuple[str, ...] = ()
+        self,
+        settings: EncoderConfig,
+        channels: tuple[int, ...],
+        spaces: Spaces,
+        cameras: tuple[str, ...] = (),
+        seed: int = 0,
     ):
-        self._settings, self.cameras = settings, cameras
+        self._settings, self.cameras, self._channels, self._seed = settings, cameras, channels, seed
         self.given = None if settings.trained else given_encoder(settings)
         if self.given is None and len(channels) < 2:
             raise ConfigError(
@@ -68,16 +75,17 @@ class ImageObserver:
         return replace(episode, observations=np.hstack([proprio, seen]), spaces=spaces)
 
     def fit(self, model: RewardModel | None, replay: ReplayBuffer) -> None:
-        """Take the trunk of ``model`` as it is (or the encoder that was given), standardise with the buffer's frames,
-        and encode all of them.
+        """Take the trunk of ``model`` as it is (None: one that is trained on the buffer's frames; or the encoder that
+        was given), standardise with the buffer's frames, and encode all of them.
 
         Raises:
             ConfigError: the reward model has no trunk.
         """
         proprio = replay.frame_proprio
         if self.given is None:
-            trunk = getattr(model, "trunk", None)
-            if trunk is None:
+            if model is None:
+                model = own_trunk(replay, self._channels, self.cameras, self._seed)
+            if getattr(model, "trunk", None) is None:
                 text = (
                     "a policy from images needs reward_trainer.reward_model trunk_heads: its encoder is that trunk's; "
                     "or an encoder of its own, learner.encoder.name file"
@@ -98,7 +106,7 @@ class ImageObserver:
         )  # fmt: skip
         replay.set_part(FEATURES, self.features.of(images, proprio))
 
-    def _keypoints(self, model: RewardModel, index: int, images: np.ndarray) -> Keypoints:
+    def _keypoints(self, model: RewardModel | OwnTrunk, index: int, images: np.ndarray) -> Keypoints:
         """Of the trunk that sees the policy's camera ``index``. ConfigError: the reward model has none."""
         at, seen = 0, cameras_seen(model)
         if self.cameras:

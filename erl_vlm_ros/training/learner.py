@@ -47,13 +47,8 @@ class Learner:
         images = config.encoder is not None
         self.images = None
         if images:
-            self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces, config.seen_cameras)
-        if images and config.encoder.trained and not self.agent.needs.rewards:
-            text = (
-                f"learner.encoder.name is '{config.encoder.name}', which comes from a reward model, and the algorithm "
-                f"'{config.agent.algorithm}' has none: give it a frozen network, learner.encoder.name file"
-            )
-            raise ConfigError(text, parameter="learner.encoder.name", code=Code.DOES_NOT_FIT)
+            seen = config.seen_cameras
+            self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces, seen, seed)
         sizes = (config.obs_dim, config.act_dim, config.prop_dim)
         self.spaces = config.spaces if self.images is None else self.images.spaces  # of what the agent sees
         self.replay = ReplayBuffer(config.capacity, *sizes, self.spaces)

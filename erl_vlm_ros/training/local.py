@@ -166,7 +166,7 @@ class LocalLoop:
             ValueError: the source is empty.
         """
         learner, failed = self.learner, 0
-        for item in unseen(source, lambda: learner.episodes):
+        for item in unseen(source, lambda: learner.episodes, learner.config.spaces):
             self._timed("label", lambda item=item: learner.add_episode(*item))
             if learner.asks:
                 self._timed("reward", lambda item=item: self.trainer.add_episode(item.episode))

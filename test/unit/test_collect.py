@@ -18,11 +18,12 @@ from erl_vlm_ros.control.actor_source import read_published
 from erl_vlm_ros.control.drivers import DemonstratorConfig, StillPolicy
 from erl_vlm_ros.data.dataset import INFO, DatasetSource, robot_file, survey
 from erl_vlm_ros.data.growing_dataset import GrowingDataset
+from erl_vlm_ros.data.sources import EVERY, SUCCESSFUL
 from erl_vlm_ros.data.spaces import run_spaces, spaces_of
 from erl_vlm_ros.graphs.build import collect, train_sim
 from erl_vlm_ros.graphs.spec import DataOptions, RealOptions, RunArguments
 from erl_vlm_ros.params.layers import parse_overrides
-from erl_vlm_ros.recordings.collection import EVERY, SUCCESSFUL, Collection, Verdict
+from erl_vlm_ros.recordings.collection import Collection, Verdict
 from erl_vlm_ros.robot.spec import load_robot, robot_path
 
 TASK = load_task("drawer_open")

@@ -19,6 +19,7 @@ from erl_vlm_ros.data.selection import novelty_view
 from erl_vlm_ros.data.spaces import EE_POSITION, FEATURES, OBJECT, SpecError, image_spaces, spaces_of
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.backend import backend_spaces
+from erl_vlm_ros.sim.cameras import sim_cameras
 from erl_vlm_ros.sim.demonstrations import rough_demonstrations
 from erl_vlm_ros.sim.demonstrator import rough_demonstrator
 from erl_vlm_ros.training.configs import learner_config, node_values, reward_config
@@ -151,7 +152,6 @@ def test_a_file_encoder_sees_for_a_policy(tmp_path):
     [
         ({"reward_model": "erl_vlm"}, {}, "reward_trainer.reward_model"),
         ({}, {"trunk.channels": [16]}, "trunk.channels"),
-        ({}, {"algorithm": "bc"}, "learner.encoder.name"),
         ({}, {"encoder.name": "file", "encoder.path": "/nowhere.onnx"}, "encoder.path"),
     ],
 )
@@ -227,3 +227,25 @@ def test_a_demonstrator_is_repeatable_and_rough():
 
     np.testing.assert_array_equal(first(1), first(1))
     assert not np.array_equal(first(1), first(2)) and np.abs(first(1)).max() <= 1
+
+
+@pytest.mark.parametrize("cameras", [(), ("scene", "wrist")])
+def test_without_a_reward_model_the_encoder_is_learned_from_the_frames_alone(cameras):
+    """Behaviour cloning from images: no label is asked for, and all frames are seen by one encoder."""
+    few = {"algorithm": "bc", "warmup_steps": 50, "max_ratings": 0, "observe": "images"}
+    few |= {"cameras": list(cameras) or None}
+    config = LocalConfig(
+        learner=learner_config(node_values("learner", TASK, few), TASK),
+        reward=reward_config(node_values("reward_trainer", TASK, {"observe": "images"}), TASK),
+        max_steps=50, eval_every=0, image_size=64, demos=1, cameras=cameras,
+    )  # fmt: skip
+    learner = LocalLoop(TASK, config, 3, lambda truth: TruthTeacher(truth, 5, 0.0, 0)).learner
+    arm = SimArm(TASK, (64, 64), cameras=sim_cameras(cameras, None, None, (64, 64)))
+    shown = rough_demonstrations(arm, TASK, 1, 0, image_size=128)[0].episode
+    learner.add_episode(shown.seen_as(learner.config.spaces))
+    assert learner.images.fitted and learner.phase == "learn" and learner.model is None
+    features = learner.spaces.observation.slice(FEATURES)
+    again = learner.images.features(learner.replay.frame_jpegs, learner.replay.frame_proprio)
+    np.testing.assert_allclose(learner.replay.frame_observations[:, features], again, atol=1e-4)
+    learner.update(3)
+    assert read_published(decode(encode(learner.actor_bundle()), "actor"), learner.config.spaces)[1] is not None

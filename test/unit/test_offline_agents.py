@@ -224,3 +224,22 @@ def test_comparisons_move_the_policy_to_what_is_preferred():
     for _ in range(300):
         figures = agent.update(batches)
     assert abs(cloned) < 0.2 and said() > cloned + 0.2 and figures["pair_accuracy"] > 0.7 and agent.finite()
+
+
+def test_the_best_episodes_are_those_of_the_highest_mean_reward():
+    """Five episodes of different lengths; cloning of the best two sees their actions alone."""
+    replay = ReplayBuffer(100, 19, 3, 10)
+    means, lengths = (0.2, 0.9, 0.1, 0.5, 0.8), (8, 4, 12, 20, 6)
+    for index, (mean, length) in enumerate(zip(means, lengths)):
+        episode = make_episode(index, length, side=16, actions=np.full((length, 3), index / 10, np.float32))
+        replay.add_episode(episode, np.full(length, mean, np.float32))
+    batches = ReplayBatches(replay, [], np.random.default_rng(0), 0.0)
+    assert sorted(set(batches.best(200, 0.4).action[:, 0].tolist())) == pytest.approx([0.1, 0.4])
+    assert sorted(set(batches.best(50, 0.01).action[:, 0].tolist())) == pytest.approx([0.1])
+    assert len(replay.best_transitions(1.0)) == sum(lengths)
+    agent = AGENTS.load("bc_rated")(BcConfig(19, 3, hidden=(32,), best_share=0.2, average_rate=0.0, lr=1e-2), 0)
+    for _ in range(100):
+        agent.update(batches)
+    policy = make_policy(agent.policy().kind, agent.policy().arrays, {})
+    said = np.array([policy.act(obs, True) for obs in replay.frame_observations[9:13]])
+    np.testing.assert_allclose(said, 0.1, atol=0.05)

@@ -12,14 +12,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from factories import make_episode
+from refusals import refused
 
 from erl_vlm_ros.agents.base import AGENTS, NEEDS
 from erl_vlm_ros.cli import main
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.rundir import RunDirectory
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.data.bundle import encode
 from erl_vlm_ros.data.dataset import INFO, survey, write_dataset
+from erl_vlm_ros.data.sources import SUCCESSFUL, make_source
 from erl_vlm_ros.data.spaces import run_spaces, spaces_of
 from erl_vlm_ros.graphs.build import train_offline
 from erl_vlm_ros.graphs.offline import ROUND_BYTES, offline_values
@@ -78,6 +80,7 @@ def test_what_our_algorithms_need_is_known_without_loading_them(name):
         ("iql", {"learner", "reward_trainer", "vlm_rater", "monitor"}, "rating", 300),
         ("cpl", {"learner", "vlm_rater", "monitor"}, "preference", 1000),
         ("bc", {"learner", "monitor"}, None, 0),
+        ("bc_rated", {"learner", "reward_trainer", "vlm_rater", "monitor"}, "rating", 300),
     ],
 )
 def test_the_graph_has_the_nodes_that_the_algorithm_needs(described, dataset, algorithm, nodes, feedback, labels):
@@ -89,7 +92,7 @@ def test_the_graph_has_the_nodes_that_the_algorithm_needs(described, dataset, al
     assert feedback is None or graph.node("vlm_rater").parameters["feedback"] == feedback
     assert graph.plan.finished_by == "learner" and graph.plan.max_updates == learner["offline_updates"] > 0
     assert graph.node("monitor").parameters["max_updates"] == learner["offline_updates"]
-    if algorithm == "iql":
+    if algorithm in ("iql", "bc_rated"):
         assert graph.node("reward_trainer").parameters["episode_source_path"] == str(dataset)
     if algorithm == "cpl":  # whole episodes, also where one is shorter
         assert learner["segment_length"] == 20 and 1 <= learner["round_ratings"] <= labels
@@ -336,3 +339,23 @@ def test_demonstrations_fill_the_buffer_first(dataset, tmp_path, started, capsys
     assert main([*call, "--set", "vlm_rater.teacher=scripted"]) == 2  # it knows nothing of recordings
     assert main([*call, "--task", "pick_place"]) == 2  # other spaces
     assert len(started) == 1
+
+
+def test_successes_alone_are_learned_from_by_all_that_read_the_recordings(described):
+    graph = described("iql", keep="successful")
+    for node in ("learner", "reward_trainer"):
+        assert graph.node(node).parameters["episode_source_keep"] == "successful"
+    assert described("bc").node("learner").parameters["episode_source_keep"] == "every"
+
+
+def test_a_source_of_successes_alone_is_numbered_anew(tmp_path):
+    verdicts = (False, True, None, True)
+    episodes = [make_episode(i, 20 + i, side=16, spaces=SPACES, success=said) for i, said in enumerate(verdicts)]
+    write_dataset(tmp_path / "d", "drawer_open", episodes, "test")
+    source = make_source("dataset", str(tmp_path / "d"), False, SUCCESSFUL)
+    found = [source.poll().episode for _ in range(2)]
+    assert [(e.index, e.steps) for e in found] == [(0, 21), (1, 23)]
+    assert source.poll() is None and source.exhausted
+    write_dataset(tmp_path / "failed", "drawer_open", episodes[:1], "test")
+    with refused(ConfigError, parameter="learner.episode_source_keep", code=Code.NOT_GIVEN):
+        make_source("dataset", str(tmp_path / "failed"), False, SUCCESSFUL).poll()

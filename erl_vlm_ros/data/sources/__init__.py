@@ -9,6 +9,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.registry import Registry
 from erl_vlm_ros.data.sources.base import EpisodeSource, SourcedEpisode, SourceType
 from erl_vlm_ros.data.sources.memory import ListSource, LiveSource
+from erl_vlm_ros.data.sources.successful import EVERY, SUCCESSFUL, SuccessfulOnly
 from erl_vlm_ros.data.spaces import Spaces, SpecError
 
 LIVE = "live"
@@ -18,16 +19,20 @@ SOURCES: Registry[SourceType] = Registry(
 )
 
 
-def make_source(name: str, path: str, rewards: bool) -> EpisodeSource | None:
+def make_source(name: str, path: str, rewards: bool, keep: str = EVERY) -> EpisodeSource | None:
     """The source ``name`` over what is at ``path``; None for ``live``, which has nothing to read.
 
     Args:
         rewards: give the rewards that are stored with the episodes.
+        keep: EVERY episode, or SUCCESSFUL ones alone.
 
     Raises:
         ConfigError: an unknown source, or nothing that it can read at ``path``.
     """
-    return None if name == LIVE else SOURCES.load(name)(path, rewards)
+    if name == LIVE:
+        return None
+    source = SOURCES.load(name)(path, rewards)
+    return SuccessfulOnly(source) if keep == SUCCESSFUL else source
 
 
 def unseen(source: EpisodeSource, known: Callable[[], int], spaces: Spaces | None = None) -> Iterator[SourcedEpisode]:
@@ -51,4 +56,7 @@ def unseen(source: EpisodeSource, known: Callable[[], int], spaces: Spaces | Non
         yield item
 
 
-__all__ = ["LIVE", "SOURCES", "EpisodeSource", "ListSource", "LiveSource", "SourcedEpisode", "make_source", "unseen"]
+__all__ = [
+    "EVERY", "LIVE", "SOURCES", "SUCCESSFUL", "EpisodeSource", "ListSource", "LiveSource", "SourcedEpisode",
+    "SuccessfulOnly", "make_source", "unseen",
+]  # fmt: skip

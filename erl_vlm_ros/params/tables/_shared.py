@@ -7,6 +7,7 @@ The graph gives them the same value (``params/shared.py``); a robot file sets th
 from __future__ import annotations
 
 from erl_vlm_ros.agents.encoders.config import EncoderConfig
+from erl_vlm_ros.data.sources import EVERY, SUCCESSFUL
 from erl_vlm_ros.data.spaces import IMAGES, STATE
 from erl_vlm_ros.params.param import Param, group
 from erl_vlm_ros.reward.configs import TrunkConfig
@@ -94,6 +95,12 @@ SOURCE = Param(
 SOURCE_PATH = Param(
     "episode_source_path", "", "What the source reads: for run, a run directory; for dataset, its folder."
 )
+SOURCE_KEEP = Param(
+    "episode_source_keep",
+    EVERY,
+    "Episodes of the source that are taken: every one, or those judged successful alone.",
+    choices=(EVERY, SUCCESSFUL),
+)
 FEEDBACK = Param(
     "feedback",
     "rating",
@@ -156,6 +163,7 @@ SHARED = (
     REWARD_MODEL,
     SOURCE,
     SOURCE_PATH,
+    SOURCE_KEEP,
     TRUNK_CHANNELS,
     *ENCODER,
 )

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from erl_vlm_ros.data.sources import EVERY, SUCCESSFUL
 from erl_vlm_ros.params.param import Param
-from erl_vlm_ros.recordings.collection import EVERY, SUCCESSFUL
 
 PARAMETERS = (
     Param("task", "drawer_open", "Name or path of the task file."),

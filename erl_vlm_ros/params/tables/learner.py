@@ -13,6 +13,7 @@ from erl_vlm_ros.params.tables._shared import (
     MAX_RATINGS,
     REWARD_MODEL,
     SOURCE,
+    SOURCE_KEEP,
     SOURCE_PATH,
     SPACES,
     TRUNK_CHANNELS,
@@ -36,8 +37,8 @@ PARAMETERS = (
     Param(
         "algorithm",
         "sac",
-        "Algorithm that learns the policy: sac, iql, bc or cpl (from recordings), or package.module:Class. With "
-        "discrete actions sac and iql are iql_discrete.",
+        "Algorithm that learns the policy: sac, iql, bc, bc_rated or cpl (from recordings), or package.module:Class. "
+        "With discrete actions sac and iql are iql_discrete.",
     ),
     Param(
         "algorithm_options",
@@ -46,6 +47,7 @@ PARAMETERS = (
     ),
     SOURCE,
     SOURCE_PATH,
+    SOURCE_KEEP,
     Param("rewards_given", False, "The source brings the reward of every step: no teacher is asked for them."),
     Param(
         "demonstrations",

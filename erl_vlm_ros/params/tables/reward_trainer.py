@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from erl_vlm_ros.params.param import Param, group
-from erl_vlm_ros.params.tables._shared import FEEDBACK, REWARD_MODEL, SOURCE, SOURCE_PATH, SPACES, TRUNK
+from erl_vlm_ros.params.tables._shared import FEEDBACK, REWARD_MODEL, SOURCE, SOURCE_KEEP, SOURCE_PATH, SPACES, TRUNK
 from erl_vlm_ros.reward.configs import ErlRewardConfig, HeadConfig
 
 PARAMETERS = (
@@ -21,6 +21,7 @@ PARAMETERS = (
     ),
     SOURCE,
     SOURCE_PATH,
+    SOURCE_KEEP,
     Param(
         "objective",
         "",

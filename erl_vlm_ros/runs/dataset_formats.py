@@ -7,10 +7,12 @@ import argparse
 import json
 from typing import Any
 
+from erl_vlm_ros.recordings.lerobot.video import CODECS
 from erl_vlm_ros.runs.dataset_build import add_shared, by_hand, keep, read_options
 
 LEROBOT = "lerobot"
 FORMATS = (LEROBOT,)
+VIDEO_CODECS = tuple(CODECS)
 
 
 def add_commands(actions: Any) -> None:
@@ -19,6 +21,8 @@ def add_commands(actions: Any) -> None:
     out.add_argument("--format", choices=FORMATS, default=LEROBOT)
     out.add_argument("dataset", metavar="DATASET")
     out.add_argument("out", metavar="OUT", help="new or empty folder")
+    out.add_argument("--video", action="store_true", help="images as MP4 files, with loss, not as the JPEGs they are")
+    out.add_argument("--video-codec", choices=VIDEO_CODECS, default=VIDEO_CODECS[0], help="of --video (default h264)")
     inn = actions.add_parser("import", help="a dataset out of a LeRobot dataset (v3.0)")
     inn.add_argument("--format", choices=FORMATS, default=LEROBOT)
     inn.add_argument("folder", metavar="DIR", help="with meta/info.json")
@@ -34,7 +38,8 @@ def export_dataset(arguments: argparse.Namespace) -> int:
     """Write it, and print one JSON line; exit status 0. ConfigError: what was named is of no use."""
     from erl_vlm_ros.recordings.lerobot.write import export
 
-    print(json.dumps({"out": arguments.out, **export(arguments.dataset, arguments.out)}))
+    codec = arguments.video_codec if arguments.video else ""
+    print(json.dumps({"out": arguments.out, **export(arguments.dataset, arguments.out, codec)}))
     return 0
 
 

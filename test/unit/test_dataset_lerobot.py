@@ -152,6 +152,47 @@ def test_the_layout(tmp_path, exported, monkeypatch):
     np.testing.assert_array_equal(take(tmp_path / "parts")[0][2][0].actions, take(exported)[0][2][0].actions)
 
 
+@pytest.mark.parametrize("cameras", [(), ("front", "wrist")])
+def test_images_become_videos_and_come_back_but_for_their_loss(tmp_path, cameras, monkeypatch):
+    """Smooth images, so that the codec's loss is small; each frame finds its own row again, in either of two files."""
+    pytest.importorskip("av")
+    spaces = with_cameras(SPACES, cameras, 32) if cameras else SPACES
+    episodes = []
+    for i in range(2):
+        shades = [np.full((32, 32, 3), (30 * k + 10 * i, 200 - 25 * k, 100), np.uint8) for k in range(7)]
+        frames = [encode_jpeg(shade) for shade in shades]
+        frames = [Frame.of(dict.fromkeys(cameras, one)) for one in frames] if cameras else frames
+        episodes.append(make_episode(i, 6, jpegs=frames, spaces=spaces))
+    write_dataset(tmp_path / "d", "drawer_open", episodes, "test", robot_path("sim_arm"))
+    told = write.export(tmp_path / "d", tmp_path / "l", "h264")
+    assert (told["frames"], told["video_files"]) == (12, max(1, len(cameras)))
+    info = json.loads((tmp_path / "l" / lay.INFO).read_text())
+    key = lay.camera_key(cameras[0] if cameras else "")
+    assert (info["features"][key]["dtype"], info["features"][key]["info"]["video.codec"]) == ("video", "h264")
+    assert info["video_path"] == lay.VIDEO
+    assert key not in pq.read_table(tmp_path / "l" / "data/chunk-000/file-000.parquet").schema.names
+    row = pq.read_table(tmp_path / "l" / "meta/episodes/chunk-000/file-000.parquet").to_pylist()[1]
+    assert (row[f"videos/{key}/from_timestamp"], row[f"videos/{key}/to_timestamp"]) == pytest.approx((0.6, 1.2))
+
+    def same(folder):
+        for (mine, _), episode in zip(take(folder)[0], episodes, strict=True):
+            for one, other in zip(all_jpegs(mine.jpegs), all_jpegs(episode.jpegs), strict=True):
+                assert np.abs(decode_jpeg(one).astype(int) - decode_jpeg(other)).max() < 10
+            assert cameras_of(mine.jpegs) == cameras
+
+    same(tmp_path / "l")
+    monkeypatch.setattr(lay, "VIDEO_MB", 0)
+    assert write.export(tmp_path / "d", tmp_path / "parts", "h264")["video_files"] == 2 * max(1, len(cameras))
+    same(tmp_path / "parts")
+
+
+def test_images_of_an_odd_size_cannot_be_a_video(tmp_path, capsys):
+    pytest.importorskip("av")
+    write_dataset(tmp_path / "d", "drawer_open", [make_episode(0, 6, side=25, spaces=SPACES)], "test")
+    assert main(["dataset", "export", "--video", str(tmp_path / "d"), str(tmp_path / "l")]) == 2
+    assert "25x25" in capsys.readouterr().err and not (tmp_path / "l").exists()
+
+
 def test_statistics_are_those_of_all_rows():
     rng = np.random.default_rng(0)
     parts = [rng.normal(i, 1 + i, (20 + i, 2)) for i in range(3)]

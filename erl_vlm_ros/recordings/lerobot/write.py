@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dataset of ours as a LeRobot dataset, with the JPEGs as they are."""
+"""A dataset of ours as a LeRobot dataset, with the JPEGs as they are or as videos."""
 
 from __future__ import annotations
 
@@ -22,32 +22,37 @@ from erl_vlm_ros.data.spaces import Spaces
 from erl_vlm_ros.data.views import all_jpegs, cameras_of, view
 from erl_vlm_ros.recordings.lerobot import layout as lay
 from erl_vlm_ros.recordings.lerobot.stats import as_json, column_stats, image_stats, joined
+from erl_vlm_ros.recordings.lerobot.video import VideoWriter, video_info
 from erl_vlm_ros.robot.spec import load_robot
 
 _JUDGED = {True: 1, False: 0, None: -1}
 
 
-def export(dataset: str | Path, out: str | Path) -> dict[str, Any]:
+def export(dataset: str | Path, out: str | Path, video: str = "") -> dict[str, Any]:
     """Write the dataset at ``dataset`` into the new or empty folder ``out``; returns episodes, frames and files.
 
     One row a step: what was seen, what was done, what it earned. The frame after the last step, which LeRobot has no
     row for, and what else it has no column for, stand in files of our own beside its metadata.
 
+    Args:
+        video: a codec of ``video.CODECS``: images become MP4 files, with loss; empty: the JPEGs as they are.
+
     Raises:
         ConfigError: pyarrow is missing, ``out`` holds something, the dataset is none, its episodes carry no spaces, or
-            their frames are of several sizes.
+            their frames are of several sizes; of videos as VideoWriter.
     """
     source = DatasetSource(str(dataset), False)
     lay.module("pyarrow.parquet")
-    with new_folder(out, "out") as path, closing(_Writer(path, source.info, robot_file(dataset))) as writer:
+    with new_folder(out, "out") as path, closing(_Writer(path, source.info, robot_file(dataset), video)) as writer:
         for episode, notes in source.annotated():
             writer.add(episode, notes)
         return writer.finish()
 
 
 class _Writer:
-    def __init__(self, path: Path, info: dict[str, Any], robot: str):
-        self.path, self.info = path, info
+    def __init__(self, path: Path, info: dict[str, Any], robot: str, video: str):
+        self.path, self.info, self._video = path, info, video
+        self._videos: dict[str, VideoWriter] = {}  # by the key of the camera's feature
         self._pa, self._pq = lay.module(), lay.module("pyarrow.parquet")
         self._robot = load_robot(robot).name if robot else None
         try:
@@ -83,9 +88,9 @@ class _Writer:
         if self._open is None or self._written > lay.DATA_MB << 20:
             self._next_file()
         schema = self._open.schema
-        arrays = [self._array(columns[name], self._features[name], schema.field(name).type) for name in self._features]
+        arrays = [self._array(columns[of.name], self._features[of.name], of.type) for of in schema]
         self._open.write_table(self._pa.Table.from_arrays(arrays, schema=schema))
-        self._written += sum(map(len, all_jpegs(episode.jpegs))) + 64 * episode.steps
+        self._written += 64 * episode.steps + (0 if self._video else sum(map(len, all_jpegs(episode.jpegs))))
         self._note(episode, notes, columns)
 
     def _begin(self, first: Episode) -> None:
@@ -100,7 +105,7 @@ class _Writer:
         seen, done = first.spaces.observation, first.spaces.action
         self._features = {
             lay.OBSERVATION: lay.feature("float32", seen.size, names=lay.column_names(seen)),
-            **{lay.camera_key(name): lay.feature("image", *shape, 3, names=axes) for name, shape in shapes.items()},
+            **{lay.camera_key(name): self._camera(lay.camera_key(name), shape, axes) for name, shape in shapes.items()},
             lay.ACTION: lay.feature("float32", done.size, names=lay.column_names(done)),
             **({lay.REWARD: lay.feature("float32", 1)} if self._rewarded else {}),
             lay.DONE: lay.feature("bool", 1),
@@ -114,6 +119,18 @@ class _Writer:
             "timestamp": lay.feature("float32", 1),
             **{name: lay.feature("int64", 1) for name in lay.INDICES},
         }  # fmt: skip
+
+    def _camera(self, key: str, shape: tuple[int, int], axes: list[str]) -> dict[str, Any]:
+        """A camera's feature; of a video with its writer."""
+        if not self._video:
+            return lay.feature("image", *shape, 3, names=axes)
+        self._videos[key] = VideoWriter(self.path, key, self._video, shape, self._fps)
+        return lay.feature("video", *shape, 3, names=axes) | {"info": video_info(self._video, *shape, self._fps)}
+
+    @property
+    def _fps(self) -> float:
+        """A whole number where it is one, as LeRobot has it."""
+        return int(self._hz) if self._hz == int(self._hz) else self._hz
 
     def _unfit(self, text: str) -> ConfigError:
         return ConfigError(text, code=Code.DOES_NOT_FIT, file=str(self.path))
@@ -143,12 +160,13 @@ class _Writer:
         return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), type=kind)
 
     def _next_file(self) -> None:
-        self.close()
+        self._end_file()
         self._file += 1
         self._written = 0
         path = self.path / lay.DATA.format(**self._place(self._file))
         path.parent.mkdir(parents=True, exist_ok=True)
-        schema = self._pa.schema([(name, lay.arrow_type(of)) for name, of in self._features.items()])
+        columns = {name: of for name, of in self._features.items() if of["dtype"] != "video"}  # these have files
+        schema = self._pa.schema([(name, lay.arrow_type(of)) for name, of in columns.items()])
         self._open = self._pq.ParquetWriter(path, schema, compression="snappy")
 
     @staticmethod
@@ -157,7 +175,7 @@ class _Writer:
 
     def _note(self, episode: Episode, notes: Notes | None, columns: dict[str, Any]) -> None:
         stats = {
-            name: image_stats(columns[name]) if of["dtype"] == "image" else column_stats(columns[name])
+            name: image_stats(columns[name]) if of["dtype"] in ("image", "video") else column_stats(columns[name])
             for name, of in self._features.items()
         }
         self._stats.append(stats)
@@ -166,6 +184,7 @@ class _Writer:
             "episode_index": len(self._rows), "tasks": [self._sentence], "length": episode.steps,
             "data/chunk_index": place["chunk_index"], "data/file_index": place["file_index"],
             "dataset_from_index": self._frames, "dataset_to_index": self._frames + episode.steps,
+            **{name: value for key, of in self._videos.items() for name, value in of.add(columns[key]).items()},
             **{f"stats/{name}/{key}": value.tolist() for name, of in stats.items() for key, value in of.items()},
             "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0,
         })  # fmt: skip
@@ -186,7 +205,7 @@ class _Writer:
 
     def finish(self) -> dict[str, Any]:
         self.close()
-        pa, hz = self._pa, self._hz
+        pa = self._pa
         (self.path / "meta").mkdir(parents=True, exist_ok=True)
         episodes = self.path / lay.EPISODES.format(chunk_index=0, file_index=0)
         episodes.parent.mkdir(parents=True)
@@ -207,13 +226,21 @@ class _Writer:
             "codebase_version": lay.VERSION, "robot_type": self._robot, "total_episodes": len(self._rows),
             "total_frames": self._frames, "total_tasks": 1, "chunks_size": lay.FILES_A_CHUNK,
             "data_files_size_in_mb": lay.DATA_MB, "video_files_size_in_mb": lay.VIDEO_MB,
-            "fps": int(hz) if hz == int(hz) else hz, "splits": {"train": f"0:{len(self._rows)}"},
-            "data_path": lay.DATA, "video_path": None, "features": self._features,
+            "fps": self._fps, "splits": {"train": f"0:{len(self._rows)}"},
+            "data_path": lay.DATA, "video_path": lay.VIDEO if self._video else None,
+            "features": self._features,
         }  # fmt: skip
         atomic_write(self.path / lay.INFO, json.dumps(info, indent=1))  # last: a folder that was cut off is no dataset
-        return {"episodes": len(self._rows), "frames": self._frames, "data_files": self._file + 1}
+        files = {"data_files": self._file + 1}
+        files |= {"video_files": sum(one.files for one in self._videos.values())} if self._video else {}
+        return {"episodes": len(self._rows), "frames": self._frames, **files}
 
-    def close(self) -> None:
+    def _end_file(self) -> None:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+    def close(self) -> None:
+        self._end_file()
+        for one in self._videos.values():
+            one.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-DEMOS, WAYS, EVERY = 12, 12, 5  # episodes of the rough demonstrator and of exploration; every 5th frame of them
+DEMOS, WAYS, EVERY = 8, 8, 5  # episodes of the rough demonstrator and of exploration; every 5th frame of them
 SEED = 2_000_000  # of the placements and the drives: neither training's nor the evaluation's
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 import pytest
 
 from erl_vlm_ros.common import names
-from erl_vlm_ros.graphs.build import train_real, train_sim
+from erl_vlm_ros.graphs.build import collect, train_real, train_sim
 from erl_vlm_ros.graphs.real import URDF_FILE
 from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
 from erl_vlm_ros.graphs.sros2 import COMMON, full_name, permitted, policy
@@ -104,12 +104,13 @@ def test_every_endpoint_is_permitted_and_every_permission_is_used_by_some_graph(
                 use_sim_arm=True,
             )
         ),
+        collect(arguments(tmp_path / "d", ["collector.episodes=100000"])),
     ]
     seen = defaultdict(set)
     for number, graph in enumerate(graphs):
         allowed = permitted(policy((spec for spec in graph.nodes if spec.ros), ()))
         expected = {(node, rule): lacking(seen, node, rule, rules) for node, rules in allowed.items() for rule in RULES}
-        for (node, rule), names_ in endpoints(ros, graph, tmp_path / "abc"[number], expected).items():
+        for (node, rule), names_ in endpoints(ros, graph, tmp_path / "abcd"[number], expected).items():
             more = names_ - allowed[node].get(rule, set())
             assert not more, f"{graph.name}: {node} may not {rule} {sorted(more)}"
             seen[node, rule] |= names_

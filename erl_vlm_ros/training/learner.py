@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.agents.base import Policy
+from erl_vlm_ros.agents.base import Needs, Policy
 from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.control.actor_source import DEMONSTRATED, MAX_DEMONSTRATED
 from erl_vlm_ros.data.bundle import Bundle
@@ -378,16 +378,21 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave. ``schedule.pending`` is the round that was under way: publish it again.
 
+        Where a run goes on in the world from recordings, another algorithm may take over that learns from rewards as
+        well: it learns from the buffer first (``config.offline_updates``; 0: an update for each transition).
+
         Raises:
             ConfigError: the state is of another algorithm or of other sizes.
         """
-        if state["algorithm"] != self.config.agent.algorithm:
+        other = state["algorithm"] != self.config.agent.algorithm
+        if other and not self._takes_over(state):
             text = (
                 f"the checkpoint is of the algorithm '{state['algorithm']}', learner.algorithm is "
                 f"'{self.config.agent.algorithm}': set it back, or begin a new run"
             )
             raise ConfigError(text, parameter="learner.algorithm", code=Code.DOES_NOT_FIT)
-        self.agent.load_state_dict(state["agent"])
+        if not other:
+            self.agent.load_state_dict(state["agent"])
         if self.images is not None:
             self.images.load_state_dict(state["images"])
         self.replay.load_state_dict(state["replay"])
@@ -403,3 +408,11 @@ class Learner:
         if self.config.live and self.ended_at is not None:  # learned from recordings, and now goes on in the world
             self.ended_at = None
             self.schedule.hasten(self.env_steps + self.config.round_steps)
+            if other:
+                self.pacer.grant(self.config.offline_updates or len(self.replay))
+
+    def _takes_over(self, state: dict[str, Any]) -> bool:
+        """Whether the state is one of recordings, with rewards, that this agent can begin anew with."""
+        from_recordings = self.config.live and state["counters"].get("ended_at") is not None
+        rewarded = state["relabeller"]["model"] is not None
+        return from_recordings and rewarded and self.agent.needs == Needs()

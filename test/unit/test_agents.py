@@ -274,3 +274,26 @@ def test_the_released_run_is_a_source_too(tmp_path):
     state = {"replay": replay, "counters": counters, "rated": np.zeros(0, np.int64), **rest}
     save_state(tmp_path / "sac_learner.safetensors", state, "sac_learner")
     assert len(list(unseen(make_source("run", str(tmp_path), False), lambda: 0))) == 2
+
+
+def test_an_algorithm_takes_over_in_the_world_what_another_learned_from_recordings():
+    """Buffer, labels and reward model come along; the new agent learns from the buffer before the first step."""
+    loop = local_loop("iql", ListSource(make_episode(i) for i in range(2)), offline_updates=5, live=False)
+    loop.run()
+    before = loop.learner
+    state = before.state_dict()
+    on = learner("sac")
+    on.load_state_dict(state)
+    assert on.phase == LEARN and on.model is not None and on.schedule.requested == 18
+    np.testing.assert_array_equal(on.replay.rewards, before.replay.rewards)
+    assert on.pending_updates == len(on.replay) == 40 and on.episode_budget() == on.episodes + 1
+    on.update(100)
+    assert on.updates == before.updates + 40 and on.episode_budget() == on.episodes + 2
+    assert learner("sac", offline_updates=7).pending_updates == 0
+    other = learner("sac", offline_updates=7)
+    other.load_state_dict(state)
+    assert other.pending_updates == 7
+    for wrong in (learner("sac", live=False), learner("bc")):
+        with pytest.raises(ConfigError) as error:
+            wrong.load_state_dict(state)
+        assert error.value.parameter == "learner.algorithm"

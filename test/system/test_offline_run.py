@@ -41,3 +41,12 @@ def test_recordings_are_rated_learned_from_and_evaluated(erl_vlm, tmp_path):
     shares = [float(row["value"]) for row in rows if row["name"] == "effective_share"]
     assert shares and all(0.0 < share <= 1.0 for share in shares)
     assert list((run / "tensorboard").iterdir())
+    on = tmp_path / "on"
+    more = {**QUICK, "learner.algorithm": "sac", "policy_controller.final_eval_episodes": 0}
+    erl_vlm(
+        "run", "train_sim", "--from", run, "--max-steps", 200, "--headless", "--out", on,
+        *(f"--set={key}={value}" for key, value in more.items()),
+    )  # fmt: skip
+    state = learner_state.load(on / "checkpoint")  # another algorithm has taken over, with the buffer and its labels
+    assert state["algorithm"] == "sac" and state["counters"]["env_steps"] == 200
+    assert state["pacer"]["done"] >= 150 + 100 and state["schedule"]["requested"] == 20

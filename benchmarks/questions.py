@@ -43,7 +43,10 @@ SHOWN = {
     },
 }  # fmt: skip
 MORE = {
-    ("reward", "bias"): {"bias_corr": "teacher's bias against the reward's error, by cell"},
+    ("reward", "bias"): {
+        "bias_corr": "teacher's bias against the reward's error, by cell", "bias_all": "teacher's bias, all frames",
+        "bias_top": "the tenth of highest reward",
+    },
     ("reward", "senses"): {"contact": "ratings right in contact"},
     ("policy", "bias"): {
         "bias_explore": "bias where exploration is", "bias_late": "in the last fifth",

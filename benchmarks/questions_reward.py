@@ -198,17 +198,20 @@ def _told(model: Any, trainer: RewardTrainer, images: np.ndarray, frames: Frames
 
 
 def _biases(row: Rated, model: Any, images: np.ndarray, frames: Frames, seed: int) -> dict[str, Any]:
-    """Correlation, over the view clusters of held-out frames, of what a teacher with a fifth (or the row's share) of
-    them misjudged says too high, with what the reward says too high."""
+    """Of a teacher with a fifth (or the row's share) of the clusters misjudged: correlation, over the clusters of
+    held-out frames, of what it says too high with what the reward says too high; and its mean bias, in classes, over
+    all frames and over the tenth of highest reward, which is where a policy is drawn to."""
     noise = NoiseModel.uniform(5, 0.0, row.systematic or 0.2)
     if row.n_classes != 5:
         return {}
-    error = _reward(model, images, frames.proprio) - frames.level / 4
+    reward = _reward(model, images, frames.proprio)
+    error = reward - frames.level / 4
     cells = np.array([view_cluster(p, int(c), cell_m=noise.cell_m) for p, c in zip(frames.position, frames.level)])
-    said, shown = [], []
-    for cell in np.unique(cells):
-        own = cells == cell
-        level = int(frames.level[own][0])
-        said.append((noise.judged(level, cell, seed) - level) / 4)
-        shown.append(error[own].mean())
-    return {"bias_corr": float(np.corrcoef(said, shown)[0, 1]) if np.std(said) > 0 and np.std(shown) > 0 else None}
+    bias = np.array([noise.judged(int(c), cell, seed) - int(c) for cell, c in zip(cells, frames.level)], float)
+    by_cell = [(bias[cells == cell][0], error[cells == cell].mean()) for cell in np.unique(cells)]
+    said, shown = np.array(by_cell).T
+    highest = np.argsort(-reward, kind="stable")[: len(reward) // 10]
+    return {
+        "bias_corr": float(np.corrcoef(said, shown)[0, 1]) if said.std() > 0 and shown.std() > 0 else None,
+        "bias_all": float(bias.mean()), "bias_top": float(bias[highest].mean()),
+    }  # fmt: skip

@@ -16,6 +16,7 @@ ONCE = {
     "erl.image_size": 48, "erl.ensemble": 1, "erl.batch_size": 64, "erl.passes": 30, "erl.early_stop_accuracy": 1.0,
     "erl.boundary": "midpoint",
 }  # fmt: skip
+PLAIN = {"heads.noise": 0.0, "heads.adapt_noise": False}  # all ratings are taken to be right
 AUDITS = 0.1  # share of audited ratings
 
 
@@ -106,16 +107,19 @@ def _bias() -> list[Rated]:
 
 
 def _cold_start() -> list[Rated]:
-    return [
-        row for top in (0, 2, 5, 20)
-        for row in _both(f"top-{top}", f"{top} ratings of the top class", error_rate=0.2, errors="under", top=top)
-    ]  # fmt: skip
+    rows = []
+    for top in (0, 2, 5, 20):
+        case = {"error_rate": 0.2, "errors": "under", "top": top}
+        rows += _both(f"top-{top}", f"{top} frames of the top class", **case)
+        text = f"{top} frames of the top class, heads, plain cross-entropy"
+        rows.append(Rated(f"top-{top}/ours-ce", text, reward=PLAIN, **case))
+    return rows
 
 
 def _asymmetric() -> list[Rated]:
     models = {
         "ours": ("heads that tell the errors' share", {}),
-        "ours-ce": ("heads, plain cross-entropy", {"heads.noise": 0.0, "heads.adapt_noise": False}),
+        "ours-ce": ("heads, plain cross-entropy", PLAIN),
         "mae": ("the paper's Eq. 3", ERL | ONCE),
         "ce": ("the paper's Eq. 2", ERL | ONCE | {"erl.loss": "ce"}),
     }

@@ -28,7 +28,7 @@ BY_TASK: dict[str, tuple[str, ...]] = {
     ),
     "reward_trainer": ("reward_model", "reward_cameras", "objective", "soft_labels", "trunk.*", "heads.*", "erl.*"),
     "vlm_rater": (
-        "two_stage", "frames", "feedback", "rater_cameras", "both_orders", "shown_frames",
+        "two_stage", "class_words", "frames", "feedback", "rater_cameras", "both_orders", "shown_frames",
         "modalities", "modality_form", "rerate.*",
     ),
 }  # fmt: skip

@@ -36,6 +36,14 @@ def test_shipped_prompts_name_task_and_classes(name, n):
             assert f"- {entry.name}: {entry.description}" in text
 
 
+def test_classes_may_be_told_by_their_names_alone():
+    task = load_task("drawer_open")
+    prompts = load_prompts(task, 3, described=False)
+    for text in (prompts.rating(1, "ANALYSIS"), prompts.one_stage(1)):
+        lines = text.splitlines()
+        assert all(f"- {entry.name}" in lines and entry.description not in text for entry in task.classes[3])
+
+
 def test_several_frames_and_their_motion():
     prompts = load_prompts(load_task("drawer_open"), 3)
     text = prompts.analysis(3, "- from image 1 to image 2: up 5.0 cm")

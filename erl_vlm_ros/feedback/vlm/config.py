@@ -27,6 +27,9 @@ class RaterConfig:
         True, "Ask for an analysis of the images first, then for a class; false: both in one query."
     )
     prompts: str = setting("default", "Prompt set in config/prompts, or a folder of templates.")
+    class_words: Literal["described", "names"] = setting(
+        "described", "Classes in the prompt: with their descriptions, or by their names alone, as in the paper."
+    )
     frames: Literal["images", "strip"] = setting(
         "images", "Segments of several frames: an image each, or one strip with all side by side."
     )

@@ -27,7 +27,8 @@ class Prompts:
     """The templates of one prompt set, checked; fill with ``analysis``, ``rating`` or ``one_stage``.
 
     ``strip``: the frames of a segment are shown side by side in one image. ``views``: names of the cameras where
-    several show one moment. ``moved``: what stands above the actions in words.
+    several show one moment. ``moved``: what stands above the actions in words. ``described``: classes are told with
+    their descriptions, not by their names alone.
     """
 
     templates: dict[str, str]  # analysis, rating, one_stage
@@ -37,6 +38,7 @@ class Prompts:
     kind: FeedbackKind = RATING
     views: tuple[str, ...] = ()
     moved: str = MOVED
+    described: bool = True
 
     def about(self, segment: Segment) -> Prompts:
         """The same for the sentence of a segment's episode, where it has one, and for its kind of action."""
@@ -67,7 +69,10 @@ class Prompts:
             **self._words(n_images),
             "actions": f"\n{self.moved}\n{actions}" if actions else "",
             "measurements": f"\n{measurements}" if measurements else "",
-            "classes": "\n".join(f"- {c.name}: {c.description}" for c in self.kind.classes(self.task, self.n_classes)),
+            "classes": "\n".join(
+                f"- {c.name}: {c.description}" if self.described else f"- {c.name}"
+                for c in self.kind.classes(self.task, self.n_classes)
+            ),
         }
 
     def _words(self, n_images: int) -> dict[str, str]:
@@ -99,12 +104,13 @@ def load_prompts(
     frames: str = "images",
     kind: FeedbackKind = RATING,
     measured: bool = False,
+    described: bool = True,
 ) -> Prompts:
     """Read and check a prompt set: a shipped one by name (``config/prompts/NAME``) or any folder by path.
 
     Args:
         frames: ``images`` (an image each) or ``strip``. kind: whose templates and classes are used.
-        measured: the prompts are to tell what was measured besides the images.
+        measured: the prompts are to tell what was measured besides the images. described: and what each class means.
 
     Raises:
         ConfigError: a file is missing, a field is unknown, missing or misspelt; names file, line and field.
@@ -119,7 +125,7 @@ def load_prompts(
         if measured and "measurements" in optional:
             required |= {"measurements"}
         texts[stage] = _read(path / f"{template.file}.txt", required, optional)
-    return Prompts(texts, task, n_classes, frames == "strip", kind)
+    return Prompts(texts, task, n_classes, frames == "strip", kind, described=described)
 
 
 def _read(path: Path, required: set[str], optional: set[str]) -> str:

@@ -68,7 +68,10 @@ class VlmRater(Waiting):
         ):
             text = f"{task.path}: classes.{self.n_classes}: names must differ in their letters or digits"
             raise ConfigError(text, parameter=f"classes.{self.n_classes}", file=task.path)
-        prompts = load_prompts(task, self.n_classes, cfg.prompts, cfg.frames, self.kind, bool(asked(cfg.modalities)))
+        prompts = load_prompts(
+            task, self.n_classes, cfg.prompts, cfg.frames, self.kind, bool(asked(cfg.modalities)),
+            cfg.class_words == "described",
+        )  # fmt: skip
         self._questions = QuestionMaker(cfg, task, prompts, self.class_names, repeat)
         self._client, self._endpoint = make_client(cfg, ledger)
         if not self._client.dialect.several_images:

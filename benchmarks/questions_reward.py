@@ -199,7 +199,7 @@ def _told(model: Any, trainer: RewardTrainer, images: np.ndarray, frames: Frames
 
 def _biases(row: Rated, model: Any, images: np.ndarray, frames: Frames, seed: int) -> dict[str, Any]:
     """Of a teacher with a fifth (or the row's share) of the clusters misjudged: correlation, over the clusters of
-    held-out frames, of what it says too high with what the reward says too high; and its mean bias, in classes, over
+    held-out frames of one true level, of what it says too high with what the reward does; and its mean bias, in classes, over
     all frames and over the tenth of highest reward, which is where a policy is drawn to."""
     noise = NoiseModel.uniform(5, 0.0, row.systematic or 0.2)
     if row.n_classes != 5:
@@ -208,8 +208,14 @@ def _biases(row: Rated, model: Any, images: np.ndarray, frames: Frames, seed: in
     error = reward - frames.level / 4
     cells = np.array([view_cluster(p, int(c), cell_m=noise.cell_m) for p, c in zip(frames.position, frames.level)])
     bias = np.array([noise.judged(int(c), cell, seed) - int(c) for cell, c in zip(cells, frames.level)], float)
-    by_cell = [(bias[cells == cell][0], error[cells == cell].mean()) for cell in np.unique(cells)]
-    said, shown = np.array(by_cell).T
+    # less the mean of their level: the lowest can only be overrated, and any reward says too much of it
+    by_cell = [
+        (frames.level[own][0], bias[own][0], error[own].mean()) for own in (cells == c for c in np.unique(cells))
+    ]
+    level, said, shown = np.array(by_cell).T
+    for c in np.unique(level):
+        said[level == c] -= said[level == c].mean()
+        shown[level == c] -= shown[level == c].mean()
     highest = np.argsort(-reward, kind="stable")[: len(reward) // 10]
     return {
         "bias_corr": float(np.corrcoef(said, shown)[0, 1]) if said.std() > 0 and shown.std() > 0 else None,

@@ -199,8 +199,8 @@ def _told(model: Any, trainer: RewardTrainer, images: np.ndarray, frames: Frames
 
 def _biases(row: Rated, model: Any, images: np.ndarray, frames: Frames, seed: int) -> dict[str, Any]:
     """Of a teacher with a fifth (or the row's share) of the clusters misjudged: correlation, over the clusters of
-    held-out frames of one true level, of what it says too high with what the reward does; and its mean bias, in classes, over
-    all frames and over the tenth of highest reward, which is where a policy is drawn to."""
+    held-out frames of one true level, of what it says too high with what the reward does; and its mean bias, in
+    classes, over all frames and over the tenth of highest reward, which is where a policy is drawn to."""
     noise = NoiseModel.uniform(5, 0.0, row.systematic or 0.2)
     if row.n_classes != 5:
         return {}

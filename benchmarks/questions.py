@@ -50,7 +50,7 @@ MORE = {
     ("reward", "senses"): {"contact": "ratings right in contact"},
     ("policy", "bias"): {
         "bias_explore": "bias where exploration is", "bias_late": "in the last fifth",
-        "bias_policy": "where the policy is",
+        "bias_policy": "where the policy is", "bias_time": "bias against the policy's time, by cell",
     },
 }  # fmt: skip
 
@@ -154,6 +154,10 @@ def figure(result: dict[str, Any], name: str) -> float | None:
         return statistics.mean(h["success_rate"] for h in history[-3:]) if history else None
     if name == "steps_to_80":
         return next((h["env_steps"] for h in history if h["success_rate"] >= 0.8), None)
+    if name == "bias_time":  # correlation over the cells that were ever visited
+        cells = list(result.get("cells", {}).values())
+        bias, time = ([c[i] for c in cells] for i in (0, 1))
+        return statistics.correlation(bias, time) if len(set(bias)) > 1 and len(set(time)) > 1 else None
     return result.get(name)
 
 

@@ -20,6 +20,7 @@ if not BENCHMARKS.is_dir():
     pytest.skip("needs the checkout", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
 
+from questions import figure  # noqa: E402
 from questions_tables import POLICY_TABLES, REWARD_TABLES  # noqa: E402
 
 
@@ -61,3 +62,21 @@ def test_a_smoke_run_is_not_run_twice(tmp_path, table, level, rows):
     assert all(0 < row["right"][0] <= 1 for row in first["rows"])
     kept = out.read_text()
     assert run() == first and out.read_text() == kept and kept.count("\n") == 1
+
+
+def test_a_map_shows_the_runs_whose_policy_was_played(tmp_path):
+    pytest.importorskip("matplotlib")
+    from questions_map import draw
+
+    row, frames = POLICY_TABLES["bias"][0], [[0.5, 0.0, 0.1, 2, 1.0], [0.4, 0.0, 0.2, 0, 0.0]]
+    played = {"row": row.name, "seed": 1, "success": 0.5, "bias_policy": 0.5, "frames": frames}
+    draw([(row, [played, played | {"frames": []}]), (row, [])], tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        draw([(row, [])], tmp_path / "none.png")
+
+
+def test_bias_and_time_are_correlated_over_cells():
+    cells = {"a": [1.0, 0.6], "b": [0.0, 0.3], "c": [-1.0, 0.1]}
+    assert figure({"cells": cells}, "bias_time") == pytest.approx(0.993, abs=1e-3)
+    assert figure({"cells": {"a": [1.0, 1.0]}}, "bias_time") is None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import random
 import re
@@ -77,11 +78,14 @@ class MindConfig:
     def noise(self, n: int) -> NoiseModel:
         """The errors with n classes. BadRequest when the noise model is for another number."""
         if self.noise_model is None:
-            return NoiseModel.uniform(n, self.error_rate, self.systematic_rate, self.sharing, self.errors)
+            return _uniform(n, self.error_rate, self.systematic_rate, self.sharing, self.errors)
         if self.noise_model.n_classes != n:
             text = f"{n} classes; the stand-in's noise model is for {self.noise_model.n_classes}"
             raise BadRequest(text, field="n_classes")
         return self.noise_model
+
+
+_uniform = functools.cache(NoiseModel.uniform)  # asked for once an answer
 
 
 class Mind:

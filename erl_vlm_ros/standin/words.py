@@ -179,8 +179,10 @@ def treatment(prompt: str) -> tuple[bool, float]:
 
 def wording(prompt: str) -> str:
     """How a prompt asks for the rating: its last question, without numbers, so that all segments share it."""
-    questions = re.findall(r"[^\n?]*\?", re.sub(r"<analysis>.*?</analysis>", "", prompt, flags=re.DOTALL))
-    return re.sub(r"\d+", "#", questions[-1]).strip() if questions else ""
+    text = re.sub(r"<analysis>.*?</analysis>", "", prompt, flags=re.DOTALL)
+    end = text.rfind("?")
+    start = max(text.rfind("\n", 0, max(end, 0)), text.rfind("?", 0, max(end, 0))) + 1
+    return re.sub(r"\d+", "#", text[start : end + 1]).strip() if end >= 0 else ""
 
 
 def _metres(pattern: str, text: str) -> float | None:

@@ -35,6 +35,12 @@ def ros_domain(monkeypatch):
     domain.close()
 
 
+def pytest_collection_modifyitems(items):
+    """Files with long tests first: what is left when one worker runs out of files is then short."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("system")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def pytest_sessionfinish(session, exitstatus):
     session.config.exit_status = int(exitstatus)
 

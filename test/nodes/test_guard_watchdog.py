@@ -25,6 +25,8 @@ from erl_vlm_ros.sim.urdf import arm_urdf
 SENSOR = qos.sensor(True)
 HOME = [0.0, 0.5, 1.9, 0.0, 0.74, 0.0]  # rad: the tool is in the middle of the box
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture(autouse=True)
 def own_folder(monkeypatch):

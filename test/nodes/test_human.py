@@ -128,6 +128,7 @@ class Arm:
         return [Episode.from_bundle(decode(convert.bytes_of(m), "episode")) for m in raw]
 
 
+@pytest.mark.timing
 def test_a_person_takes_over_at_once_and_is_recorded_as_executed(ros, task):
     """With the real guard, which tells what it let through."""
     real = {"task": task, "lock_step": False}
@@ -180,6 +181,7 @@ def test_what_the_guard_let_through_is_the_action_and_the_tools_frame_is_turned(
     assert np.allclose(episode.actions, (0.0, 0.05 / TASK.linear_speed, 0.0), atol=1e-6)
 
 
+@pytest.mark.timing
 def test_between_two_control_steps_a_person_is_obeyed_and_letting_go_stops(ros, tmp_path):
     slow = tmp_path / "slow.yaml"
     slow.write_text(Path(TASK.path).read_text() + "\ncontrol_hz: 0.5\nepisode_steps: 8\n")

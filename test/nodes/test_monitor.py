@@ -176,6 +176,7 @@ def test_dashboard_and_markers_with_each_episode(ros, folder):
     assert image.shape == (720, 1280, 3) and (image[0] == (222, 38, 38)).all()  # the red frame
 
 
+@pytest.mark.timing
 def test_a_nodes_death_is_told_within_seconds(ros, folder):
     reports = ros.collect(DiagnosticArray, names.DIAGNOSTICS, 50)
     Run(ros, folder, dashboard_s=0.2, nodes=["safety_guard", "learner"], start_s=5.0)

@@ -49,7 +49,7 @@ def test_a_folder_is_rated(folder, tmp_path):
 
 
 def test_train_then_load_the_policy_and_read_the_episodes(tmp_path):
-    example("train_in_process.py", "--steps", 450, "--warmup", 200, "--out", tmp_path)
+    example("train_in_process.py", "--steps", 320, "--warmup", 200, "--out", tmp_path)
     assert "of 1 episodes succeeded" in example("load_a_policy.py", tmp_path / "policy.bundle", "--episodes", 1)
     out = example("read_episodes.py", tmp_path, "--images", tmp_path / "last")
     assert len(out.splitlines()) == len(list((tmp_path / "last").glob("*.jpg"))) > 2

@@ -124,7 +124,7 @@ def test_arming_starts_the_count_anew():
     assert run.core.inputs.tracking_error.vector == (0.0, 0.0, 0.0)
 
 
-def outside_of_the_box(max_tracking_error_m, episodes=60):
+def outside_of_the_box(max_tracking_error_m, episodes=20):
     """Share of time and m that the simulated tool is outside the box, exploring around a drawer in real time."""
     task, rng = load_task("drawer_open"), np.random.default_rng(0)
     live = Live("servo_twist")

@@ -28,7 +28,7 @@ from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
 from erl_vlm_ros.reward.trainer import RewardTrainer
 from erl_vlm_ros.sim.tasks import SimTask
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 from erl_vlm_ros.training.configs import node_values, reward_config
 
@@ -131,9 +131,9 @@ def _teacher(row: Rated, task: Task, frames: Frames, seed: int) -> Iterator[Any]
     """Who rates: the truth with the row's errors, audited or not, or the stand-in over HTTP."""
     names = task.class_names(row.n_classes)
     if row.standin:
-        mind = Mind(MindConfig(row.error_rate, seed=seed, errors=row.errors, blind=row.blind))
+        answerer = Answerer(AnswererConfig(row.error_rate, seed=seed, errors=row.errors, blind=row.blind))
         config = {"n_classes": row.n_classes, "max_queries": 10**6, "modalities": row.senses or ("none",)}
-        with tempfile.TemporaryDirectory() as folder, StandinServer(mind) as server:
+        with tempfile.TemporaryDirectory() as folder, StandinServer(answerer) as server:
             ledger = Ledger(Path(folder) / "ledger.sqlite")
             rater = VlmRater(RaterConfig(base_url=server.base_url, **config), task, ledger)
             yield rater

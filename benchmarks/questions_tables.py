@@ -27,7 +27,7 @@ class Rated:
     n_classes: of the ratings. ratings: how many; rounds: in which they come, each with a fit. error_rate, errors:
     independent errors and their direction. systematic: share of view clusters that are always misjudged. audits: share
     of ratings given again by an auditor. blur: standard deviation of the level that a rater perceives, in rungs of
-    five; own_cuts: of the boundaries that it has in its own mind, drawn once. top: so many frames of the top class and
+    five; own_cuts: of the boundaries of its own, drawn once. top: so many frames of the top class and
     no more; None: as drawn. shares: of the classes among the rated; none: as drawn. standin: it rates, and is told
     ``senses`` in the prompt; ``blind``: the gripper hides things from it. reward: parameters of reward_trainer.
     """

@@ -238,7 +238,7 @@ class SimArm:
             joints=self.joint_positions,
             joint_velocities=self.joint_velocities,
             joint_efforts=self.joint_efforts,
-            fingers=self.layout.told(width),
+            fingers=self.layout.measured_joints(width),
             finger_velocities=self.finger_velocities,
             ee_position=self.ee_position,
             ee_quaternion=self.ee_quaternion,

@@ -121,8 +121,8 @@ class Attached:
             self.joints, self.fingers, () if self.locked else self.driven, home=home, rest=home, pull=pull,
             tool_site=PREFIX + TOOL, tool_bodies=self.hand,
             tool_rotation=rotation, max_width=gripper.max_width,
-            scale=self.scale, offset=self.offset, told_scale=gripper.measured_scale,
-            told_offset=gripper.measured_offset, max_joint_speed=self.robot.simulation.max_joint_speed,
+            scale=self.scale, offset=self.offset, measured_scale=gripper.measured_scale,
+            measured_offset=gripper.measured_offset, max_joint_speed=self.robot.simulation.max_joint_speed,
         )  # fmt: skip
 
     def _names(self, arm: mujoco.MjSpec, use_gripper: bool) -> None:

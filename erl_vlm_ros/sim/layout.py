@@ -21,7 +21,7 @@ class ArmLayout:
     home [J] rad: where the inverse kinematics start. rest [J] rad: where it pulls joints to, by pull [J] of the way an
     iteration, as far as the tool stays where it is. tool_rotation [3, 3]: how the tool is held, in the base frame.
     driven: joints of the fingers in the scene; none: they are rigid and shut. opening = offset + scale x sum of their
-    positions. fingers: what joint_states tell of the gripper, which may be another one: told_offset, told_scale.
+    positions. fingers: what joint_states tell of the gripper, which may be another one (measured_offset and _scale).
     """
 
     joints: tuple[str, ...]
@@ -36,8 +36,8 @@ class ArmLayout:
     max_width: float = MAX_WIDTH
     scale: float = 1.0
     offset: float = 0.0
-    told_scale: float = 1.0
-    told_offset: float = 0.0
+    measured_scale: float = 1.0
+    measured_offset: float = 0.0
     max_joint_speed: float | None = None  # rad/s; None: the built-in arm's own table
 
     def finger_target(self, width: float) -> float:
@@ -48,10 +48,10 @@ class ArmLayout:
         """Opening, m, at the driven joints' positions; 0 without any."""
         return self.offset + self.scale * float(driven.sum()) if len(driven) else 0.0
 
-    def told(self, width: float) -> np.ndarray:
+    def measured_joints(self, width: float) -> np.ndarray:
         """[F] positions of ``fingers`` at an opening, as the robot's driver would tell them."""
         count = len(self.fingers)
-        return np.full(count, (width - self.told_offset) / (self.told_scale * max(1, count)))
+        return np.full(count, (width - self.measured_offset) / (self.measured_scale * max(1, count)))
 
 
 def joint_limits(model: mujoco.MjModel, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

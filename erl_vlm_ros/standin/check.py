@@ -22,10 +22,10 @@ from erl_vlm_ros.feedback.vlm.parsing import parse_rating, rating_schema
 from erl_vlm_ros.feedback.vlm.prompts import load_prompts
 from erl_vlm_ros.robot.spec import load_robot
 from erl_vlm_ros.sim.trajectories import TrueFrame, collect_frames
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 
 
-def analyse(mind: Mind, task_name: str, frames: list[TrueFrame]) -> list[str]:
+def analyse(answerer: Answerer, task_name: str, frames: list[TrueFrame]) -> list[str]:
     """Stage 1 for every frame, asked with the shipped prompt; it is the same for all numbers of classes."""
     task = load_task(task_name)
     text = {"type": "text", "text": load_prompts(task, task.n_classes).analysis(1)}
@@ -33,18 +33,18 @@ def analyse(mind: Mind, task_name: str, frames: list[TrueFrame]) -> list[str]:
     for frame in frames:
         url = "data:image/jpeg;base64," + base64.b64encode(frame.jpeg).decode()
         content = [{"type": "image_url", "image_url": {"url": url}}, text]
-        out.append(mind.answer({"messages": [{"role": "user", "content": content}]}))
+        out.append(answerer.answer({"messages": [{"role": "user", "content": content}]}))
     return out
 
 
-def rate(mind: Mind, task_name: str, n: int, analyses: list[str]) -> np.ndarray:
+def rate(answerer: Answerer, task_name: str, n: int, analyses: list[str]) -> np.ndarray:
     """Stage 2 for every analysis: classes int64 [N]."""
     task = load_task(task_name)
     prompts, names = load_prompts(task, n), task.class_names(n)
     out = np.empty(len(analyses), np.int64)
     for i, analysis in enumerate(analyses):
         messages = [{"role": "user", "content": prompts.rating(1, analysis)}]
-        out[i] = parse_rating(mind.answer({"messages": messages, "response_format": rating_schema(names)}), names)
+        out[i] = parse_rating(answerer.answer({"messages": messages, "response_format": rating_schema(names)}), names)
     return out
 
 
@@ -67,14 +67,14 @@ def main(argv: list[str] | None = None) -> int:
     args = p.parse_args(argv)
     try:
         robot = load_robot(args.robot) if args.robot else None
-        mind = Mind(MindConfig(args.error_rate, args.systematic_rate, args.seed, robot=args.robot))
+        answerer = Answerer(AnswererConfig(args.error_rate, args.systematic_rate, args.seed, robot=args.robot))
         frames = collect_frames(args.task, args.frames, args.seed, args.size, robot=robot)
         report: dict[str, object] = {"task": args.task, "robot": args.robot, "frames": args.frames, "size": args.size}
         start = time.process_time()
-        analyses = analyse(mind, args.task, frames)
+        analyses = analyse(answerer, args.task, frames)
         report["cpu_ms"] = round(1000 * (time.process_time() - start) / len(frames), 2)
         for n in map(int, args.classes.split(",")):
-            rated = rate(mind, args.task, n, analyses)
+            rated = rate(answerer, args.task, n, analyses)
             matrix = confusion(np.array([f.classes[n] for f in frames]), rated, n)
             report[f"accuracy_{n}"] = round(float(np.trace(matrix) / matrix.sum()), 4)
             print(f"{args.task}, n = {n}: accuracy {report[f'accuracy_{n}']:.3f}\n{matrix}")

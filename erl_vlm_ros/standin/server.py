@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 from erl_vlm_ros.common.errors import Code, ConfigError
-from erl_vlm_ros.standin.mind import MODEL, BadRequest, Mind
+from erl_vlm_ros.standin.answerer import MODEL, Answerer, BadRequest
 
 _MAX_BODY = 32 << 20  # bytes
 
@@ -53,14 +53,14 @@ class FaultConfig:
 
 
 class StandinServer:
-    """Serves a Mind on ``host:port`` (0 chooses a port). As a context manager it serves from a thread.
+    """Serves a Answerer on ``host:port`` (0 chooses a port). As a context manager it serves from a thread.
 
     ``requests`` counts by path and by what was answered (``ok``, ``bad_request``, each fault).
     """
 
     def __init__(
         self,
-        mind: Mind,
+        answerer: Answerer,
         host: str = "127.0.0.1",
         port: int = 0,
         latency_s: float = 0.0,
@@ -68,7 +68,7 @@ class StandinServer:
         structured: bool = True,
         api_key: str = "",
     ) -> None:
-        self.mind, self.latency_s, self.structured, self.api_key = mind, latency_s, structured, api_key
+        self.answerer, self.latency_s, self.structured, self.api_key = answerer, latency_s, structured, api_key
         self.faults = faults or FaultConfig()
         self.requests: Counter[str] = Counter()
         self.lock = threading.Lock()
@@ -172,8 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             if request.get("response_format") and not owner.structured:
                 raise BadRequest("response_format is not supported", field="response_format")
             with owner.thinking:
-                both = getattr(owner.mind, "answer_with_beliefs", None)
-                text, beliefs = both(request) if both else (owner.mind.answer(request), {})
+                both = getattr(owner.answerer, "answer_with_beliefs", None)
+                text, beliefs = both(request) if both else (owner.answerer.answer(request), {})
         except ValueError as error:
             owner.count("bad_request")
             self._error(400, str(error))

@@ -19,7 +19,7 @@ import cv2
 
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.noise_model import DIRECTIONS, SHARING, load_noise_model
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import FaultConfig, StandinServer
 
 
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     try:
         noise = load_noise_model(args.noise_model, task=args.task) if args.noise_model else None
-        config = MindConfig(
+        config = AnswererConfig(
             args.error_rate,
             args.systematic_rate,
             args.seed,
@@ -82,14 +82,14 @@ def main(argv: list[str] | None = None) -> int:
             args.errors,
             args.blind,
         )
-        mind = Mind(config)
+        answerer = Answerer(config)
         kinds = tuple(k.strip() for k in args.faults.split(",") if k.strip()) or FaultConfig.KINDS
         faults = FaultConfig(args.fault_rate, kinds, args.seed)
         key = os.environ.get(args.api_key_env, "") if args.api_key_env else ""
         if args.api_key_env and not key:
             text = f"--api-key-env names {args.api_key_env}, which is not set"
             raise ConfigError(text, code=Code.NOT_GIVEN, parameter="api_key_env")
-        server = StandinServer(mind, args.host, args.port, args.latency, faults, not args.no_schema, key)
+        server = StandinServer(answerer, args.host, args.port, args.latency, faults, not args.no_schema, key)
     except (ConfigError, OSError) as error:
         print(f"standin_vlm: {error}", file=sys.stderr)
         return 2

@@ -19,7 +19,7 @@ from erl_vlm_ros.data.query import Label, LabelBatch, QueryBatch
 from erl_vlm_ros.reward.model import load_reward_model
 from erl_vlm_ros.reward.trainer import RewardTrainer
 from erl_vlm_ros.ros import convert, qos
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 from erl_vlm_ros.training.configs import learner_config, node_values, reward_config
 from erl_vlm_ros.training.learner import Learner
@@ -243,7 +243,7 @@ def test_the_rater_rates_through_the_endpoint_and_logs_in_words(ros):
     station = Workstation(ros)
     logs = ros.collect(DiagnosticArray, names.LABEL_LOG, qos.metrics())
     ratings = ros.collect(UInt8MultiArray, names.LABELS, qos.bulk())
-    with StandinServer(Mind(MindConfig())) as server:
+    with StandinServer(Answerer(AnswererConfig())) as server:
         ros.start("vlm_rater", base_url=server.base_url, ledger=str(ros.folder / "ledger.sqlite"))
         segments = ros.publisher(UInt8MultiArray, names.QUERIES, qos.bulk())
         ros.until(lambda: ros.node.count_publishers(names.LABELS) == 2, "the rater")

@@ -29,7 +29,7 @@ from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 
 PROGRAM = os.environ.get("ERL_LITELLM") or shutil.which("litellm") or ""
@@ -46,7 +46,7 @@ ANSWERS = {
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("litellm")
-    with StandinServer(Mind(MindConfig())) as standin, socket.socket() as free:
+    with StandinServer(Answerer(AnswererConfig())) as standin, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         models = {

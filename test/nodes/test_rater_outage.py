@@ -9,7 +9,7 @@ from erl_vlm_ros.common import names
 from erl_vlm_ros.data.bundle import decode, encode
 from erl_vlm_ros.data.query import LabelBatch
 from erl_vlm_ros.ros import convert, qos
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import FaultConfig, StandinServer
 
 
@@ -35,7 +35,7 @@ def test_an_outage_is_told_and_ends(ros):
         ros.until(lambda: len(ratings) == number + 1, f"round {number}")
         return LabelBatch.from_bundle(decode(convert.bytes_of(ratings[number]), "labels"))
 
-    with StandinServer(Mind(MindConfig())) as server:
+    with StandinServer(Answerer(AnswererConfig())) as server:
         ros.start(
             "vlm_rater", base_url=server.base_url, ledger=str(ros.folder / "ledger.sqlite"), max_retries=0,
             concurrency=1, breaker_failures=3, breaker_pause_s=0.1, when_down="no_rating",

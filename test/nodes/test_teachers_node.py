@@ -15,7 +15,7 @@ from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment
 from erl_vlm_ros.ros import convert, qos
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 
 
@@ -117,7 +117,7 @@ def test_a_kind_of_feedback_from_outside_the_package(ros):
 def test_a_model_is_audited_by_the_simulations_truth(ros):
     desk = Desk(ros)
     jpeg = encode_jpeg(np.full((32, 32, 3), 90, np.uint8))
-    with StandinServer(Mind(MindConfig(task="drawer_open"))) as server:
+    with StandinServer(Answerer(AnswererConfig(task="drawer_open"))) as server:
         ros.start("vlm_rater", base_url=server.base_url, audit__share=0.5, audit__teacher="scripted",
                   scripted__timeout_s=5.0, ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
         asked = ros.publisher(UInt8MultiArray, names.QUERIES, qos.bulk())
@@ -137,7 +137,7 @@ def test_a_model_is_audited_by_the_simulations_truth(ros):
 
 def test_a_model_is_audited_by_a_person_on_the_page(ros):
     desk = Desk(ros)
-    with StandinServer(Mind(MindConfig(task="drawer_open"))) as server:
+    with StandinServer(Answerer(AnswererConfig(task="drawer_open"))) as server:
         ros.start("vlm_rater", base_url=server.base_url, audit__share=0.5, human__port=0, human__undo_s=0.0,
                   ledger=str(ros.folder / "ledger.sqlite"))  # fmt: skip
         asked = ros.publisher(UInt8MultiArray, names.QUERIES, qos.bulk())

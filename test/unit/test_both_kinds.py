@@ -19,7 +19,7 @@ from erl_vlm_ros.data.bundle import decode, encode
 from erl_vlm_ros.data.images import encode_jpeg
 from erl_vlm_ros.data.query import NO_LABEL, Label, LabelBatch, Query, QueryBatch
 from erl_vlm_ros.data.segment import Segment
-from erl_vlm_ros.feedback.kinds import BOTH, FeedbackKind, kinds_named, known_kind, register
+from erl_vlm_ros.feedback.kinds import BOTH, kinds_named, known_kind, register
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.teachers import make_teacher
 from erl_vlm_ros.graphs.offline import check_feedback
@@ -30,7 +30,7 @@ from erl_vlm_ros.reward.configs import HeadConfig, TrunkConfig
 from erl_vlm_ros.reward.heads import fit_heads, folds
 from erl_vlm_ros.reward.model import load_reward_model
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 from erl_vlm_ros.training.learner import Learner, LearnerConfig
 
@@ -129,7 +129,7 @@ def test_where_nothing_is_left_of_one_kind_the_other_is_asked():
 
 
 def test_both_is_a_setting_and_no_kind():
-    class Bad(FeedbackKind):
+    class Bad(type(kinds_named(RATED)[0])):
         name = BOTH
 
     assert [kind.name for kind in kinds_named(BOTH)] == [RATED, COMPARED] and known_kind(BOTH) is None
@@ -281,7 +281,7 @@ def values(tmp_path, **changes):
 
 def test_a_model_answers_each_batch_in_its_kind_within_one_budget(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    with StandinServer(Mind(MindConfig())) as server, Ledger(path) as ledger:
+    with StandinServer(Answerer(AnswererConfig())) as server, Ledger(path) as ledger:
         teacher = make_teacher("vlm", values(tmp_path, base_url=server.base_url, max_queries=5), TASK, ledger)
         teacher.check_endpoint()
         rated = teacher.label_batch(batch(RATED, 3))

@@ -23,7 +23,7 @@ from erl_vlm_ros.feedback.check.verdict import NOT_USABLE, USABLE, WITH_CARE, ju
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.noise_model import load_noise_model
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 
 TASK = load_task("drawer_open")
@@ -191,9 +191,9 @@ def test_simulated_frames_have_classes_and_neighbours(simulated):
 
 def test_every_repeat_is_a_query_of_its_own_and_none_is_asked_twice(folder, tmp_path):
     frames = load_frames(str(folder), "drawer_open", 5)
-    mind = Mind(MindConfig(error_rate=0.4, task="drawer_open", seed=1))
+    answerer = Answerer(AnswererConfig(error_rate=0.4, task="drawer_open", seed=1))
     config = RaterConfig(max_queries=1000, temperature=0.7, backoff_s=0.01)
-    with StandinServer(mind) as server:
+    with StandinServer(answerer) as server:
         config = RaterConfig(base_url=server.base_url, max_queries=1000, temperature=0.7)
         ledger = Ledger(tmp_path / "ledger.sqlite")
         (first,) = ask(frames, make_candidates(["stand-in"], ["default"]), [5], 6, config, TASK, ledger)
@@ -225,8 +225,8 @@ def test_candidates():
 @pytest.mark.slow
 def test_the_command_from_frames_to_verdict(simulated, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(check_frames, "_simulated", lambda task, count, seed: simulated)
-    mind = Mind(MindConfig(systematic_rate=0.3, sharing=1.0, seed=8))
-    with StandinServer(mind) as server:
+    answerer = Answerer(AnswererConfig(systematic_rate=0.3, sharing=1.0, seed=8))
+    with StandinServer(answerer) as server:
         arguments = [
             "check-rater", "--task", "drawer_open", "--frames", "sim", "--repeats", "2", "--classes", "3", "5",
             "--variation", "mirrored", "--base-url", server.base_url, "--out", str(tmp_path / "out"),
@@ -252,7 +252,7 @@ def test_the_command_from_frames_to_verdict(simulated, tmp_path, monkeypatch, ca
     assert curve.shape[0] > 400 and curve.std() > 5
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| stand-in+mirrored | 3 |" in text and "| Very Good |" in text
-    MindConfig(noise_model=model)  # the stand-in takes it
+    AnswererConfig(noise_model=model)  # the stand-in takes it
 
 
 def test_an_endpoint_that_is_not_there_ends_with_one_line(folder, tmp_path, capsys):
@@ -266,8 +266,8 @@ def test_an_endpoint_that_is_not_there_ends_with_one_line(folder, tmp_path, caps
 
 
 def test_a_check_without_reference_labels_does_not_claim_to_know(folder, tmp_path, capsys):
-    mind = Mind(MindConfig(task="drawer_open"))
-    with StandinServer(mind) as server:
+    answerer = Answerer(AnswererConfig(task="drawer_open"))
+    with StandinServer(answerer) as server:
         code = cli.main(
             ["check-rater", "--task", "drawer_open", "--frames", str(folder), "--repeats", "2", "--classes", "3",
              "--base-url", server.base_url, "--out", str(tmp_path / "out"), "--good"]

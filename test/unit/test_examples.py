@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -42,7 +42,7 @@ def test_a_teacher_of_ones_own(folder):
 
 
 def test_a_folder_is_rated(folder, tmp_path):
-    with StandinServer(Mind(MindConfig())) as server:
+    with StandinServer(Answerer(AnswererConfig())) as server:
         ask = (folder, "--base-url", server.base_url, "--model", "stand-in", "--ledger", tmp_path / "l.sqlite")
         out = example("rate_a_folder.py", *ask)
         assert len(out.splitlines()) == 3 and out == example("rate_a_folder.py", *ask)

@@ -33,8 +33,8 @@ def test_grades_become_ratings(tmp_path, n, expected):
         )
         for i in range(6)
     ]
-    mind = Grader()
-    with StandinServer(mind) as server, Ledger(tmp_path / "l.sqlite") as ledger:
+    answerer = Grader()
+    with StandinServer(answerer) as server, Ledger(tmp_path / "l.sqlite") as ledger:
         config = RaterConfig(
             base_url=server.base_url, n_classes=n, feedback="grade", prompts="roboreward", concurrency=1
         )
@@ -42,8 +42,10 @@ def test_grades_become_ratings(tmp_path, n, expected):
             batch = rater.label_batch(QueryBatch.of(0, segments, "grade"))
             assert [label.value for label in batch.labels] == expected and batch.kind == "rating"
             assert rater.stats()["valid"] == 5 and rater.stats()["reason_out_of_class"] == 1
-        parts = mind.requests[0]["messages"][0]["content"]
-        assert [p["type"] for p in parts] == ["image_url"] * 3 + ["text"] and "response_format" not in mind.requests[0]
+        parts = answerer.requests[0]["messages"][0]["content"]
+        assert [p["type"] for p in parts] == ["image_url"] * 3 + [
+            "text"
+        ] and "response_format" not in answerer.requests[0]
         assert "ANSWER: <score>" in parts[-1]["text"]
         ledger.run(lambda db: db.execute("UPDATE ratings SET parser_version = 0") and None)
         assert reparse(ledger)[1] == 0

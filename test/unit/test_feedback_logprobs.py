@@ -22,7 +22,7 @@ from erl_vlm_ros.feedback.teachers.replayed import ReplayedTeacher
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.logprobs import Token, class_probabilities, from_text, read_tokens, to_text
 from erl_vlm_ros.feedback.vlm.rater import VlmRater
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 
 FIVE = ["Very Bad", "Bad", "Average", "Good", "Very Good"]
@@ -91,8 +91,8 @@ def batch(count):
 @pytest.mark.parametrize("structured", [True, False])
 def test_a_soft_label_from_one_query_and_from_the_ledger(tmp_path, structured):
     task = load_task("drawer_open")
-    mind = Mind(MindConfig(error_rate=0.3))
-    with StandinServer(mind, structured=structured) as server, Ledger(tmp_path / "l.sqlite") as ledger:
+    answerer = Answerer(AnswererConfig(error_rate=0.3))
+    with StandinServer(answerer, structured=structured) as server, Ledger(tmp_path / "l.sqlite") as ledger:
         config = RaterConfig(base_url=server.base_url, n_classes=3, logprobs=True)
         with VlmRater(config, task, ledger) as rater:
             labels = rater.label_batch(batch(6)).labels

@@ -40,23 +40,23 @@ def bench(tmp_path, monkeypatch):
     old = module._Handler._answer
 
     def make(refuse, **options):
-        mind = Refusing(refuse)
+        answerer = Refusing(refuse)
 
         def answer(handler, request, text, fault, *more):
-            refused = handler.server.owner.mind.refuse(request)
+            refused = handler.server.owner.answerer.refuse(request)
             if refused:
                 handler._error(*refused)
             else:
                 old(handler, request, text, fault, *more)
 
         monkeypatch.setattr(module._Handler, "_answer", answer)
-        server = StandinServer(mind)
+        server = StandinServer(answerer)
         server.__enter__()
         opened.append(server)
         config = RaterConfig(base_url=server.base_url, **{"model": "m", "n_classes": 3, "timeout_s": 5.0, **options})
         rater = VlmRater(config, load_task("drawer_open"), ledger)
         opened.append(rater)
-        return mind, rater
+        return answerer, rater
 
     yield make
     for thing in reversed(opened):
@@ -70,12 +70,12 @@ def images(request):
 
 
 def test_an_endpoint_that_takes_all_is_asked_twice_and_never_again(bench):
-    mind, rater = bench(lambda request: None)
+    answerer, rater = bench(lambda request: None)
     rater.check_endpoint()
-    assert [images(r) for r in mind.requests] == [1, 2] and "response_format" in mind.requests[0]
+    assert [images(r) for r in answerer.requests] == [1, 2] and "response_format" in answerer.requests[0]
     assert rater._client.dialect.said == {} and rater.stats()["spent_queries"] == 0
     rater.check_endpoint()
-    assert len(mind.requests) == 2
+    assert len(answerer.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_an_endpoint_that_takes_all_is_asked_twice_and_never_again(bench):
 )
 def test_what_is_refused_is_left_out_remembered_and_told(bench, caplog, status, words, key, left):
     caplog.set_level(logging.WARNING)
-    mind, rater = bench(lambda request: (status, words) if key in request else None, reasoning_effort="low")
+    answerer, rater = bench(lambda request: (status, words) if key in request else None, reasoning_effort="low")
     rater.check_endpoint()
     assert rater._client.dialect.said.keys() >= {left} and words in caplog.text
-    assert key not in mind.requests[-1]
-    count = len(mind.requests)
+    assert key not in answerer.requests[-1]
+    count = len(answerer.requests)
     rater.check_endpoint()
-    assert len(mind.requests) == count
+    assert len(answerer.requests) == count
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,16 @@ def test_what_is_refused_is_left_out_remembered_and_told(bench, caplog, status, 
     ],
 )
 def test_a_model_without_images_is_refused_at_once(bench, status, words):
-    mind, rater = bench(lambda request: (status, words) if images(request) else None)
+    answerer, rater = bench(lambda request: (status, words) if images(request) else None)
     with pytest.raises(ConfigError) as caught:
         rater.check_endpoint()
-    assert words[:40] in str(caught.value) and "vlm_rater.model" in str(caught.value) and len(mind.requests) <= 6
+    assert words[:40] in str(caught.value) and "vlm_rater.model" in str(caught.value) and len(answerer.requests) <= 6
 
 
 def test_one_image_a_request_becomes_a_strip(bench):
-    mind, rater = bench(lambda request: (400, "At most 1 image(s) may be provided") if images(request) > 1 else None)
+    answerer, rater = bench(
+        lambda request: (400, "At most 1 image(s) may be provided") if images(request) > 1 else None
+    )
     rater.check_endpoint()
     assert rater._questions._cfg.frames == "strip"
 

@@ -53,11 +53,11 @@ class Bench:
     """A canned endpoint, a ledger in a folder, and raters on them."""
 
     def __init__(self, folder):
-        self.folder, self.mind, self.open = folder, CannedMind(), []
+        self.folder, self.answerer, self.open = folder, CannedMind(), []
         self.ledger = Ledger(folder / "ledger.sqlite")
 
     def serve(self, **options):
-        server = StandinServer(self.mind, **options)
+        server = StandinServer(self.answerer, **options)
         server.__enter__()
         self.open.append(server)
         return server
@@ -90,7 +90,7 @@ def test_two_stages_images_first_then_text_alone(bench):
     batch = rater.label_batch(make_batch(1, round_=4, h=2))
     assert (batch.round, batch.n_classes, batch.requested) == (4, 3, 1)
     assert batch.labels[0].value in (0, 1, 2)
-    first, second = bench.mind.requests
+    first, second = bench.answerer.requests
     kinds = [part["type"] for part in first["messages"][0]["content"]]
     assert kinds == ["image_url", "image_url", "text"]
     assert first["temperature"] == 0.0
@@ -112,7 +112,7 @@ def steps_answer(request):
 
 
 def test_one_rating_for_each_transition(bench):
-    bench.mind.hook = steps_answer
+    bench.answerer.hook = steps_answer
     rater = bench.rater(bench.serve(), feedback="transitions")
     batch = rater.label_batch(make_batch(2, h=4, start=9))
     assert [(r.segment.id, r.value, len(r.segment.jpegs)) for r in batch.labels] == [
@@ -120,18 +120,18 @@ def test_one_rating_for_each_transition(bench):
         ("e0_t8_h1", 1, 1), ("e0_t9_h1", 2, 1), ("e0_t10_h1", 0, 1),
     ]  # fmt: skip
     assert batch.requested == 6 and batch.teacher == "vlm"
-    assert len(bench.mind.requests) == 4  # two stages for each segment
+    assert len(bench.answerer.requests) == 4  # two stages for each segment
     assert (rater.stats()["spent_queries"], rater.stats()["valid"]) == (2, 6)
     recorded = bench.ledger.labels("drawer_open", 3)
     assert sorted(r.value for _, r in recorded) == [0, 0, 1, 1, 2, 2]
     assert all(len(r.segment.jpegs) == 1 for _, r in recorded)
     again = bench.rater(bench.serve(), feedback="transitions")
     assert [r.value for r in again.label_batch(make_batch(2, h=4, start=9)).labels] == [1, 2, 0, 1, 2, 0]
-    assert len(bench.mind.requests) == 4 and again.stats()["spent_queries"] == 2
+    assert len(bench.answerer.requests) == 4 and again.stats()["spent_queries"] == 2
 
 
 def test_an_unclear_step_and_a_failed_request_leave_all_its_transitions_unrated(bench):
-    bench.mind.hook = lambda request: "step 1: Bad" if request.get("response_format") else None
+    bench.answerer.hook = lambda request: "step 1: Bad" if request.get("response_format") else None
     rater = bench.rater(bench.serve(), feedback="transitions")
     batch = rater.label_batch(make_batch(1, h=3))
     assert [(r.value, r.reason) for r in batch.labels] == [(-1, "unreadable")] * 2
@@ -151,7 +151,7 @@ def test_a_strip_is_one_image_and_frames_of_unequal_size_are_refused_unpaid(benc
     batch = rater.label_batch(QueryBatch.of(0, [whole, odd]))
     assert [r.reason for r in batch.labels] == ["", "bad_image"]
     assert "differ in size: 32x32, 48x32" in rater.texts()["query_error"]
-    (request,) = bench.mind.requests
+    (request,) = bench.answerer.requests
     assert [part["type"] for part in request["messages"][0]["content"]] == ["image_url", "text"]
     assert "side by side" in request["messages"][0]["content"][1]["text"]
     assert rater.stats()["spent_queries"] == 1
@@ -162,7 +162,7 @@ def test_measurements_go_into_the_prompt_as_words_or_as_a_plot(bench):
     for form in ("text", "plot"):
         rater = bench.rater(server, modalities=["gripper"], modality_form=form)
         assert rater.label_batch(make_batch(1, h=2)).valid
-    words, plot = (r["messages"][0]["content"] for r in bench.mind.requests[::2])
+    words, plot = (r["messages"][0]["content"] for r in bench.answerer.requests[::2])
     assert "- gripper opening: 0.0, 0.0 cm" in words[-1]["text"] and len(words) == 3
     assert "The last picture is a chart" in plot[-1]["text"] and len(plot) == 4
     assert len({r.segment.id for _, r in bench.ledger.labels()}) == 1
@@ -173,8 +173,8 @@ def test_measurements_go_into_the_prompt_as_words_or_as_a_plot(bench):
 def test_one_stage_by_option(bench):
     rater = bench.rater(bench.serve(), two_stage=False)
     assert rater.label_batch(make_batch(3)).valid
-    assert len(bench.mind.requests) == 3
-    assert all(r["response_format"] and len(r["messages"][0]["content"]) == 2 for r in bench.mind.requests)
+    assert len(bench.answerer.requests) == 3
+    assert all(r["response_format"] and len(r["messages"][0]["content"]) == 2 for r in bench.answerer.requests)
 
 
 def test_order_is_kept_and_queries_run_at_once(bench):
@@ -197,7 +197,7 @@ def test_an_endpoint_without_schemas_is_remembered(bench):
         content = request["messages"][0]["content"]
         return "fine" if isinstance(content, list) else "Average"
 
-    bench.mind.hook = plain
+    bench.answerer.hook = plain
     server = bench.serve(structured=False)
     rater = bench.rater(server, concurrency=1)
     assert [r.value for r in rater.label_batch(make_batch(4)).labels] == [1] * 4
@@ -235,14 +235,14 @@ def test_every_fault_is_no_rating_with_its_reason(bench, fault, reason):
 
 @pytest.mark.parametrize("text", ['{"rating": "Splendid"}', '{"rating": ', "Good or Bad", '{"note": "Good"}'])
 def test_unusable_answers_are_no_rating_and_not_asked_again(bench, text):
-    bench.mind.hook = lambda request: text if request.get("response_format") else None
+    bench.answerer.hook = lambda request: text if request.get("response_format") else None
     rater = bench.rater(bench.serve())
     batch = rater.label_batch(make_batch(1))
     assert batch.labels[0].value == -1
     assert batch.labels[0].reason in ("out_of_class", "unreadable")
-    assert len(bench.mind.requests) == 2
+    assert len(bench.answerer.requests) == 2
     assert rater.label_batch(make_batch(1, round_=1)).labels[0].value == -1  # the same answer, from the ledger
-    assert len(bench.mind.requests) == 2
+    assert len(bench.answerer.requests) == 2
 
 
 @pytest.mark.slow
@@ -303,7 +303,7 @@ def test_nothing_is_sent_before_it_is_recorded_and_nothing_told_before_the_answe
             answers = db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
         seen.append((queries, answers))
 
-    bench.mind.hook = look
+    bench.answerer.hook = look
     rater = bench.rater(bench.serve(), concurrency=1)
     rater.label_batch(make_batch(3))
     assert seen == [(1, 0), (1, 1), (2, 2), (2, 3), (3, 4), (3, 5)]
@@ -313,23 +313,23 @@ def test_nothing_is_sent_before_it_is_recorded_and_nothing_told_before_the_answe
 
 def test_an_analysis_that_was_paid_is_not_asked_again(bench):
     """Cut off between the stages: after a restart only the second stage is asked."""
-    bench.mind.hook = lambda request: time.sleep(30) if request.get("response_format") else None
+    bench.answerer.hook = lambda request: time.sleep(30) if request.get("response_format") else None
     server = bench.serve()
     rater = bench.rater(server)
     future = rater.submit(make_batch(1))
     deadline = time.monotonic() + 10
-    while len(bench.mind.requests) < 2 and time.monotonic() < deadline:
+    while len(bench.answerer.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     rater.close()
     assert future.cancelled() or future.exception(timeout=5)
-    bench.mind.hook = lambda request: None
-    bench.mind.requests.clear()
+    bench.answerer.hook = lambda request: None
+    bench.answerer.requests.clear()
     again = bench.rater(bench.serve(), max_queries=1)
     assert again.stats()["spent"] == 1  # it was counted, and is still, once
     rated = again.label_batch(make_batch(2)).labels
     assert rated[0].value >= 0
     assert rated[1].reason == "budget"
-    assert len(bench.mind.requests) == 1
+    assert len(bench.answerer.requests) == 1
     assert again.stats()["spent"] == bench.ledger.spending.queries == 1
 
 
@@ -339,7 +339,7 @@ def test_a_ledger_that_cannot_record_stops_the_round(bench):
     bench.ledger.close()
     with pytest.raises(LedgerError):
         rater.label_batch(make_batch(2, start=5))
-    assert len(bench.mind.requests) == 2
+    assert len(bench.answerer.requests) == 2
 
 
 def test_close_gives_queries_on_their_way_time(bench):

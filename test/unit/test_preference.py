@@ -38,7 +38,7 @@ from erl_vlm_ros.reward.model import load_reward_model
 from erl_vlm_ros.reward.objectives import RETURNS, BradleyTerry, Labels, ObjectiveSettings, make_objective
 from erl_vlm_ros.reward.scores import fit_scores
 from erl_vlm_ros.reward.trainer import RewardTrainer, RewardTrainerConfig
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import StandinServer
 
 TASK = load_task("drawer_open")
@@ -246,8 +246,8 @@ def test_the_stand_in_compares_over_http_and_shows_its_bias(tmp_path, two_stage)
         s[i].jpegs[:] = [frame.jpeg]
     queries = [Query(s[a], s[b]) for a, b in zip(low[:count], high[:count])]
     for bias in (0.0, 1.0):
-        config = MindConfig(order_bias=bias)
-        with StandinServer(Mind(config)) as server, Ledger(tmp_path / f"{bias}.sqlite") as ledger:
+        config = AnswererConfig(order_bias=bias)
+        with StandinServer(Answerer(config)) as server, Ledger(tmp_path / f"{bias}.sqlite") as ledger:
             own = RaterConfig(base_url=server.base_url, feedback="preference", two_stage=two_stage)
             with VlmRater(own, TASK, ledger) as rater:
                 teacher = BothOrders(rater)

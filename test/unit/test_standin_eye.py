@@ -17,9 +17,9 @@ from erl_vlm_ros.data.images import decode_image, decode_jpeg, encode_jpeg
 from erl_vlm_ros.robot.spec import load_robot
 from erl_vlm_ros.sim.trajectories import collect_frames
 from erl_vlm_ros.standin import gripper as standin_gripper
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.check import analyse, confusion, rate
 from erl_vlm_ros.standin.eye import describe, robot_arm
-from erl_vlm_ros.standin.mind import Mind, MindConfig
 from erl_vlm_ros.standin.vision import labels, view
 
 FRAMES = {}
@@ -56,10 +56,10 @@ GATES = [
 def test_accuracy(task, n, gate):
     frames = frames_of(task)
     truth = np.array([f.classes[n] for f in frames])
-    mind = Mind(MindConfig())
+    answerer = Answerer(AnswererConfig())
     if task not in ANALYSES:
-        ANALYSES[task] = analyse(mind, task, frames)
-    rated = rate(mind, task, n, ANALYSES[task])
+        ANALYSES[task] = analyse(answerer, task, frames)
+    rated = rate(answerer, task, n, ANALYSES[task])
     matrix = confusion(truth, rated, n)
     assert np.trace(matrix) / matrix.sum() >= gate, f"\n{matrix}"
     if task != "pick_place":
@@ -134,7 +134,7 @@ def test_of_several_images_the_last_one_is_rated(tmp_path):
         Segment(f"p{i}", [by_class[a].jpeg, by_class[b].jpeg], np.zeros((2, 10)), np.zeros((2, 3)), np.arange(2))
         for i, (a, b) in enumerate(pairs)
     ]
-    with StandinServer(Mind(MindConfig())) as server, Ledger(tmp_path / "l.sqlite") as ledger:
+    with StandinServer(Answerer(AnswererConfig())) as server, Ledger(tmp_path / "l.sqlite") as ledger:
         for options in (
             {},
             {"two_stage": False},
@@ -159,7 +159,7 @@ def test_each_transition_is_rated_by_where_it_leads(tmp_path):
     frames = frames_of("drawer_open")
     jpegs = [next(f for f in frames if f.classes[3] == n).jpeg for n in (2, 0, 2, 0)]
     segment = Segment("e5_t20_h4", jpegs, np.zeros((4, 10)), np.zeros((4, 3)), np.arange(4))
-    with StandinServer(Mind(MindConfig())) as server, Ledger(tmp_path / "l.sqlite") as ledger:
+    with StandinServer(Answerer(AnswererConfig())) as server, Ledger(tmp_path / "l.sqlite") as ledger:
         for options in ({}, {"two_stage": False, "frames": "strip"}, {"structured_output": "off"}):
             config = RaterConfig(base_url=server.base_url, n_classes=3, feedback="transitions", **options)
             with VlmRater(config, load_task("drawer_open"), ledger) as rater:

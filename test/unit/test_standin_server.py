@@ -15,7 +15,7 @@ import pytest
 from refusals import refused
 
 from erl_vlm_ros.common.errors import Code, ConfigError
-from erl_vlm_ros.standin.mind import Mind, MindConfig
+from erl_vlm_ros.standin.answerer import Answerer, AnswererConfig
 from erl_vlm_ros.standin.server import FaultConfig, StandinServer
 
 
@@ -58,7 +58,7 @@ def test_a_completion_has_the_shape_of_openais():
     ],
 )
 def test_bad_requests_are_answered_as_such(body, path, status):
-    with StandinServer(Mind(MindConfig())) as server:
+    with StandinServer(Answerer(AnswererConfig())) as server:
         response, data = post(server, body, path)
         assert response.status == status
         assert json.loads(data)["error"]["message"]

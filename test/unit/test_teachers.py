@@ -324,8 +324,8 @@ def test_an_ensemble_over_views_asks_an_endpoint(tmp_path):
     half = np.zeros((32, 32, 3), np.uint8)
     half[:, :16] = 255
     segment = Segment("e0_t1_h1", [encode_jpeg(half)], np.zeros((1, 10)), np.zeros((1, 3)), np.arange(1))
-    mind = ImageMind()
-    with StandinServer(mind) as server, Ledger(tmp_path / "l.sqlite") as ledger:
+    answerer = ImageMind()
+    with StandinServer(answerer) as server, Ledger(tmp_path / "l.sqlite") as ledger:
         values = values_of(
             n_classes=2, base_url=server.base_url, model="m", ensemble__prompts=["", "reworded", "mirrored"]
         )
@@ -337,9 +337,9 @@ def test_an_ensemble_over_views_asks_an_endpoint(tmp_path):
         assert ensemble.stats()["spent_queries"] == 3  # the budget is that of the ledger
         ensemble.close()
         repeated = make_teacher("ensemble", {**values, "ensemble.prompts": [""], "ensemble.votes": 3}, TASK, ledger)
-        before = sum(mind.models.values())
+        before = sum(answerer.models.values())
         assert repeated.label_batch(QueryBatch.of(1, [segment])).labels[0].value == 1
-        assert sum(mind.models.values()) - before == 6  # two stages, three times: no vote is another's echo
+        assert sum(answerer.models.values()) - before == 6  # two stages, three times: no vote is another's echo
         repeated.close()
 
 

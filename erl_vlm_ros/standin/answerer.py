@@ -37,7 +37,7 @@ class BadRequest(DataError):
 
 
 @dataclass(frozen=True)
-class MindConfig:
+class AnswererConfig:
     """How it errs. Raises ConfigError for a rate outside 0..1 or an unknown task.
 
     error_rate: share of ratings that are another class, uniformly; drawn per question, or per request when it asks
@@ -88,10 +88,10 @@ class MindConfig:
 _uniform = functools.cache(NoiseModel.uniform)  # asked for once an answer
 
 
-class Mind:
+class Answerer:
     """Answers chat messages. The same question gets the same answer, unless a temperature is asked for."""
 
-    def __init__(self, config: MindConfig) -> None:
+    def __init__(self, config: AnswererConfig) -> None:
         self.config = config
         self._random = random.Random(config.seed)
         self._lock = threading.Lock()

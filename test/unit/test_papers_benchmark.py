@@ -21,6 +21,8 @@ sys.path.insert(0, str(BENCHMARKS))
 
 from papers_probe import figures  # noqa: E402
 from papers_report import COLUMNS, summary, table  # noqa: E402
+from papers_rewards import NAMES, key  # noqa: E402
+from papers_rewards import table as rewards_table  # noqa: E402
 from papers_tables import LEARNER, TABLES, Row  # noqa: E402
 
 
@@ -89,6 +91,15 @@ def test_every_table_can_be_printed(name):
     assert [line["row"] for line in lines] == [row.name for row in rows]
     if name in COLUMNS:
         assert all(line["correlation"] == "0.25" for line in lines)
+
+
+def test_reward_models_on_equal_ratings_are_told_apart_and_printed():
+    asked = ("s", "erl_vlm", 1, 2, 64), ("s", "erl_vlm", 1, 2, 512), ("s", "ours", 1, 2, 64), ("s", "erl_vlm", 2, 2, 64)
+    assert len({key(*one) for one in asked}) == len(asked)
+    assert key("s", "ours", 1, 2, 64) == key("s", "ours", 1, 2, 512)  # it has no batch of the paper's
+    runs = [{"seed": seed, **dict.fromkeys(NAMES, value)} for seed, value in ((1, 0.25), (2, 0.75))]
+    (line,) = cells(rewards_table([("s", 2, 64, "no_mae", runs)]))
+    assert line["seeds"] == "1 / 2" and line["correlation"] == "0.25 / 0.75, 0.50"
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ from erl_vlm_ros.safety.control_period import ControlPeriods
 from erl_vlm_ros.safety.core import GuardCore, Motion
 from erl_vlm_ros.safety.envelope import Rejected, limit_width
 from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.stamps import one_moment
 from erl_vlm_ros.safety.watchdog import ARMED
 
 _LAST_ZEROS = 5  # sent on shutdown: a forward controller would hold the last velocity for ever
@@ -137,7 +138,7 @@ class SafetyGuard(BaseNode):
     def _on_twist(self, message: TwistStamped) -> None:
         problem = self.core.command(
             convert.linear_of(message), convert.angular_of(message), message.header.frame_id,
-            convert.header_ns(message), self._clock_ns(), time.monotonic(),
+            convert.header_ns(message), *one_moment(self._clock_ns),
         )  # fmt: skip
         if problem:
             self.state.explain(f"rejected: {problem}")
@@ -148,8 +149,7 @@ class SafetyGuard(BaseNode):
             position,
             message.header.frame_id,
             stamp,
-            self._clock_ns(),
-            time.monotonic(),
+            *one_moment(self._clock_ns),
             (turn.x, turn.y, turn.z, turn.w),
         )
 
@@ -157,8 +157,8 @@ class SafetyGuard(BaseNode):
         inputs = self.core.inputs
         if inputs.kinematics is not self.adapter.kinematics:
             inputs.adopt(self.adapter.kinematics)
-        stamp, clock = convert.header_ns(message), self._clock_ns()
-        problem = inputs.update_joint_state(message.name, message.position, stamp, clock, time.monotonic())
+        stamp, (clock, now) = convert.header_ns(message), one_moment(self._clock_ns)
+        problem = inputs.update_joint_state(message.name, message.position, stamp, clock, now)
         if problem:
             self.state.explain(f"rejected: {problem}")
         else:  # the adapter's Jacobian knows accepted positions only

@@ -44,12 +44,15 @@ class PoseCheck:
 
     def wants(self, at: float) -> bool:
         """Whether forward kinematics at ``at`` are worth computing."""
-        return self.on and (not self._from_joints or at - self._from_joints[-1][0] >= _EVERY_S)
+        if not self.on or not self._from_joints:
+            return self.on
+        return not 0.0 <= at - self._from_joints[-1][0] < _EVERY_S
 
     def joints(self, at: float, position: np.ndarray, rotation: np.ndarray) -> None:
-        """The tool as the joints measured at ``at`` have it: [3] and [3, 3]."""
-        if self._from_joints and at <= self._from_joints[-1][0]:
-            return
+        """The tool as the joints measured at ``at`` have it: [3] and [3, 3]. Calls come in the order of measurement."""
+        # One before this that says it is newer was dated late, by a guard that was held up meanwhile.
+        while self._from_joints and self._from_joints[-1][0] >= at:
+            self._from_joints.pop()
         self._from_joints.append((at, position, rotation))
         while self._from_joints[0][0] < at - _MEMORY_S:
             self._from_joints.popleft()

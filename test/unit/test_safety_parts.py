@@ -16,7 +16,7 @@ from erl_vlm_ros.safety.control_period import ControlPeriods
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.joints import JointMargin
 from erl_vlm_ros.safety.pose import PoseEstimate
-from erl_vlm_ros.safety.stamps import StampGate
+from erl_vlm_ros.safety.stamps import StampGate, one_moment
 
 NS = 1_000_000_000
 
@@ -177,3 +177,17 @@ def test_slots_add_up_to_the_time_that_passed(gaps):
         now += gap
         total += periods.tick(now)
     assert abs(total - (now - 5.0) / 0.02) <= 1.0
+
+
+def test_both_clocks_are_read_at_one_moment_however_often_the_process_is_held_up():
+    stops = iter([0.2, 0.07, 0.0])  # s that it stands still between the two looks
+    wall = {"s": 0.0}
+
+    def ros_ns():
+        read = round(1e9 * (100.0 + wall["s"]))
+        wall["s"] += next(stops)
+        return read
+
+    clock, now = one_moment(ros_ns, lambda: wall["s"])
+    assert clock * 1e-9 - now == pytest.approx(100.0)
+    assert one_moment(lambda: 7, iter([float(k) for k in range(9)]).__next__)[0] == 7  # gives up

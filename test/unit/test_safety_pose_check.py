@@ -18,16 +18,20 @@ START = np.array([0.0, 0.2, 1.9, 0.0, 1.04, 0.0])
 RATES = np.array([0.3, -0.2, 0.2, 0.4, 0.1, -0.3])
 
 
-def drive(check, lie=lambda k, p, r: (p, r), joints_every=0.01, pose_every=0.01, late=0.0, seconds=1.0):
-    """An arm that moves; poses arrive ``late`` s after their measurement. When a problem was found, or None."""
+def drive(check, lie=lambda k, p, r: (p, r), joints_every=0.01, pose_every=0.01, late=0.0, seconds=1.0, held_up=None):
+    """An arm that moves; poses arrive ``late`` s after their measurement. When a problem was found, or None.
+
+    ``held_up``: k -> s by which the joint state k is taken for newer than it is.
+    """
     events = [(k * joints_every, "joints", k) for k in range(round(seconds / joints_every))]
     events += [(k * pose_every + late, "pose", k) for k in range(round(seconds / pose_every))]
     for now, kind, k in sorted(events):
         at = now if kind == "joints" else k * pose_every
         position, rotation = ARM.forward(START + RATES * at)
         if kind == "joints":
-            if check.wants(at):
-                check.joints(at, position, rotation)
+            taken = at + (held_up or {}).get(k, 0.0)
+            if check.wants(taken):
+                check.joints(taken, position, rotation)
         else:
             told, turned = lie(k, position, rotation)
             check.pose(at, told, None if turned is None else quaternion(turned))
@@ -40,6 +44,14 @@ def drive(check, lie=lambda k, p, r: (p, r), joints_every=0.01, pose_every=0.01,
 @settings(max_examples=60)
 def test_an_honest_pair_agrees_at_any_rates(joints_every, pose_every, late):
     assert drive(PoseCheck(0.02, 0.05), joints_every=joints_every, pose_every=pose_every, late=late) is None
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.24, 0.5])
+def test_a_guard_that_was_held_up_while_it_looked_at_its_clocks_suspects_nobody(seconds):
+    """It takes one joint state for newer than the next ones: what it says is forgotten, not what they say."""
+    check = PoseCheck(0.02, 0.05)
+    assert drive(check, joints_every=0.02, pose_every=0.02, held_up={30: seconds}, seconds=2.0) is None
+    assert drive(PoseCheck(0.02, 0.05), lambda k, p, r: (p + [0.05, 0.0, 0.0], r), held_up={30: seconds}) < 0.6
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,7 @@ def learned(ratings, pairs, seed):
     return float(np.corrcoef(reward, level)[0, 1]), float(np.sqrt(((reward - level) ** 2).mean()))
 
 
+@pytest.mark.slow
 def test_both_kinds_teach_more_than_either():
     rated, compared, both = (np.mean([learned(*n, seed) for seed in (1, 2)], 0) for n in ((60, 0), (0, 200), (60, 200)))
     assert both[0] > max(rated[0], compared[0]) + 0.03  # few ratings have no order, comparisons alone no scale

@@ -41,6 +41,7 @@ def test_a_teacher_of_ones_own(folder):
     assert out[:3] == ["0.jpg: Bad", "1.jpg: Average", "2.jpg: Good"]
 
 
+@pytest.mark.slow
 def test_a_folder_is_rated(folder, tmp_path):
     with StandinServer(Answerer(AnswererConfig())) as server:
         ask = (folder, "--base-url", server.base_url, "--model", "stand-in", "--ledger", tmp_path / "l.sqlite")
@@ -48,6 +49,7 @@ def test_a_folder_is_rated(folder, tmp_path):
         assert len(out.splitlines()) == 3 and out == example("rate_a_folder.py", *ask)
 
 
+@pytest.mark.slow
 def test_train_then_load_the_policy_and_read_the_episodes(tmp_path):
     example("train_in_process.py", "--steps", 320, "--warmup", 200, "--out", tmp_path)
     assert "of 1 episodes succeeded" in example("load_a_policy.py", tmp_path / "policy.bundle", "--episodes", 1)

@@ -133,6 +133,7 @@ def test_a_given_encoder_is_known_by_its_version(trained):
             ImageFeatures.read(arrays, meta, given)
 
 
+@pytest.mark.slow
 def test_a_file_encoder_sees_for_a_policy(tmp_path):
     file = onnx_file(tmp_path / "net.onnx", 16)
     loop = loop_of(learner={"encoder.name": "file", "encoder.path": file, "encoder.image_size": 16})

@@ -120,6 +120,7 @@ def test_a_bandit_of_moves():
     np.testing.assert_allclose(q, [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]], atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0, 1])
 def test_an_action_object_world_is_solved_for_each_mission(wanted):
     """Random play of a world where one of two things is to be taken and put down; the policy does it in two moves."""

@@ -359,6 +359,7 @@ def test_a_coin_is_asked_about_parsed_and_kept(tmp_path):
         rater.close()
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_coins(tmp_path):
     """The whole loop in one process: drawn, answered, learned from."""
     from erl_vlm_ros.agents.exploration import ExplorationConfig

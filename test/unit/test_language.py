@@ -72,6 +72,7 @@ def loop():
     return made
 
 
+@pytest.mark.slow
 def test_one_policy_learns_two_missions_from_ratings_of_each_transition(loop):
     assert loop.summed["ratings_requested"] == 120 and loop.valid == 120 * 3
     assert loop.summed["rating_accuracy"] == pytest.approx(0.8, abs=0.1)
@@ -79,6 +80,7 @@ def test_one_policy_learns_two_missions_from_ratings_of_each_transition(loop):
     assert row["success_rate"] == 1.0 and row["by_mission"] == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_the_buffer_keeps_each_episodes_sentence(loop):
     replay = loop.learner.replay
     said = [replay.instruction(i) for i in range(replay.n_frames)]

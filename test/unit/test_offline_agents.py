@@ -198,6 +198,7 @@ def test_segments_are_found_in_the_buffer_by_their_ids():
     assert [batches.stretch(name) for name in gone] == [None] * 5
 
 
+@pytest.mark.slow
 def test_comparisons_move_the_policy_to_what_is_preferred():
     """Random actions; the segment whose actions lie nearer to 0.5 is preferred."""
     rng, replay = np.random.default_rng(0), ReplayBuffer(10_000, 19, 3, 10)

@@ -79,6 +79,7 @@ def run(request, tmp_path_factory):
     return folder, loop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["torchscript", "onnx"])
 def test_it_acts_alike_elsewhere(run, form, tmp_path):
     folder, loop = run

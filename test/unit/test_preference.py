@@ -291,6 +291,7 @@ def test_an_objective_of_another_feedback_is_refused():
         RewardTrainer(RewardTrainerConfig(reward_model="erl_vlm", n_classes=3, segments=2), 0)
 
 
+@pytest.mark.slow
 def test_scores_learn_an_order_from_wrong_comparisons():
     rng = np.random.default_rng(0)
     pairs = rng.normal(size=(500, 2, 1, 6)).astype(np.float32)

@@ -94,6 +94,7 @@ def test_what_is_not_visible_is_rated_from_what_is():
     assert ask(answerer, words.describe_sweep(None, None, None, None), 5, "sweep_into") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_independent_errors_have_their_rate_and_every_other_class(n):
     views = list(random_views(1500))

@@ -52,6 +52,7 @@ def line(count, rng):
     return np.stack([t, np.sin(3 * t), np.cos(3 * t)], 1).astype(np.float32), np.minimum((5 * t).astype(int), 4), t
 
 
+@pytest.mark.slow
 def test_an_overrated_cluster_is_held_down_by_continuity():
     rng = np.random.default_rng(1)
     x, rating, t = line(300, rng)
@@ -118,6 +119,7 @@ def test_a_position_of_the_end_effector_counts_about_alike_however_often_it_was_
     assert weight[:300].sum() == pytest.approx(weight[300:].sum(), rel=0.2)
 
 
+@pytest.mark.slow
 def test_an_overrated_position_of_the_end_effector_is_outvoted_where_the_object_says_otherwise():
     """Inputs: the object's place, then joints, position, width; the policy has the overrated place rated most often."""
     rng = np.random.default_rng(6)

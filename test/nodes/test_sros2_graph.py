@@ -82,7 +82,17 @@ def arguments(folder, overrides=(), **real):
     )
 
 
-@pytest.mark.timeout(450)
+def look(ros, graph, folder, seen):
+    """Run a graph and add to ``seen`` what its nodes have; all of it must be permitted."""
+    allowed = permitted(policy((spec for spec in graph.nodes if spec.ros), ()))
+    expected = {(node, rule): lacking(seen, node, rule, rules) for node, rules in allowed.items() for rule in RULES}
+    for (node, rule), names_ in endpoints(ros, graph, folder, expected).items():
+        more = names_ - allowed[node].get(rule, set())
+        assert not more, f"{graph.name}: {node} may not {rule} {sorted(more)}"
+        seen[node, rule] |= names_
+
+
+@pytest.mark.timeout(900)
 def test_every_endpoint_is_permitted_and_every_permission_is_used_by_some_graph(ros, tmp_path):
     person = [
         "safety_guard.max_force=500.0", "safety_guard.heartbeat_timeout_s=5.0", "safety_guard.deadman_button=4",
@@ -106,14 +116,14 @@ def test_every_endpoint_is_permitted_and_every_permission_is_used_by_some_graph(
         ),
         collect(arguments(tmp_path / "d", ["collector.episodes=100000"])),
     ]
-    seen = defaultdict(set)
-    for number, graph in enumerate(graphs):
-        allowed = permitted(policy((spec for spec in graph.nodes if spec.ros), ()))
-        expected = {(node, rule): lacking(seen, node, rule, rules) for node, rules in allowed.items() for rule in RULES}
-        for (node, rule), names_ in endpoints(ros, graph, tmp_path / "abcd"[number], expected).items():
-            more = names_ - allowed[node].get(rule, set())
-            assert not more, f"{graph.name}: {node} may not {rule} {sorted(more)}"
-            seen[node, rule] |= names_
     together = permitted(policy((spec for graph in graphs for spec in graph.nodes if spec.ros), ()))
-    unused = {(node, rule): lacking(seen, node, rule, rules) for node, rules in together.items() for rule in RULES}
-    assert not any(unused.values()), {key: sorted(names_) for key, names_ in unused.items() if names_}
+    seen, unused = defaultdict(set), {}
+    for _ in range(2):  # once in many runs DDS does not tell of one endpoint of a node: a second start does
+        for number, graph in enumerate(graphs):
+            if not unused or any(f"/{spec.name}" == node for spec in graph.nodes for node, _ in unused):
+                look(ros, graph, tmp_path / "abcd"[number], seen)
+        unused = {(node, rule): lacking(seen, node, rule, rules) for node, rules in together.items() for rule in RULES}
+        unused = {key: sorted(names_) for key, names_ in unused.items() if names_}
+        if not unused:
+            break
+    assert not unused

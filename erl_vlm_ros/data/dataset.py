@@ -51,7 +51,7 @@ def _write_all(path: Path, episodes: Iterable[Episode | tuple[Episode, Notes | N
     for count, item in enumerate(episodes, start=1):
         episode, notes = item if isinstance(item, tuple) else (item, None)
         first = first or episode
-        _require_alike(episode, first, path / episode_file(count - 1))
+        require_alike(episode, first, path / episode_file(count - 1))
         bundle = replace(episode, index=count - 1).to_bundle()
         (path / episode_file(count - 1)).write_bytes(encode(bundle))
         rewarded = rewarded and notes is not None and notes.rewards is not None
@@ -104,7 +104,7 @@ def survey(path: str | Path) -> Survey:
         first = first or episode
         lengths.append(episode.steps)
         largest = max(largest, *map(len, episode.jpegs))
-        _require_alike(episode, first, Path(path) / episode_file(len(lengths) - 1))
+        require_alike(episode, first, Path(path) / episode_file(len(lengths) - 1))
     return Survey(
         str(path), str(source.info.get("task", "")), len(lengths), sum(lengths), min(lengths), first.spaces,
         _sizes(first), largest,
@@ -116,11 +116,18 @@ def _sizes(episode: Episode) -> tuple[int, int]:
     return episode.observations.shape[1], episode.actions.shape[1]
 
 
-def _require_alike(episode: Episode, first: Episode, file: Path) -> None:
-    """ConfigError naming the file of an episode of other spaces than the first, with both."""
+def require_alike(episode: Episode, first: Episode, where: Path) -> None:
+    """ConfigError naming ``where`` for an episode of other spaces than the first, with both."""
     if (episode.spaces, _sizes(episode)) != (first.spaces, _sizes(first)):
-        text = f"{file} has the spaces {episode.spaces}, but the first {first.spaces}"
-        raise ConfigError(text, file=str(file), code=Code.DOES_NOT_FIT)
+        text = f"{where}: episode {episode.index} has {_content(episode)}, but the first {_content(first)}"
+        raise ConfigError(text, file=str(where), code=Code.DOES_NOT_FIT)
+
+
+def _content(episode: Episode) -> str:
+    """What its vectors hold, in words."""
+    if episode.spaces is None:
+        return "{} observations and {} actions a step, and no spec".format(*_sizes(episode))
+    return f"{episode.spaces.observation}; {episode.spaces.action}"
 
 
 def robot_file(path: str | Path) -> str:

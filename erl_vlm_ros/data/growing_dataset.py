@@ -13,9 +13,8 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.new_folder import require_new
 from erl_vlm_ros.common.rundir import atomic_write
 from erl_vlm_ros.data.bundle import encode
-from erl_vlm_ros.data.dataset import INFO, ROBOT, DatasetSource, episode_file, new_info, read_info
+from erl_vlm_ros.data.dataset import INFO, ROBOT, DatasetSource, episode_file, new_info, read_info, require_alike
 from erl_vlm_ros.data.episode import Episode
-from erl_vlm_ros.data.spaces import SpecError, require_spaces
 
 
 class GrowingDataset:
@@ -30,14 +29,15 @@ class GrowingDataset:
 
     def __init__(self, folder: str | Path, task: str, made_by: str, robot: str | Path | None = None):
         self.path = Path(folder)
-        self._robot, self._spaces = robot, None
+        self._robot = robot
+        self._first: Episode | None = None
         self._info: dict[str, Any] = new_info(task, made_by) | {"episodes": 0, "rewards": False, "ratings": False}
         if (self.path / INFO).is_file():
             self._info = read_info(self.path)
             if self._info.get("task") != task:
                 text = f"{self.path} is a dataset of the task {self._info.get('task')}, not of {task}"
                 raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task", file=str(self.path))
-            self._spaces = DatasetSource(str(self.path), False).poll().episode.spaces
+            self._first = DatasetSource(str(self.path), False).poll().episode
         elif any(file.name not in (ROBOT, episode_file(0)) for file in self.path.glob("[!.]*")):
             require_new(self.path, "dataset")  # other files than those of a first episode that was cut off
 
@@ -52,18 +52,14 @@ class GrowingDataset:
         Raises:
             ConfigError: it is of other spaces than those before.
         """
-        if self.episodes:
-            try:
-                sizes = episode.observations.shape[1], episode.actions.shape[1]
-                require_spaces(self._spaces, episode.spaces, sizes, f"episode {episode.index}")
-            except SpecError as error:
-                raise ConfigError(f"{self.path}: {error}", code=Code.DOES_NOT_FIT, file=str(self.path)) from error
-        self._spaces = episode.spaces
+        self._first = self._first or episode
+        file = self.path / episode_file(self.episodes)
+        require_alike(episode, self._first, self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         if self._robot is not None and not self.episodes:
             shutil.copyfile(self._robot, self.path / ROBOT)
         bundle = replace(episode, index=self.episodes).to_bundle()
-        atomic_write(self.path / episode_file(self.episodes), encode(bundle))
+        atomic_write(file, encode(bundle))
         info = self._info | {"episodes": self.episodes + 1}
         atomic_write(self.path / INFO, json.dumps(info, indent=1))  # last: an episode that was cut off does not count
         self._info = info

@@ -18,23 +18,12 @@ class HeldOut:
         """``arm``: a simulated one of the task, which is borrowed; the others as LocalLoop has them."""
         from erl_vlm_ros.agents.exploration_choice import rollout_policy
         from erl_vlm_ros.sim.demonstrator import rough_demonstrator
-        from erl_vlm_ros.sim.rollout import roll_out
 
         explorer = rollout_policy(exploration, task, spaces, SEED)
         jpegs, proprio, progress, classes = [], [], [], []
         for i in range(DEMOS + WAYS):
-            explorer.begin_episode(explore=True, evaluation=False)
             demo = rough_demonstrator(task, SEED, i) if i < DEMOS else None
-
-            def drive(observation: np.ndarray, jpeg: Any, demo: Any = demo) -> np.ndarray:
-                if demo is not None:
-                    return demo.act(arm.state(), spaces.action.size)
-                return explorer.act(observation, None, jpeg)
-
-            done = roll_out(
-                arm, spaces, task.episode_steps, task.control_hz, drive, seed=SEED + i, evaluation=True, index=i,
-                actor_version=0, intervention=np.zeros(task.episode_steps, bool),
-            )  # fmt: skip
+            done = driven(arm, task, spaces, explorer, demo, SEED + i, i, evaluation=True)
             shown = slice(i % EVERY, None, EVERY)
             jpegs += done.episode.jpegs[shown]
             proprio.append(done.episode.observations[shown, : spaces.observation.proprio_size])
@@ -50,6 +39,24 @@ class HeldOut:
         images = decode_views(self.jpegs, model.image_size, tuple(getattr(model, "cameras", ())))
         rewards = model.predict(model.features(images), self.proprio).mean
         return figures(np.asarray(rewards, float), self.progress, self.classes)
+
+
+def driven(arm: Any, task: Any, spaces: Any, explorer: Any, demo: Any, seed: int, index: int, evaluation: bool) -> Any:
+    """The rollout of an episode that ``demo`` drives, or where that is None the explorer. ``evaluation``: as an episode
+    of evaluation, in which no step counts as a person's."""
+    from erl_vlm_ros.sim.rollout import roll_out
+
+    def drive(observation: np.ndarray, jpeg: Any) -> np.ndarray:
+        if demo is not None:
+            return demo.act(arm.state(), spaces.action.size)
+        return explorer.act(observation, None, jpeg)
+
+    explorer.begin_episode(explore=True, evaluation=False)
+    by_person = np.full(task.episode_steps, demo is not None and not evaluation)
+    return roll_out(
+        arm, spaces, task.episode_steps, task.control_hz, drive, seed=seed, evaluation=evaluation, index=index,
+        actor_version=0, intervention=by_person,
+    )  # fmt: skip
 
 
 def figures(rewards: np.ndarray, progress: np.ndarray, classes: np.ndarray) -> dict[str, float]:

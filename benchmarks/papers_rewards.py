@@ -15,9 +15,10 @@ JSON line; what --out holds is not run again.
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LP_NUM_THREADS", "1")  # of the software renderer
 
 import numpy as np
-from papers_probe import HeldOut
+from papers_probe import HeldOut, driven
 from papers_report import HELD_OUT
 from papers_tables import REWARD_MODELS
+from resumable import gather
 
 EPISODES, RATINGS, ERRORS = 24, 500, 0.2
 ROUNDS = (150, 250, 350, 500)  # ratings by each fit
@@ -49,29 +51,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines, one a reward model; kept and continued")
     parser.add_argument("--report", action="store_true", help="fit nothing; print what --out holds")
     args = parser.parse_args()
-    lines = args.out.read_text().splitlines() if args.out and args.out.exists() else []
-    done = {found["key"]: found for found in map(json.loads, lines)}
-    judges: dict[str, HeldOut] = {}
-    for demos in args.demos if not args.report else ():
-        for seed in args.seeds:
-            for scene in args.scenes:
-                rated = None
-                for batch in args.batch:
-                    for name in args.models:
-                        wanted = key(scene, name, seed, demos, batch)
-                        if wanted in done:
-                            continue
-                        rated = rated or Rated.of(f"metaworld/{scene}-v3-paper", seed, demos, judges)
-                        found = {"key": wanted, "seed": seed, **fitted(rated, name, seed, batch)}
-                        done[wanted] = found
-                        print(json.dumps(found), file=sys.stderr, flush=True)
-                        if args.out:
-                            with args.out.open("a") as file:
-                                file.write(json.dumps(found) + "\n")
+    combinations = itertools.product(args.demos, args.seeds, args.scenes, args.batch, args.models)
+    wanted = {
+        key(scene, name, seed, demos, batch): (scene, name, seed, demos, batch)
+        for demos, seed, scene, batch, name in combinations  # those of the same ratings one after another
+    }
+    done = gather(wanted, args.out, lambda job: one(*job), json.dumps, report=args.report)
     rows = [
         (scene, demos, batch, name, runs)
         for scene in args.scenes for demos in args.demos for batch in args.batch for name in args.models
-        if (runs := [done[k] for seed in args.seeds if (k := key(scene, name, seed, demos, batch)) in done])
+        if (runs := [found for seed in args.seeds if (found := done[key(scene, name, seed, demos, batch)])])
     ]  # fmt: skip
     print(table(rows))
     figures = [
@@ -84,6 +73,12 @@ def main() -> None:
 def key(scene: str, name: str, seed: int, demos: int, batch: int) -> str:
     """What a line is told by; the batch is of the paper's model alone."""
     return f"{scene} {name} {seed} {demos} {0 if name == 'ours' else batch}"
+
+
+def one(scene: str, name: str, seed: int, demos: int, batch: int) -> dict[str, Any]:
+    """A line of --out."""
+    rated = rated_frames(f"metaworld/{scene}-v3-paper", seed, demos)
+    return {"key": key(scene, name, seed, demos, batch), "seed": seed, **fitted(rated, name, seed, batch)}
 
 
 @dataclass
@@ -106,7 +101,6 @@ class Rated:
         from erl_vlm_ros.common.tasks import load_task
         from erl_vlm_ros.sim.backend import backend_spaces, make_backend
         from erl_vlm_ros.sim.demonstrator import rough_demonstrator
-        from erl_vlm_ros.sim.rollout import roll_out
         from erl_vlm_ros.training.configs import exploration_config, node_values
 
         task = load_task(name)
@@ -119,18 +113,8 @@ class Rated:
         taught = set(rng.permutation(EPISODES)[:demos].tolist())
         episodes, classes = [], []
         for i in range(EPISODES):
-            explorer.begin_episode(explore=True, evaluation=False)
             demo = rough_demonstrator(task, seed, i) if i in taught else None
-
-            def drive(observation: np.ndarray, jpeg: Any, demo: Any = demo) -> np.ndarray:
-                if demo is not None:
-                    return demo.act(arm.state(), spaces.action.size)
-                return explorer.act(observation, None, jpeg)
-
-            done = roll_out(
-                arm, spaces, task.episode_steps, task.control_hz, drive, seed=seed * 1000 + i, evaluation=False,
-                index=i, actor_version=0, intervention=np.full(task.episode_steps, demo is not None),
-            )  # fmt: skip
+            done = driven(arm, task, spaces, explorer, demo, seed * 1000 + i, i, evaluation=False)
             episodes.append(done.episode)
             classes.append(done.classes[:, task.n_classes])
         arm.close()
@@ -143,6 +127,15 @@ class Rated:
         ratings = np.where(wrong, other, truth[chosen])
         rated = [jpegs[i] for i in chosen], proprio[chosen], truth[chosen], ratings
         return cls(task, spaces, episodes, *rated, judges[name])
+
+
+_judges: dict[str, HeldOut] = {}
+
+
+@functools.lru_cache(maxsize=1)
+def rated_frames(name: str, seed: int, demos: int) -> Rated:
+    """As Rated.of; the newest are kept, for the reward models that learn from the same."""
+    return Rated.of(name, seed, demos, _judges)
 
 
 def fitted(rated: Rated, name: str, seed: int, batch: int) -> dict[str, Any]:

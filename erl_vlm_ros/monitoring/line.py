@@ -29,26 +29,23 @@ def format_line(progress: Mapping[str, Any], class_names: Sequence[str] = ()) ->
         parts.append("success -" if training is None else f"success {training:.0%} in training")
     speed = progress["steps_per_s"]
     parts.append(f"{speed:.0f} {unit}/s" if speed >= 20 else f"{speed:.1f} {unit}/s")
+    return _joined(progress, parts)
+
+
+def _joined(progress: Mapping[str, Any], parts: list[str]) -> str:
+    """The line: time and state before the parts, time left behind them."""
     left = progress.get("left_s")
     if left is not None and progress["state"] == "running":
-        parts.append(f"{duration(left)} left")
-    return _head(progress) + " | ".join(parts)
-
-
-def _head(progress: Mapping[str, Any]) -> str:
+        parts = [*parts, f"{duration(left)} left"]
     state = progress["state"] + (f" {progress['detail']}" if progress.get("detail") else "")
-    return f"[{duration(progress['wall_s'])} {state}] "
+    return f"[{duration(progress['wall_s'])} {state}] " + " | ".join(parts)
 
 
 def _gathering(progress: Mapping[str, Any]) -> str:
     """Of a run that gathers demonstrations."""
     kept, good = progress["kept_episodes"], progress["kept_successes"]
     parts = [f"{kept:,}/{progress['max_episodes']:,} episodes", f"{good:,} successful"]
-    parts.append(f"{progress['env_steps']:,} steps")
-    left = progress.get("left_s")
-    if left is not None and progress["state"] == "running":
-        parts.append(f"{duration(left)} left")
-    return _head(progress) + " | ".join(parts)
+    return _joined(progress, [*parts, f"{progress['env_steps']:,} steps"])
 
 
 def _updates(progress: Mapping[str, Any]) -> tuple[int, int]:

@@ -140,10 +140,10 @@ class PolicyController(BaseNode):
             skill = from_values(DemonstratorConfig, self.values, "demonstrator.")
             return ScriptedPolicy(skill, self.task, self.spaces, seed)
         if p.driver == drivers.PERSON:
-            lacking = "human_input" if p.human_input == NOBODY else "lock_step" if p.lock_step else ""
+            lacking = "human.input" if p.human_input == NOBODY else "lock_step" if p.lock_step else ""
             if lacking:
                 text = ": driver is person, who needs a device (joy or twist) and real time (lock_step false)"
-                raise wrong_parameter(self.NAME, lacking.replace("human_", "human."), text, code=Code.DOES_NOT_FIT)
+                raise wrong_parameter(self.NAME, lacking, text, code=Code.DOES_NOT_FIT)
             return drivers.StillPolicy(self.spaces.action, lambda: self.teleoperation.grip)
         return RolloutPolicy(exploration, self.task, self.spaces, seed)
 

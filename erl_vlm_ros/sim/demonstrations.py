@@ -11,7 +11,7 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.sim.arm import SimArm
 from erl_vlm_ros.sim.backend import SimBackend, backend_spaces
-from erl_vlm_ros.sim.demonstrator import Demonstrator, rough_demonstrator
+from erl_vlm_ros.sim.demonstrator import Demonstrator, disturbance, rough_demonstrator
 from erl_vlm_ros.sim.rollout import Rollout, roll_out
 
 _SLOW, _SLOW_NOISE, _RESTS = (0.35, 0.7), 0.05, 0.02  # share of full speed, disturbance, chance of a rest
@@ -29,7 +29,7 @@ class Demonstration(Rollout):
 
 def mixed_skill(count: int) -> np.ndarray:
     """Disturbance of each of ``count`` episodes, from none to much: about half of them succeed at the drawer."""
-    return 0.7 * ((np.arange(count) + 0.5) / count) ** 2
+    return disturbance((np.arange(count) + 0.5) / count)
 
 
 def demonstrations(task: Task, noise: Sequence[float], seed: int, image_size: int = 128) -> list[Demonstration]:

@@ -14,7 +14,14 @@ _KEPT = 0.8  # of the disturbance, from step to step
 _BURST = 0.1  # largest share of steps on which a way elsewhere begins
 _BURST_STEPS = 8
 _REST_STEPS = (3, 10)
+_LEAST_SKILLED = 0.7  # noise
 _ROUGH = (0.05, 0.2, 0.4)  # noise of people who are no experts
+
+
+def disturbance(share: float | np.ndarray) -> float | np.ndarray:
+    """Noise of a demonstrator at ``share`` of the way from the expert, 0, to the least skilled, 1: with shares spread
+    evenly about half of the episodes succeed at the drawer."""
+    return _LEAST_SKILLED * share**2
 
 
 class Demonstrator:

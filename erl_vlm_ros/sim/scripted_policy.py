@@ -12,10 +12,8 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import Task
 from erl_vlm_ros.control.drivers import DemonstratorConfig
 from erl_vlm_ros.data.spaces import EE_POSITION, GRIPPER, LINEAR, OBJECT, Spaces
-from erl_vlm_ros.sim.demonstrator import Demonstrator
+from erl_vlm_ros.sim.demonstrator import Demonstrator, disturbance
 from erl_vlm_ros.sim.state import SimState
-
-_LARGEST = 0.7  # noise of the least skilled, where none is set; as sim.demonstrations.mixed_skill
 
 
 class ScriptedPolicy:
@@ -42,7 +40,7 @@ class ScriptedPolicy:
     def begin_episode(self, explore: bool, evaluation: bool) -> None:
         """Another demonstrator takes over."""
         config, rng = self._config, self._rng
-        noise = _LARGEST * rng.random() ** 2 if config.noise is None else config.noise
+        noise = disturbance(rng.random()) if config.noise is None else config.noise
         speed = float(rng.uniform(*config.speed))
         self._driver = Demonstrator(self._task, noise, rng, speed, config.pauses)
         self._placed: np.ndarray | None = None  # where the object was at the beginning

@@ -53,7 +53,7 @@ class FaultConfig:
 
 
 class StandinServer:
-    """Serves a Answerer on ``host:port`` (0 chooses a port). As a context manager it serves from a thread.
+    """Serves an Answerer on ``host:port`` (0 chooses a port). As a context manager it serves from a thread.
 
     ``requests`` counts by path and by what was answered (``ok``, ``bad_request``, each fault).
     """

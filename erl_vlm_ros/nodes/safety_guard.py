@@ -138,7 +138,7 @@ class SafetyGuard(BaseNode):
     def _on_twist(self, message: TwistStamped) -> None:
         problem = self.core.command(
             convert.linear_of(message), convert.angular_of(message), message.header.frame_id,
-            convert.header_ns(message), *one_moment(self._clock_ns),
+            convert.header_ns(message), *one_moment(self._clock_ns, time.monotonic),
         )  # fmt: skip
         if problem:
             self.state.explain(f"rejected: {problem}")
@@ -149,7 +149,7 @@ class SafetyGuard(BaseNode):
             position,
             message.header.frame_id,
             stamp,
-            *one_moment(self._clock_ns),
+            *one_moment(self._clock_ns, time.monotonic),
             (turn.x, turn.y, turn.z, turn.w),
         )
 
@@ -157,7 +157,7 @@ class SafetyGuard(BaseNode):
         inputs = self.core.inputs
         if inputs.kinematics is not self.adapter.kinematics:
             inputs.adopt(self.adapter.kinematics)
-        stamp, (clock, now) = convert.header_ns(message), one_moment(self._clock_ns)
+        stamp, (clock, now) = convert.header_ns(message), one_moment(self._clock_ns, time.monotonic)
         problem = inputs.update_joint_state(message.name, message.position, stamp, clock, now)
         if problem:
             self.state.explain(f"rejected: {problem}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 _NS = 1e9
@@ -11,7 +10,7 @@ _TOGETHER_S = 1e-3  # between two looks at a clock that count as one moment
 _TRIES = 5
 
 
-def one_moment(ros_ns: Callable[[], int], monotonic: Callable[[], float] = time.monotonic) -> tuple[int, float]:
+def one_moment(ros_ns: Callable[[], int], monotonic: Callable[[], float]) -> tuple[int, float]:
     """Both clocks at one moment: ROS ns and monotonic s. A process that is held up between the two looks again.
 
     Without that the age of a message is wrong by as long as the process stood still.

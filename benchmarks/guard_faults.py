@@ -44,7 +44,7 @@ from erl_vlm_ros.nodes import safety_guard
 from erl_vlm_ros.robot.drivers import ADAPTERS
 from erl_vlm_ros.robot.kinematics import Kinematics
 from erl_vlm_ros.robot.rotation import quaternion
-from erl_vlm_ros.ros import convert, guard_state
+from erl_vlm_ros.ros import convert, guard_sources, guard_state, guarded_node
 from erl_vlm_ros.ros.adapters import base, joints
 from erl_vlm_ros.safety.faults import Fault
 from erl_vlm_ros.safety.watchdog import ESTOPPED
@@ -57,6 +57,7 @@ MAX_TURN = 0.5  # rad/s
 READY = np.array([0.0, 0.2, 1.9, 0.0, 1.04, 0.0])  # above the middle of the workspace, pointing down
 MIDDLE = np.array([0.45, -0.05, 0.18])  # m, where the motion starts
 VELOCITY = (0.05, 0.1, 0.05)  # m/s, what the policy keeps asking for
+TIMED = (safety_guard, joints, base, guard_sources, guard_state, guarded_node)  # modules that ask for the time
 PACKAGE = str(Path(erl_vlm_ros.__file__).parent)
 NUMBERS = (math.nan, math.inf, -math.inf, 1e308, -1e308, 1e-320, -1.0, 1e6)
 INTEGERS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
@@ -98,7 +99,7 @@ class Cell:
         words = [f"-p {key}:={json.dumps(value)}" for key, value in given.items()]
         rclpy.init(args=["--ros-args", *" ".join(words).split()])
         self.clock = Clock()
-        for module in (safety_guard, joints, base, guard_state):
+        for module in TIMED:
             module.time = self.clock
         self.node = safety_guard.SafetyGuard()
         self.node._clock_ns = self.clock.time_ns
@@ -225,7 +226,7 @@ class Cell:
             self.node.destroy_node()
         finally:
             rclpy.shutdown()
-        for module in (safety_guard, joints, base, guard_state):
+        for module in TIMED:
             module.time = time
 
 

@@ -19,15 +19,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
-from sensor_msgs.msg import CameraInfo, JointState, Joy
-from std_msgs.msg import Bool, Float64MultiArray
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -37,27 +35,29 @@ from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.robot.homing import Homing
 from erl_vlm_ros.ros import convert, qos, realtime
 from erl_vlm_ros.ros.adapters import make_adapter
-from erl_vlm_ros.ros.adapters.base import NotSent, finite
+from erl_vlm_ros.ros.adapters.base import NotSent
+from erl_vlm_ros.ros.guard_sources import GuardSources
 from erl_vlm_ros.ros.guard_state import GuardState
-from erl_vlm_ros.ros.node_base import BaseNode, run
+from erl_vlm_ros.ros.guarded_node import GuardedNode
+from erl_vlm_ros.ros.node_base import run
 from erl_vlm_ros.ros.rivals import Rivals
 from erl_vlm_ros.ros.watchdog_link import WatchdogLink
-from erl_vlm_ros.safety.config import CAMERA, DEADMAN, HEARTBEAT, WRENCH, guard_limits
+from erl_vlm_ros.safety.config import guard_limits
 from erl_vlm_ros.safety.control_period import ControlPeriods
 from erl_vlm_ros.safety.core import GuardCore, Motion
 from erl_vlm_ros.safety.envelope import Rejected, limit_width
-from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.faults import Fault, Refusal, Unready
+from erl_vlm_ros.safety.last_look import beyond
 from erl_vlm_ros.safety.stamps import one_moment
 from erl_vlm_ros.safety.watchdog import ARMED
 
 _LAST_ZEROS = 5  # sent on shutdown: a forward controller would hold the last velocity for ever
 
 
-class SafetyGuard(BaseNode):
+class SafetyGuard(GuardedNode):
     """ROS side of GuardCore."""
 
     NAME = "safety_guard"
-    FORGIVING = False  # a fault in a callback stops the arm, whatever caused it: see _guarded
 
     def __init__(self) -> None:
         self._rivals: Rivals | None = None  # none in a node whose parameters are refused
@@ -66,7 +66,7 @@ class SafetyGuard(BaseNode):
         self.core = GuardCore(self.limits)
         self.adapter = make_adapter(self, self.p)
         self.adapter.prepare()
-        self._watchdog = WatchdogLink(self, self.core, self.p, len(getattr(self.adapter, "joint_names", ())))
+        self.watchdog = WatchdogLink(self, self.core, self.p, len(getattr(self.adapter, "joint_names", ())))
         self._rivals = Rivals(self, self.core, self.p.rivals, ["guard_watchdog"], lambda: self.state.announce_change())
         self._periods = ControlPeriods(self.limits.linear.dt)
         self._ee: tuple[int, tuple[float, float, float]] | None = None  # lock-step: stamp ns, position m
@@ -97,34 +97,16 @@ class SafetyGuard(BaseNode):
             self._listen_to_joints(sensor)
 
     def _listen_real_time(self) -> None:
-        sensor, heard = qos.sensor(self.p.reliable_sensors), self.limits.timeouts
+        sensor = qos.sensor(self.p.reliable_sensors)
         self.create_subscription(TwistStamped, names.POLICY_TWIST, self._on_twist, qos.command())
         self.create_subscription(JointTrajectory, names.POLICY_HOME, self._on_home, qos.command())
         self.create_subscription(PoseStamped, names.EE_POSE, self._on_ee, sensor)
         self._listen_to_joints(sensor)
-        if CAMERA in heard:
-            topics = [names.NAMED_CAMERA_INFO.format(name) for name in self.p.cameras or ()] or [names.CAMERA_INFO]
-            self._cameras: dict[str, float | None] = dict.fromkeys(topics)
-            for topic in topics:
-                camera = lambda _, topic=topic: self._on_camera(topic)  # noqa: E731
-                self.create_subscription(CameraInfo, topic, camera, qos.sensor())
-        if HEARTBEAT in heard:
-            self.create_subscription(Bool, names.HEARTBEAT, self._on_heartbeat, qos.sensor())
-        if DEADMAN in heard:
-            joy = lambda m: self.core.inputs.update_joy(m.buttons, time.monotonic())  # noqa: E731
-            self.create_subscription(Joy, names.JOY, joy, qos.sensor())
-        if WRENCH in heard:
-            self.create_subscription(WrenchStamped, names.WRENCH, self._on_wrench, qos.sensor())
+        cameras = self.p.cameras or ()
+        GuardSources(self, self.core.inputs, self.limits.timeouts, cameras, self.state.announce_change)
         self.get_logger().info(realtime.prefer(self.p.realtime_priority))
-        self._tick_callback = self._guarded(self._tick, "a tick")
+        self._tick_callback = self.guarded(self._tick, "a tick")
         self.create_timer(self.limits.linear.dt, self._tick_callback, clock=self.steady_clock)
-
-    def _on_camera(self, topic: str) -> None:
-        """Of several cameras the one that has been silent longest counts."""
-        self._cameras[topic] = time.monotonic()
-        heard = list(self._cameras.values())
-        if None not in heard:
-            self.core.inputs.update_camera(min(heard))
 
     def _listen_to_joints(self, sensor: Any) -> None:
         for topic in self.p.joint_state_topics:
@@ -163,15 +145,6 @@ class SafetyGuard(BaseNode):
             self.state.explain(f"rejected: {problem}")
         else:  # the adapter's Jacobian knows accepted positions only
             self.adapter.joint_state(inputs.positions)
-
-    def _on_heartbeat(self, message: Bool) -> None:
-        self.core.inputs.update_heartbeat(message.data, time.monotonic())
-        self.state.announce_change()
-
-    def _on_wrench(self, message: WrenchStamped) -> None:
-        f, t = message.wrench.force, message.wrench.torque
-        self.core.inputs.update_wrench((f.x, f.y, f.z), (t.x, t.y, t.z), time.monotonic())
-        self.state.announce_change()
 
     def _on_home(self, message: JointTrajectory) -> None:
         arm = self.adapter.kinematics
@@ -251,15 +224,16 @@ class SafetyGuard(BaseNode):
         if self.adapter.other_description and self.core.watchdog.state == ARMED:
             self.core.fault(Fault.DESCRIPTION_CHANGED, self.adapter.other_description)
         if periods:
-            self._watchdog.read(now)
+            self.watchdog.read(now)
             motion = self.core.tick(now, periods)
-            self._watchdog.beat(motion.kind != "nothing")
+            self.watchdog.beat(motion.kind != "nothing")
             self._send(motion, self._clock_ns())
             self.state.announce_change()
 
     def _send(self, motion: Motion, stamp: int) -> None:
-        problem = ""
-        self._check(motion)
+        problem = beyond(motion, self.limits, self.core.turning_home)
+        if problem:
+            raise NotSent(problem)
         if motion.kind == "move":
             problem = self.adapter.send(motion.linear, motion.angular, stamp)
             if self.adapter.passed < 1.0 and not problem:
@@ -276,80 +250,6 @@ class SafetyGuard(BaseNode):
         if motion.kind != "nothing" and self._pub_executed.get_subscription_count():
             done = convert.twist_message(motion.linear, stamp, self.p.base_frame, motion.angular)
             self._pub_executed.publish(done)
-
-    def _check(self, motion: Motion) -> None:
-        """The last look at a motion before it leaves. NotSent when it is not what the limits allow."""
-        finite((*motion.linear, *motion.angular, *(motion.joints or {}).values()), "the motion")
-        turn = self.limits.angular.max_speed if self.limits.angular is not None else 0.0
-        if motion.kind == "joints" or self.core.turning_home:
-            turn = max(turn, self.limits.home_turn.max_speed)
-        for what, vector, most in (
-            ("speed", motion.linear, self.limits.linear.max_speed),
-            ("angular speed", motion.angular, turn),
-        ):
-            if math.hypot(*vector) > most * (1.0 + 1e-6) + 1e-9:
-                raise NotSent(f"{what} {math.hypot(*vector):.3f} is above {most:g}")
-
-    # -- when something fails inside
-
-    def _guarded(self, callback: Callable[..., Any], what: str) -> Callable[..., Any]:
-        """``callback``, whose exceptions stop the arm instead of ending the node."""
-
-        def guarded(*args: Any) -> Any:
-            try:
-                return callback(*args)
-            except Exception as error:
-                self._last_resort(error, what)
-                if len(args) == 2:  # a service's request and response
-                    args[1].success, args[1].message = False, f"{type(error).__name__}: {error}"
-                    return args[1]
-                return None
-
-        return guarded
-
-    def _last_resort(self, error: Exception, what: str) -> None:
-        """Stop the arm first, then latch, then tell; nothing here may keep the next from being tried."""
-        text = f"{what}: {type(error).__name__}: {error}"
-        details = "".join(traceback.format_exception(error))
-        for attempt in (
-            self._stop_or_hand_over,
-            lambda: self.core.fault(Fault.INTERNAL, text),
-            lambda: self.core.not_sent(time.monotonic()),
-            lambda: self.state.announce_change(),
-            lambda: self.get_logger().error(f"{text}; the arm was stopped\n{details}", throttle_duration_sec=1.0),
-        ):
-            try:
-                attempt()
-            except Exception as another:
-                print(f"safety_guard: {type(another).__name__}: {another}, after {text}", file=sys.stderr, flush=True)
-
-    def _stop_or_hand_over(self) -> None:
-        """What cannot even stop the arm leaves that to the watchdog."""
-        try:
-            self.adapter.last_resort()
-        except Exception:
-            self._watchdog.abandon()
-            raise
-
-    def create_subscription(self, msg_type: Any, topic: str, callback: Any, *args: Any, **kw: Any) -> Any:
-        """As BaseNode's, guarded."""
-        return super().create_subscription(
-            msg_type, topic, self._guarded(callback, f"a message on {topic}"), *args, **kw
-        )
-
-    def create_service(self, srv_type: Any, name: str, callback: Any, *args: Any, **kw: Any) -> Any:
-        """As rclpy's, guarded; rclpy's own parameter services are left as they are."""
-        if srv_type in (SetBool, Trigger):
-            callback = self._guarded(callback, f"a call of {name}")
-        return super().create_service(srv_type, name, callback, *args, **kw)
-
-    def when_done(self, future: Any, callback: Any) -> None:
-        """As BaseNode's, guarded."""
-        super().when_done(future, self._guarded(callback, "an answer"))
-
-    def wall_timer(self, period_s: float, callback: Any) -> Any:
-        """As BaseNode's, guarded."""
-        return super().wall_timer(period_s, self._guarded(callback, getattr(callback, "__name__", "a timer")))
 
     @staticmethod
     def _keep_clock(parameters: list[Any]) -> SetParametersResult:
@@ -373,19 +273,21 @@ class SafetyGuard(BaseNode):
 
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         now = time.monotonic()
-        problem = self._arming_problem() if request.data else ""
-        if problem:
-            response.success, response.message = False, problem
-        elif self.p.lock_step:
-            response.success, response.message = self.core.watchdog.arm(request.data)
-        else:
-            response.success, response.message = self.core.arm(request.data, now)
+        refusal = self._unready() if request.data else None
+        if refusal is None and self.p.lock_step:
+            refusal = self.core.watchdog.arm(request.data)
+        elif refusal is None:
+            refusal = self.core.arm(request.data, now)
+        response.success = refusal is None
+        response.message = refusal.text if refusal is not None else self.core.watchdog.state
         self._after_change()
         return response
 
-    def _arming_problem(self) -> str:
-        """Why the guard must not be armed, whatever the arm does; empty: it may."""
-        return self.adapter.other_description or self._watchdog.refusal() or self._rivals.refusal()
+    def _unready(self) -> Refusal | None:
+        """Why the guard must not be armed, whatever the arm does; None: it may."""
+        if self.adapter.other_description:
+            return Refusal(Unready.DESCRIPTION_CHANGED, self.adapter.other_description)
+        return self.watchdog.refusal() or self._rivals.refusal()
 
     def _on_estop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.core.watchdog.estop("service call")
@@ -394,7 +296,8 @@ class SafetyGuard(BaseNode):
         return response
 
     def _on_clear_estop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success, response.message = self.core.watchdog.clear_estop()
+        response.success = self.core.watchdog.clear_estop()
+        response.message = "cleared; disarmed until armed again" if response.success else "no e-stop is latched"
         self._after_change()
         return response
 
@@ -411,16 +314,16 @@ class SafetyGuard(BaseNode):
 
     def on_stop(self) -> None:
         """Leave the arm standing still, whatever its driver does with the last command."""
-        self._guarded(self._stop_within_limits, "the last stop")()
+        self.guarded(self._stop_within_limits, "the last stop")()
         for _ in range(_LAST_ZEROS):
-            self._guarded(self.adapter.last_resort, "the last zeros")()
-            self._guarded(lambda: self.adapter.stop(self._clock_ns()), "the last zeros")()
+            self.guarded(self.adapter.last_resort, "the last zeros")()
+            self.guarded(lambda: self.adapter.stop(self._clock_ns()), "the last zeros")()
             time.sleep(0.005)  # not all in one burst: a reader of depth 1 sees them
-        self._guarded(self.state.announce, "the last announcement")()
+        self.guarded(self.state.announce, "the last announcement")()
         for publisher in self.publishers:  # those of the adapter are among them
             publisher.wait_for_all_acked(Duration(seconds=0.1))
         if self.core.watchdog.fault is not Fault.INTERNAL:  # else the watchdog makes sure
-            self._watchdog.leave()
+            self.watchdog.leave()
 
     def _stop_within_limits(self) -> None:
         self.core.arm(False, time.monotonic())
@@ -431,7 +334,7 @@ class SafetyGuard(BaseNode):
         deadline = time.monotonic() + self.p.stop_within_s
         while not self.p.lock_step and time.monotonic() < deadline:
             motion = self.core.tick(time.monotonic())
-            self._watchdog.beat(True)
+            self.watchdog.beat(True)
             self._send(motion, self._clock_ns())
             if motion.kind != "move":
                 return

@@ -20,7 +20,7 @@ from erl_vlm_ros.common import names
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.local import OnlyOne, local_name
 from erl_vlm_ros.ros import qos
-from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.faults import Fault, Refusal, Unready
 from erl_vlm_ros.safety.watchdog import ARMED
 
 if TYPE_CHECKING:
@@ -87,10 +87,11 @@ class Rivals:
         since = self._nameless.setdefault(bytes(info.endpoint_gid), now)
         return now - since < _NAMELESS_S
 
-    def refusal(self) -> str:
-        """Why the guard must not be armed; empty: it may."""
+    def refusal(self) -> Refusal | None:
+        """Why the guard must not be armed; None: it may."""
         problem = self.found() if self._policy == "fault" else ""
-        return f"{problem}; end it, or set parameter rivals to warn" if problem else ""
+        text = f"{problem}; end it, or set parameter rivals to warn"
+        return Refusal(Unready.OTHER_PUBLISHER, text) if problem else None
 
     def close(self) -> None:
         """Let go of the name: another guard may have it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from erl_vlm_ros.common.local import local_name
 from erl_vlm_ros.robot.drivers import watchdog_use
+from erl_vlm_ros.safety.faults import Refusal, Unready
 from erl_vlm_ros.safety.lifeline import GuardEnd
 from erl_vlm_ros.safety.watchdog import ARMED
 
@@ -58,12 +59,11 @@ class WatchdogLink:
         if self._end is not None:
             self._end.beat(sends)
 
-    def refusal(self) -> str:
-        """Why the guard must not be armed; empty: it may."""
-        if self._end is None or not self._required:
-            return ""
-        problem = self._end.problem(time.monotonic())
-        return f"{problem} (watchdog.use is required: docs/safety.md)" if problem else ""
+    def refusal(self) -> Refusal | None:
+        """Why the guard must not be armed; None: it may."""
+        problem = self._end.problem(time.monotonic()) if self._end is not None and self._required else ""
+        text = f"{problem} (watchdog.use is required: docs/safety.md)"
+        return Refusal(Unready.NO_WATCHDOG, text) if problem else None
 
     def leave(self) -> None:
         """The arm has been stopped, and this guard ends."""

@@ -16,7 +16,7 @@ from erl_vlm_ros.safety import arming
 from erl_vlm_ros.safety.boxes import Vector
 from erl_vlm_ros.safety.config import COMMAND, HEARTBEAT, HOME, REPETITION, GuardLimits
 from erl_vlm_ros.safety.envelope import Limited, limit_rotation, limit_velocity
-from erl_vlm_ros.safety.faults import Fault, Halt
+from erl_vlm_ros.safety.faults import Fault, Halt, Refusal
 from erl_vlm_ros.safety.homing import within
 from erl_vlm_ros.safety.input_monitor import InputMonitor
 from erl_vlm_ros.safety.joints import JointMargin
@@ -120,16 +120,15 @@ class GuardCore:
         """Whether the tool still turns as the way home had it turn."""
         return any(self._home_turn.velocity)
 
-    def arm(self, on: bool, now: float, why: str = "") -> tuple[bool, str]:
-        """Arm or disarm; (done, message). Arming is refused when the arm cannot be guarded as it stands.
+    def arm(self, on: bool, now: float, why: str = "") -> Refusal | None:
+        """Arm or disarm; None: done. Arming is refused when the arm cannot be guarded as it stands.
 
         ``why``: the reason of a disarming that was not asked for.
         """
-        problem = ""
         if on and self.watchdog.state != ESTOPPED:
-            problem = arming.refusal(self.limits, self.inputs, self.watchdog, self.margin(), now)
-        if problem:
-            return False, problem
+            refusal = arming.refusal(self.limits, self.inputs, self.watchdog, self.margin(), now)
+            if refusal is not None:
+                return refusal
         if self.watchdog.state == ARMED and not on:
             self._zeros_until = math.inf  # until the stop is over
         self.forget()

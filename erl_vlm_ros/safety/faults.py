@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -28,3 +29,27 @@ class Halt(Enum):
     NO_COMMAND = "nothing was commanded yet"
     BEFORE_HOME = "the motion ends before the way home begins"
     HOME = "home is reached"
+
+
+class Unready(Enum):
+    """Why the guard does not arm; of SILENT and INPUT the refusal names the source."""
+
+    LATCHED = "a latched stop that nobody has cleared"
+    SILENT = "a source that is needed is silent"
+    INPUT = "what a source says cannot be used, such as a pose in another frame"
+    POSE_MISMATCH = "ee_pose and the joints disagree"
+    OUTSIDE = "the tool is outside the workspace"
+    FORBIDDEN = "the tool is inside a forbidden box"
+    NO_LIMITS = "the joints' limits are not known"
+    DESCRIPTION_CHANGED = "robot_description was replaced"
+    NO_WATCHDOG = "the watchdog process is required and does not answer"
+    OTHER_PUBLISHER = "something else commands the arm"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The guard was not armed: why, in words for people as well, and which source is to blame, if one is."""
+
+    why: Unready
+    text: str
+    source: str = ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from erl_vlm_ros.safety.faults import Fault, Halt
+from erl_vlm_ros.safety.faults import Fault, Halt, Refusal, Unready
 
 DISARMED, ARMED, ESTOPPED = "disarmed", "armed", "e-stop"
 
@@ -41,26 +41,26 @@ class Watchdog:
         self._seen: dict[str, float] = {}
         self._held: dict[str, str] = {}
 
-    def arm(self, on: bool, why: str = "") -> tuple[bool, str]:
-        """Arm or disarm. (done, message); refused while the e-stop is latched. ``why``: of an unasked disarming."""
+    def arm(self, on: bool, why: str = "") -> Refusal | None:
+        """Arm or disarm; None: done. Refused while the e-stop is latched. ``why``: of an unasked disarming."""
         if on and self.state == ESTOPPED:
-            return False, f"e-stop is latched ({self.estop_reason}); clear it first"
+            return Refusal(Unready.LATCHED, f"e-stop is latched ({self.estop_reason}); clear it first")
         if self.state != ESTOPPED:
             self.state = ARMED if on else DISARMED
             self.disarm_reason = why
-        return True, self.state
+        return None
 
     def estop(self, reason: str, fault: Fault = Fault.REQUESTED) -> None:
         """Latch the e-stop; the first reason is kept."""
         if self.state != ESTOPPED:
             self.state, self.estop_reason, self.fault = ESTOPPED, reason, fault
 
-    def clear_estop(self) -> tuple[bool, str]:
-        """Unlatch; the result is disarmed. (False, message) when there was none."""
+    def clear_estop(self) -> bool:
+        """Unlatch; the result is disarmed. False: none was latched."""
         if self.state != ESTOPPED:
-            return False, "no e-stop is latched"
+            return False
         self.state, self.estop_reason, self.fault = DISARMED, "", None
-        return True, "cleared; disarmed until armed again"
+        return True
 
     def saw(self, source: str, now: float) -> None:
         """A message of ``source`` arrived. KeyError for a source without a time limit."""

@@ -17,7 +17,7 @@ from erl_vlm_ros.robot.drivers import ADAPTERS
 from erl_vlm_ros.ros import convert
 from erl_vlm_ros.ros.adapters import joints
 from erl_vlm_ros.safety import input_monitor
-from erl_vlm_ros.safety.faults import Fault
+from erl_vlm_ros.safety.faults import Fault, Unready
 from erl_vlm_ros.safety.watchdog import ARMED, ESTOPPED
 
 pytestmark = pytest.mark.usefixtures("ros_domain")
@@ -132,8 +132,9 @@ def test_a_pose_that_disagrees_with_the_joints_latches(cell, faults):
     dog = here.node.core.watchdog
     assert (dog.state, dog.fault) == (ESTOPPED, Fault.POSE_MISMATCH)
     dog.clear_estop()
-    done, text = here.node.core.arm(True, here.clock.s)
-    assert not done and "60 mm" in text  # arming is refused as long as they disagree
+    assert (
+        here.node.core.arm(True, here.clock.s).why is Unready.POSE_MISMATCH
+    )  # arming is refused as long as they disagree
 
 
 def test_an_arm_that_is_reset_in_a_leap_is_held_for_a_moment_and_goes_on(cell, faults):

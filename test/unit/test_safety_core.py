@@ -13,13 +13,14 @@ from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.params.param import resolve
 from erl_vlm_ros.params.tables import PARAMETERS
-from erl_vlm_ros.safety.config import COMMAND, DEADMAN, HOME, REPETITION, WRENCH, guard_limits
+from erl_vlm_ros.safety.config import COMMAND, DEADMAN, EE, HEARTBEAT, HOME, JOINTS, REPETITION, WRENCH, guard_limits
 from erl_vlm_ros.safety.core import GuardCore
-from erl_vlm_ros.safety.faults import Fault, Halt
+from erl_vlm_ros.safety.faults import Fault, Halt, Unready
 
 TASK = load_task("drawer_open")
 INSIDE = (0.45, 0.0, 0.2)
 NS = 1_000_000_000
+BOX = [0.4, -0.1, 0.1, 0.5, 0.1, 0.25]  # m, around INSIDE
 DT = 0.02
 CAREFUL = {"max_speed": 0.25, "max_acceleration": 8.0, "max_jerk": 400.0}
 
@@ -27,6 +28,11 @@ CAREFUL = {"max_speed": 0.25, "max_acceleration": 8.0, "max_jerk": 400.0}
 def parameters(**changes):
     values = resolve("safety_guard", PARAMETERS["safety_guard"], {"lock_step": False} | changes)
     return SimpleNamespace(**values)
+
+
+def unready(core, now):
+    refusal = core.arm(True, now)
+    return refusal.why, refusal.source
 
 
 class Run:
@@ -40,7 +46,7 @@ class Run:
         self.motion = None
         self.tick(2)
         if arm:
-            assert self.core.arm(True, self.now) == (True, "armed")
+            assert self.core.arm(True, self.now) is None
 
     @property
     def clock(self):
@@ -158,9 +164,9 @@ def test_a_silent_heartbeat_locks_until_cleared_and_armed():
     assert run.still_after() <= 0.5 + 0.1 + DT
     run.muted.clear()
     assert run.tick(50).halt is Halt.LATCHED and run.core.watchdog.fault is Fault.HEARTBEAT
-    assert not run.core.arm(True, run.now)[0]
-    assert run.core.watchdog.clear_estop()[0] and run.tick().halt is Halt.DISARMED
-    assert run.core.arm(True, run.now)[0] and run.tick(2).kind == "move"
+    assert run.core.arm(True, run.now).why is Unready.LATCHED
+    assert run.core.watchdog.clear_estop() and run.tick().halt is Halt.DISARMED
+    assert run.core.arm(True, run.now) is None and run.tick(2).kind == "move"
     run.core.inputs.update_heartbeat(False, run.now)
     assert run.tick(10).halt is Halt.LATCHED and run.core.watchdog.fault is Fault.HEARTBEAT
 
@@ -169,7 +175,7 @@ def test_without_a_heartbeat_it_does_not_arm():
     run = Run(arm=False, **ALL)
     run.muted.add("heartbeat")
     run.tick(50)
-    assert run.core.arm(True, run.now) == (False, "no heartbeat for 0.5 s")
+    assert unready(run.core, run.now) == (Unready.SILENT, HEARTBEAT)
 
 
 def test_the_dead_man_button_must_be_held_and_exist():
@@ -219,33 +225,33 @@ def test_old_future_and_returning_stamps_are_no_sign_of_life_and_the_reason_says
 
 
 @pytest.mark.parametrize(
-    "changes, at, joints, shows",
+    "changes, at, joints, why, shows",
     [
-        ({}, (0.2, 0.0, 0.2), None, ("[0.200, 0.000, 0.200]", "drawer_open.yaml")),
-        ({"forbidden_boxes": [0.4, -0.1, 0.1, 0.5, 0.1, 0.25]}, INSIDE, None, ("forbidden_boxes[0]",)),
-        ({"controller_joints": ["shoulder"]}, INSIDE, None, ("shoulder", "joint1", "controller_joints")),
-        ({"controller_joints": ["joint1"]}, INSIDE, {"joint1": float("nan")}, ("joint1", "nan")),
-        ({"joint_margin": 0.1}, INSIDE, None, ("joint_margin", "URDF")),
+        ({}, (0.2, 0.0, 0.2), None, Unready.OUTSIDE, ("[0.200, 0.000, 0.200]", "drawer_open.yaml")),
+        ({"forbidden_boxes": BOX}, INSIDE, None, Unready.FORBIDDEN, ("forbidden_boxes[0]",)),
+        ({"controller_joints": ["shoulder"]}, INSIDE, None, Unready.INPUT, ("shoulder", "joint1", "controller_joints")),
+        ({"controller_joints": ["joint1"]}, INSIDE, {"joint1": float("nan")}, Unready.INPUT, ("joint1", "nan")),
+        ({"joint_margin": 0.1}, INSIDE, None, Unready.NO_LIMITS, ("joint_margin", "URDF")),
     ],
 )
-def test_arming_is_refused_with_the_reason(changes, at, joints, shows):
+def test_arming_is_refused_with_the_reason(changes, at, joints, why, shows):
     run = Run(arm=False, at=at, **changes)
     if joints:
         run.joints = joints
     run.tick(5)
-    done, text = run.core.arm(True, run.now)
-    assert not done
-    assert all(words in text for words in shows)
+    refusal = run.core.arm(True, run.now)
+    assert refusal.why is why
+    assert all(value in refusal.text for value in shows)
     assert run.tick(5).linear == (0.0, 0.0, 0.0)
 
 
 def test_arming_needs_states_in_the_right_frame():
     core = GuardCore(guard_limits(parameters(), TASK))
-    assert core.arm(True, 0.0) == (False, "no ee_pose yet")
+    assert unready(core, 0.0) == (Unready.SILENT, EE)
     core.inputs.update_pose(INSIDE, "tool0", 0, 0, 0.0)
-    assert core.arm(True, 0.0) == (False, "ee_pose in frame 'tool0', expected 'base_link'")
+    assert unready(core, 0.0) == (Unready.INPUT, EE)
     core.inputs.update_pose(INSIDE, "base_link", 0, 0, 0.0)
-    assert core.arm(True, 0.0) == (False, "no joint_states yet")
+    assert unready(core, 0.0) == (Unready.SILENT, JOINTS)
 
 
 def test_a_joint_near_its_limit_slows_and_stops_the_arm():

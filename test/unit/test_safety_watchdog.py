@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from erl_vlm_ros.safety.faults import Halt
+from erl_vlm_ros.safety.faults import Halt, Unready
 from erl_vlm_ros.safety.watchdog import ARMED, DISARMED, ESTOPPED, Watchdog
 
 LIMITS = {"policy command": 0.15, "joint_states": 0.3}
@@ -19,7 +19,7 @@ def stopped_by(verdict):
 def test_starts_disarmed_and_needs_every_source():
     dog = Watchdog(LIMITS)
     assert dog.verdict(0.0).halt is Halt.DISARMED
-    assert dog.arm(True) == (True, ARMED)
+    assert dog.arm(True) is None and dog.state == ARMED
     assert stopped_by(dog.verdict(0.0)) == (Halt.SILENT, "policy command")
     dog.saw("policy command", 0.0)
     dog.saw("joint_states", 0.0)
@@ -29,7 +29,7 @@ def test_starts_disarmed_and_needs_every_source():
     assert stopped_by(dog.verdict(0.35)) == (Halt.SILENT, "joint_states")
     dog.saw("joint_states", 0.36)
     assert dog.verdict(0.4).moving  # silence does not latch
-    assert dog.arm(False) == (True, DISARMED)
+    assert dog.arm(False) is None and dog.state == DISARMED
     assert not dog.verdict(0.4).moving
 
 
@@ -40,11 +40,10 @@ def test_estop_keeps_its_first_reason_and_needs_two_calls_to_move_again():
     dog.estop("button")
     dog.estop("other")
     assert dog.verdict(0.0).halt is Halt.LATCHED and dog.estop_reason == "button"
-    done, message = dog.arm(True)
-    assert not done and "button" in message
-    assert dog.clear_estop()[0]
+    assert dog.arm(True).why is Unready.LATCHED
+    assert dog.clear_estop()
     assert dog.verdict(0.0).halt is Halt.DISARMED
-    assert not dog.clear_estop()[0]
+    assert not dog.clear_estop()
     dog.arm(True)
     assert dog.verdict(0.0).moving
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success after learning from 50 recorded episodes of mixed skill, without a step of the policy's own.
+"""Success after learning from 50 recorded episodes of which half succeed, without a step of the policy's own.
 
     python benchmarks/offline.py --seeds 201 --algorithms bc bc_success iql_sparse iql
 
 bc_success: behaviour cloning of the successful episodes only; bc_rated: of the best by the learned reward. iql_sparse:
-the true reward, 1 on each frame of success. iql: 300 frames rated by the simulation's truth with 20% errors, learned
-through images. iql_pairs: 300 pairs compared. cpl: 1,000 pairs of whole episodes compared, cloning first; no reward
-model. --observe images: a policy from proprioception and the camera's images, without the tracked object. --data slow:
-demonstrations that all succeed, at 0.35 to 0.7 of full speed, with rests.
+the true reward, 1 on each frame of success; iql_sparse_final: on an episode's last frame alone, as the paper's. iql:
+300 frames rated by the simulation's truth with 20% errors, learned through images. iql_pairs: 300 pairs compared. cpl:
+1,000 pairs of whole episodes compared, cloning first; no reward model. --observe images: a policy from proprioception
+and the camera's images, without the tracked object. --data slow: demonstrations that all succeed, at 0.35 to 0.7 of
+full speed, with rests.
 Prints one JSON line a run.
 """
 
@@ -20,7 +21,8 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ALGORITHMS = ("bc", "bc_success", "bc_rated", "iql_sparse", "iql", "iql_pairs", "cpl")
+ALGORITHMS = ("bc", "bc_success", "bc_rated", "iql_sparse_final", "iql_sparse", "iql", "iql_pairs", "cpl")
+TRUE_REWARDS = ("iql_sparse", "iql_sparse_final")
 
 
 def main() -> None:
@@ -40,13 +42,11 @@ def main() -> None:
     args = parser.parse_args()
     for seed in args.seeds:
         from erl_vlm_ros.common.tasks import load_task
-        from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill, slow_demonstrations
+        from erl_vlm_ros.sim.demonstrations import mixed_demonstrations, slow_demonstrations
 
         task = load_task(args.task)
-        if args.data == "slow":
-            shown = slow_demonstrations(task, args.episodes, seed)
-        else:
-            shown = demonstrations(task, mixed_skill(args.episodes), seed)
+        collected = {"mixed": mixed_demonstrations, "slow": slow_demonstrations}[args.data]
+        shown = collected(task, args.episodes, seed)
         for name in args.algorithms:
             print(json.dumps(run(args, name, seed, shown)), flush=True)
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
         "algorithm": name if name == "bc_rated" else name.partition("_")[0], "observe": args.observe,
         "offline_updates": args.updates, "catch_up": 0.0, "feedback": feedback,
         "first_ratings": args.labels // 2, "round_steps": 1, "max_ratings": args.labels, "updates_per_step": 0.0,
-        "rewards_given": name == "iql_sparse", "warmup_steps": 1,
+        "rewards_given": name in TRUE_REWARDS, "warmup_steps": 1,
     }  # fmt: skip
     learner |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in args.set)}
     reward = {"feedback": feedback, "observe": args.observe}
@@ -93,8 +93,13 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
         exploration=exploration_config(node_values("policy_controller", task)),
     )  # fmt: skip
     chosen = [d for d in shown if d.succeeded or name != "bc_success"]
-    rewards = [d.success[1:].astype(np.float32) if name == "iql_sparse" else None for d in chosen]
-    source = ListSource([SourcedEpisode(d.episode, r) for d, r in zip(chosen, rewards)])
+
+    def rewards(success):
+        """Of an episode's steps, [T], from success [T] after each; None: no true ones."""
+        counts = np.arange(len(success)) == len(success) - 1 if name == "iql_sparse_final" else True
+        return (success & counts).astype(np.float32) if name in TRUE_REWARDS else None
+
+    source = ListSource([SourcedEpisode(d.episode, rewards(d.success[1:])) for d in chosen])
 
     def teacher(truth):
         for index, d in enumerate(chosen):

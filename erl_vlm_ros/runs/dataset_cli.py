@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
     collect.add_argument("--episodes", type=int, default=50, metavar="N")
     collect.add_argument(
         "--noise", type=float, default=-1.0, metavar="LEVEL",
-        help="disturbance of every episode, 0 (the expert) to 1; not given: from none to 0.7, about half succeed",
+        help="disturbance of every episode, 0 (the expert) to 1; not given: from none to 0.7, half succeed",
     )  # fmt: skip
     collect.add_argument("--seed", type=int, default=0)
     collect.add_argument("--out", required=True, metavar="DATASET")
@@ -94,15 +94,17 @@ def _collected(arguments: argparse.Namespace) -> list[Episode]:
     from dataclasses import replace
 
     from erl_vlm_ros.common.tasks import load_task
-    from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+    from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_demonstrations
 
     if arguments.episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, got {arguments.episodes}", parameter="episodes")
     if arguments.noise > 1:
         raise ConfigError(f"--noise must be from 0 to 1, got {arguments.noise}", parameter="noise")
-    count = arguments.episodes
-    levels = mixed_skill(count) if arguments.noise < 0 else [arguments.noise] * count
-    shown = demonstrations(load_task(arguments.task), levels, arguments.seed)
+    task, count, seed = load_task(arguments.task), arguments.episodes, arguments.seed
+    if arguments.noise < 0:
+        shown = mixed_demonstrations(task, count, seed)
+    else:
+        shown = demonstrations(task, [arguments.noise] * count, seed)
     return [replace(d.episode, success=d.succeeded) for d in shown]
 
 

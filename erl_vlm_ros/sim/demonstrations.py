@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from erl_vlm_ros.sim.demonstrator import Demonstrator, disturbance, rough_demons
 from erl_vlm_ros.sim.rollout import Rollout, roll_out
 
 _SLOW, _SLOW_NOISE, _RESTS = (0.35, 0.7), 0.05, 0.02  # share of full speed, disturbance, chance of a rest
-_TRIES = 10  # for each slow episode
+_TRIES = 10  # for each episode that is kept
 
 
 class Demonstration(Rollout):
@@ -27,9 +27,23 @@ class Demonstration(Rollout):
         return bool(self.success[-1])
 
 
-def mixed_skill(count: int) -> np.ndarray:
-    """Disturbance of each of ``count`` episodes, from none to much: about half of them succeed at the drawer."""
-    return disturbance((np.arange(count) + 0.5) / count)
+def mixed_demonstrations(task: Task, count: int, seed: int, image_size: int = 128) -> list[Demonstration]:
+    """``count`` episodes of mixed skill, half of which succeed on any task (of an odd number the larger half): skills
+    are drawn between the expert and the least skilled (see disturbance), and what is beyond a half is left out.
+
+    Raises:
+        ConfigError: no expert knows the task, or hardly ever one succeeds, or fails.
+    """
+    room = {True: (count + 1) // 2, False: count // 2}
+
+    def driver(rng: np.random.Generator) -> Demonstrator:
+        return Demonstrator(task, float(disturbance(rng.random())), rng)
+
+    def wanted(shown: Demonstration) -> bool:
+        room[shown.succeeded] -= 1
+        return room[shown.succeeded] >= 0
+
+    return _kept(task, count, seed, image_size, driver, wanted)
 
 
 def demonstrations(task: Task, noise: Sequence[float], seed: int, image_size: int = 128) -> list[Demonstration]:
@@ -56,18 +70,34 @@ def slow_demonstrations(task: Task, count: int, seed: int, image_size: int = 128
     Raises:
         ConfigError: no expert knows the task, or hardly ever one so slow succeeds in time.
     """
+
+    def driver(rng: np.random.Generator) -> Demonstrator:
+        return Demonstrator(task, _SLOW_NOISE, rng, float(rng.uniform(*_SLOW)), _RESTS)
+
+    return _kept(task, count, seed, image_size, driver, lambda shown: shown.succeeded)
+
+
+def _kept(
+    task: Task,
+    count: int,
+    seed: int,
+    image_size: int,
+    driver: Callable[[np.random.Generator], Demonstrator],
+    wanted: Callable[[Demonstration], bool],
+) -> list[Demonstration]:
+    """The first ``count`` episodes that are ``wanted``, numbered from 0. ConfigError: not found in so many tries."""
     rng, arm = np.random.default_rng(seed), SimArm(task, (image_size, image_size))
     found: list[Demonstration] = []
     try:
         for _ in range(_TRIES * count):
-            driver = Demonstrator(task, _SLOW_NOISE, rng, float(rng.uniform(*_SLOW)), _RESTS)
-            shown = demonstration(arm, task, driver, int(rng.integers(2**31)), len(found))
-            found += [shown] * shown.succeeded
+            shown = demonstration(arm, task, driver(rng), int(rng.integers(2**31)), len(found), image_size)
+            if wanted(shown):
+                found.append(shown)
             if len(found) == count:
                 return found
     finally:
         arm.close()
-    text = f"{task.name}: {len(found)} of {_TRIES * count} slow demonstrations succeeded, {count} are wanted"
+    text = f"{task.name}: of {_TRIES * count} demonstrations {len(found)} were of use, {count} are wanted"
     raise ConfigError(text, code=Code.DOES_NOT_FIT, parameter="task")
 
 

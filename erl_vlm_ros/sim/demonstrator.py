@@ -19,8 +19,7 @@ _ROUGH = (0.05, 0.2, 0.4)  # noise of people who are no experts
 
 
 def disturbance(share: float | np.ndarray) -> float | np.ndarray:
-    """Noise of a demonstrator at ``share`` of the way from the expert, 0, to the least skilled, 1: with shares spread
-    evenly about half of the episodes succeed at the drawer."""
+    """Noise of a demonstrator at ``share`` of the way from the expert, 0, to the least skilled, 1."""
     return _LEAST_SKILLED * share**2
 
 

@@ -14,7 +14,7 @@ from erl_vlm_ros.agents.bc import BcAgent
 from erl_vlm_ros.agents.cpl import CplAgent, contrastive_loss
 from erl_vlm_ros.agents.iql import IqlAgent, advantage_weight, effective_share, expectile_weight
 from erl_vlm_ros.agents.offline_config import BcConfig, CplConfig, IqlConfig
-from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.common.tasks import load_task
 from erl_vlm_ros.control.policies import make_policy
 from erl_vlm_ros.data.checkpoint import load_state, save_state
@@ -158,7 +158,7 @@ def test_a_checkpoint_goes_on_alike(algorithm, tmp_path):
 
 
 def test_demonstrations_of_any_skill():
-    from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+    from erl_vlm_ros.sim.demonstrations import demonstrations
 
     task = load_task("drawer_open")
     good = demonstrations(task, [0.0, 0.05], 101, image_size=48)
@@ -169,7 +169,25 @@ def test_demonstrations_of_any_skill():
     assert [d.episode.index for d in good] == [0, 1] and np.abs(episode.actions).max() <= 1
     again = demonstrations(task, [0.0], 101, image_size=48)[0].episode
     np.testing.assert_array_equal(again.observations, episode.observations)
-    assert (np.diff(mixed_skill(50)) > 0).all()
+
+
+@pytest.mark.parametrize("task", ["drawer_open", "sweep_into"])
+def test_half_of_the_demonstrations_of_mixed_skill_succeed(task):
+    from erl_vlm_ros.sim.demonstrations import mixed_demonstrations
+
+    shown = mixed_demonstrations(load_task(task), 5, 103, image_size=48)
+    assert sum(d.succeeded for d in shown) == 3
+    assert [d.episode.index for d in shown] == list(range(5))
+
+
+def test_demonstrations_of_which_none_can_fail_are_not_half_successful(monkeypatch):
+    from erl_vlm_ros.sim import demonstrations
+
+    monkeypatch.setattr(demonstrations, "disturbance", lambda share: 0.0)
+    monkeypatch.setattr(demonstrations, "_TRIES", 2)
+    with pytest.raises(ConfigError) as refused:
+        demonstrations.mixed_demonstrations(load_task("drawer_open"), 2, 103, image_size=48)
+    assert refused.value.code is Code.DOES_NOT_FIT
 
 
 def test_contrastive_loss_by_numpy_and_by_order():

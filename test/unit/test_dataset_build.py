@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`erl-vlm dataset build`: what comes out of a recording, and every reason for which one is not taken."""
+"""`erl-vlm dataset build`: what comes out of a recording."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,49 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import synthetic_bag as sb  # noqa: E402
 from factories import make_episode  # noqa: E402
+from recording_build import OTHER_FINGERS, ROBOT, TASK, Session, bag, build, why  # noqa: E402
 from synthetic_bag import CAMERA, COMMAND, JOINTS, OBJECT, POSE, Message, write_bag  # noqa: E402
 
 from erl_vlm_ros.cli import main  # noqa: E402
-from erl_vlm_ros.common.cameras import CameraSpec  # noqa: E402
 from erl_vlm_ros.common.errors import ConfigError  # noqa: E402
 from erl_vlm_ros.common.tasks import load_task  # noqa: E402
 from erl_vlm_ros.common.yaml_file import dump_yaml  # noqa: E402
 from erl_vlm_ros.data.bundle import encode  # noqa: E402
 from erl_vlm_ros.data.dataset import DatasetSource, survey  # noqa: E402
-from erl_vlm_ros.data.images import decode_jpeg  # noqa: E402
 from erl_vlm_ros.data.spaces import GRIPPER, run_spaces  # noqa: E402
 from erl_vlm_ros.data.spaces import JOINTS as JOINT_PART
-from erl_vlm_ros.data.views import cameras_of, view  # noqa: E402
-from erl_vlm_ros.recordings.bag import find_bags  # noqa: E402
-from erl_vlm_ros.recordings.build import Builder  # noqa: E402
-from erl_vlm_ros.recordings.options import BuildOptions  # noqa: E402
-from erl_vlm_ros.recordings.problems import Reason, RecordingError  # noqa: E402
+from erl_vlm_ros.recordings.problems import Reason  # noqa: E402
 from erl_vlm_ros.robot.spec import load_robot  # noqa: E402
 from erl_vlm_ros.runs.dataset_build import by_hand  # noqa: E402
-
-Session = partial(sb.Session, joint_hz=50.0)  # half as many messages to write and read again
-ROBOT, TASK = load_robot("sim_arm"), load_task("drawer_open")  # 10 Hz, 0.5 m/s
-OTHER_FINGERS = ROBOT.model_copy(update={"joint_states": ("joint_states", "gripper/joint_states")})
-
-
-def build(path, hand=None, **changes):
-    """(episodes, report) of a bag, or of several."""
-    options = BuildOptions(**({"robot": ROBOT, "task": TASK, "image_size": 48} | changes))
-    builder = Builder(options, hand)
-    return list(builder.episodes(find_bags(path if isinstance(path, list) else [path]))), builder.report
-
-
-def why(path, **changes):
-    """The reasons for which all of it was left out, without repetition."""
-    episodes, report = build(path, **changes)
-    assert not episodes
-    return {(one.reason, one.topic) for one in report.skipped}
-
-
-def bag(tmp_path, session, *more, name="bag", drop=lambda m: False, **kind):
-    messages = [m for m in session.messages() if not drop(m)]
-    return write_bag(tmp_path / name, sorted([*messages, *more], key=lambda m: m.at_s), **kind)
-
 
 # -- what comes out
 
@@ -249,245 +219,6 @@ def test_episodes_of_our_own_controller_are_taken_whole(tmp_path):
     np.testing.assert_array_equal(episodes[1].actions, shown[1].actions)
     assert episodes[1].jpegs == shown[1].jpegs
     assert [one.reason for one in report.skipped] == [Reason.SPACES, Reason.SHORT, Reason.SPACES]
-
-
-# -- what is refused
-
-
-@pytest.mark.parametrize("topic", [CAMERA, JOINTS, POSE, COMMAND])
-def test_a_missing_topic(tmp_path, topic):
-    path = bag(tmp_path, Session(topics=[t for t in Session().topics if t != topic]))
-    ((reason, named),) = why(path)
-    assert reason is (Reason.URDF if topic == POSE else Reason.NO_TOPIC)
-    assert topic == POSE or topic.strip("/").split("/")[0] in named
-
-
-def test_the_object_is_asked_for_or_left_out(tmp_path):
-    path = bag(tmp_path, Session(topics=(CAMERA, JOINTS, POSE, COMMAND)))
-    assert why(path, observe="state") == {(Reason.NO_TOPIC, "object_pose")}
-    assert "object" not in build(path)[0][0].spaces.observation
-    whole = bag(tmp_path, Session(), name="whole")
-    assert "object" in build(whole)[0][0].spaces.observation
-    assert "object" not in build(whole, observe="images")[0][0].spaces.observation
-    episodes, report = build([whole, path])  # one dataset has one observation
-    assert len(episodes) == 1 and [one.reason for one in report.skipped] == [Reason.SPACES]
-
-
-def test_several_cameras(tmp_path):
-    kind = "sensor_msgs/msg/CompressedImage"
-    session = Session()
-    seen = [m for m in session.messages() if m.topic == CAMERA]
-    more = [Message(t, m.at_s, m.content, kind) for m in seen for t in ("/left/compressed", "/right/compressed")]
-    path = bag(tmp_path, Session(topics=(JOINTS, POSE, COMMAND)), *more)
-    assert why(path) == {(Reason.SEVERAL_TOPICS, "")}
-    assert len(build(path, cameras=(("", "/right/compressed"),))[0]) == 1
-    assert why(path, cameras=(("", JOINTS),)) == {(Reason.TYPE, JOINTS)}
-    assert {reason for reason, _ in why(path, cameras=(("", "/front"),))} == {Reason.NO_TOPIC}
-
-
-KIND = "sensor_msgs/msg/CompressedImage"
-
-
-def cameras(tmp_path, *names, hz=20.0, size=(64, 48), lag=0.02, seconds=6.0, name="named"):
-    """A bag with further cameras beside the one of a Session; topics are those of named ones."""
-    session = Session(seconds=seconds, topics=(JOINTS, POSE, COMMAND), size=size)
-    more = []
-    for camera in names:
-        topic = camera if camera.startswith("/") else f"/camera/{camera}/color/image_raw/compressed"
-        for k in range(int(seconds * hz)):
-            picture = sb.cv2.imencode(".png", session.image(k))[1].tobytes()
-            more.append(Message(topic, k / hz + 0.03, sb.image(picture, k / hz + lag * (camera != names[0])), KIND))
-    return bag(tmp_path, session, *more, name=name)
-
-
-def views_of(**more):
-    return {"task": replace(TASK, cameras=tuple(CameraSpec(name=name, **more) for name in ("front", "wrist")))}
-
-
-def test_named_cameras_are_frames_of_one_moment(tmp_path):
-    path = cameras(tmp_path, "front", "wrist")
-    (episode,), report = build(path, **views_of())
-    assert cameras_of(episode.jpegs) == episode.spaces.observation.cameras == ("front", "wrist")
-    first, second = (decode_jpeg(view(episode.jpegs[7], name)).astype(int) for name in ("front", "wrist"))
-    np.testing.assert_array_equal(first, second)  # both made number 14 at that moment
-    wrist = "/camera/wrist/color/image_raw/compressed"
-    assert report.alignment_ms()[wrist]["largest"] == pytest.approx(20, abs=0.1)
-    assert report.recordings[0]["cameras"]["wrist"] == wrist
-    named = (("side", "/camera/wrist/color/image_raw/compressed"), ("top", "/camera/front/color/image_raw/compressed"))
-    assert cameras_of(build(path, cameras=named)[0][0].jpegs) == ("side", "top")
-    assert {reason for reason, _ in why(cameras(tmp_path, "front", name="one"), **views_of())} == {Reason.NO_TOPIC}
-    assert why(path, **views_of(), tolerance_s=0.01) == {(Reason.GAP, wrist)}
-
-
-def test_a_drivers_topic_of_a_named_camera_is_cropped_as_its_node_would(tmp_path):
-    path = cameras(tmp_path, "/usb_cam/image_raw/compressed")
-    spec = CameraSpec(name="usb", source="topic:/usb_cam/image_raw", crop=(0, 0, 32, 24))
-    robot = ROBOT.model_copy(update={"cameras": (spec,)})
-    (episode,), _ = build(path, robot=robot, image_size=24)
-    image = Session(size=(64, 48)).image(2)[:24, 4:28, ::-1]  # the middle square of the crop
-    np.testing.assert_allclose(decode_jpeg(episode.jpegs[1]).astype(int).mean((0, 1)), image.mean((0, 1)), atol=3)
-    wide = robot.model_copy(update={"cameras": (spec.model_copy(update={"crop": (40, 0, 32, 24)}),)})
-    assert {reason for reason, _ in why(path, robot=wide)} == {Reason.IMAGE}
-
-
-def test_cameras_are_named_as_they_should(tmp_path):
-    for wrong in ((("", "/a"), ("b", "/b")), (("a", "/a"), ("a", "/b"))):
-        with pytest.raises(ConfigError):
-            BuildOptions(ROBOT, TASK, cameras=wrong)
-    with pytest.raises(ConfigError):
-        BuildOptions(ROBOT, views_of()["task"], cameras=(("", "/a"),))
-    line = ["dataset", "build", str(tmp_path), "--robot", "sim_arm", "--task", "drawer_open", "--out", "x"]
-    assert main([*line, "--camera", "A B=/x"]) == 2
-
-
-def test_a_camera_that_starts_late_or_stops_early(tmp_path):
-    path = bag(tmp_path, Session(), name="half", drop=lambda m: m.topic == CAMERA and m.at_s < 0.5)
-    (episode,), report = build(path)
-    assert 0.45 < report.episodes[0]["cut_s"][0] < 0.55 and episode.steps == 54
-    assert why(path, late_s=0.1) == {(Reason.LATE, CAMERA)}
-    late = bag(tmp_path, Session(), name="late", drop=lambda m: m.topic == CAMERA and m.at_s < 3)
-    assert why(late) == {(Reason.LATE, CAMERA)}
-    early = bag(tmp_path, Session(), name="early", drop=lambda m: m.topic == CAMERA and m.at_s > 3)
-    assert why(early) == {(Reason.EARLY, CAMERA)}
-
-
-@pytest.mark.parametrize("topic", [CAMERA, JOINTS, POSE])
-def test_gaps(tmp_path, topic):
-    path = bag(tmp_path, Session(), drop=lambda m: m.topic == topic and 2 < m.at_s < 2.4)
-    assert why(path) == {(Reason.GAP, topic)}
-    assert len(build(path, tolerance_s=0.4)[0]) == 1
-
-
-def test_a_slow_camera(tmp_path):
-    assert why(bag(tmp_path, Session(camera_hz=5))) == {(Reason.SLOW_CAMERA, CAMERA)}
-
-
-def jumping(tmp_path, by_s, name):
-    messages = list(Session().messages())
-    for m in messages:
-        if m.at_s > 3:
-            at = m.content.header.stamp
-            total = at.sec * 10**9 + at.nanosec + round(by_s * 1e9)
-            object.__setattr__(at, "sec", total // 10**9)
-            object.__setattr__(at, "nanosec", total % 10**9)
-    return write_bag(tmp_path / name, messages)
-
-
-@pytest.mark.parametrize("by_s", [-2.0, -0.5, 3600.0])
-def test_a_clock_that_jumps(tmp_path, by_s):
-    path = jumping(tmp_path, by_s, "jump")
-    assert {reason for reason, _ in why(path)} == {Reason.CLOCK_JUMPS}
-    assert build(path, clock="received")[0][0].steps == 59
-    episodes, report = build(path, episodes="idle", idle_s=1.0, action="next-pose")
-    assert not episodes and report.recordings[0]["clock_jumps"][0]["by_s"] == pytest.approx(by_s, abs=0.05)
-
-
-def test_an_episode_beside_the_jump_is_taken(tmp_path):
-    messages = list(Session().messages())
-    marks = [Message("/demo", at, sb.simple("Int32", k), "std_msgs/msg/Int32") for k, at in enumerate((0.5, 2.0, 4.0))]
-    for m in messages:
-        if m.at_s > 3:
-            object.__setattr__(m.content.header.stamp, "sec", m.content.header.stamp.sec - 100)
-    path = write_bag(tmp_path / "bag", sorted([*messages, *marks], key=lambda m: m.at_s))
-    episodes, report = build(path, episode_topic="/demo")
-    assert [one["number"] for one in report.episodes] == [0, 2] and len(episodes) == 2
-    assert [(one.episode, one.reason) for one in report.skipped] == [(1, Reason.CLOCK_JUMPS)]
-
-
-def test_two_clocks(tmp_path):
-    path = bag(tmp_path, Session(offset_s={CAMERA: 30.0}))
-    assert why(path) == {(Reason.CLOCKS_APART, CAMERA)}
-    assert len(build(path, clock="received")[0]) == 1
-    near = bag(tmp_path, Session(offset_s={CAMERA: -0.2}), name="near")  # a slow camera: told, not refused
-    assert build(near)[1].recordings[0]["stamps_behind_s"][CAMERA] == pytest.approx(0.2, abs=0.02)
-
-
-@pytest.mark.parametrize("sqlite", [False, True])
-def test_a_truncated_bag_is_left_out_by_name(tmp_path, sqlite):
-    whole, cut = bag(tmp_path, Session(), name="whole"), bag(tmp_path, Session(), name="cut", sqlite=sqlite)
-    (file,) = [f for f in cut.iterdir() if f.suffix in (".mcap", ".db3")]
-    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
-    episodes, report = build([cut, whole])
-    assert len(episodes) == 1
-    assert [(one.recording, one.episode, one.reason) for one in report.skipped] == [(str(cut), None, Reason.TRUNCATED)]
-    (cut / "metadata.yaml").unlink()  # as a recorder that was killed leaves it
-    assert {reason for reason, _ in why(cut)} == {Reason.TRUNCATED}
-
-
-@pytest.mark.parametrize("sqlite", [False, True])
-def test_a_damaged_bag_is_left_out_by_name(tmp_path, sqlite):
-    path = bag(tmp_path, Session(seconds=2), sqlite=sqlite)
-    (file,) = [f for f in path.iterdir() if f.suffix in (".mcap", ".db3")]
-    whole = file.read_bytes()
-    for seed in range(6):
-        rng, data = np.random.default_rng(seed), bytearray(whole)
-        for _ in range(40):
-            data[int(rng.integers(len(data)))] = int(rng.integers(256))
-        file.write_bytes(data)
-        episodes, report = build(path)  # a flipped bit within an image, or in a number, may go unseen
-        assert bool(episodes) != bool(report.skipped)
-
-
-def test_what_is_no_bag(tmp_path):
-    (tmp_path / "x").mkdir()
-    for path in (tmp_path / "x", tmp_path / "nothing"):
-        with pytest.raises(RecordingError) as error:
-            build(path)
-        assert error.value.reason is Reason.NO_BAG and error.value.file == str(path)
-    path = bag(tmp_path, Session(), name="x/a")
-    assert find_bags([tmp_path]) == [path]
-    with pytest.raises(RecordingError):
-        find_bags([path, path])
-
-
-def test_another_frame(tmp_path):
-    assert why(bag(tmp_path, Session(base_frame="world"))) == {(Reason.FRAME, POSE)}
-
-
-def test_another_robot(tmp_path):
-    path = bag(tmp_path, Session())
-    robot = load_robot("ur5e")
-    robot = robot.model_copy(update={"base_frame": "base_link", "remap": {}})
-    assert why(path, robot=robot) == {(Reason.JOINTS, JOINTS)}
-
-
-def test_numbers_that_are_not_finite(tmp_path):
-    nan = float("nan")
-    bad = [Message(COMMAND, 2.01, sb.twist((nan, 0, 0), 2.01, "base_link"))]
-    assert why(bag(tmp_path, Session(), *bad)) == {(Reason.NOT_FINITE, COMMAND)}
-    one = [Message(JOINTS, 2.003, sb.joint_state(ROBOT.joints, [nan] * 6, 2.003))]
-    episodes, report = build(bag(tmp_path, Session(), *one, name="joints"))  # one of 600: the next is as good
-    assert len(episodes) == 1 and report.recordings[0]["left_out_messages"] == {JOINTS: 1}
-
-
-def test_no_command_while_it_lasts(tmp_path):
-    session = Session(topics=(CAMERA, JOINTS, POSE))
-    path = bag(tmp_path, session, Message(COMMAND, 9.0, sb.twist((0, 0, 0), 9.0, "base_link")))
-    more = [Message("/demo", at, sb.simple("Bool", v), "std_msgs/msg/Bool") for at, v in ((1, True), (4, False))]
-    path = bag(tmp_path, session, *more, Message(COMMAND, 5.0, sb.twist((0, 0, 0), 5.0, "base_link")), name="other")
-    assert why(path, episode_topic="/demo") == {(Reason.NO_COMMAND, COMMAND)}
-
-
-def test_an_image_that_cannot_be_decoded(tmp_path):
-    def spoil(message):
-        if message.topic == CAMERA and 2.0 <= message.at_s < 2.2:
-            return replace(message, content=sb.image(b"\xff\xd8\xff" + bytes(50), message.at_s))
-        return message
-
-    path = write_bag(tmp_path / "bag", [spoil(m) for m in Session().messages()])
-    assert why(path) == {(Reason.IMAGE, CAMERA)}
-
-
-def test_short_episodes(tmp_path):
-    path = bag(tmp_path, Session())
-    assert {reason for reason, _ in why(path, min_steps=100)} == {Reason.SHORT}
-
-
-def test_options_are_judged():
-    for wrong in ({"episodes": "topic"}, {"episodes": "idle", "episode_topic": "/x"}, {"idle_s": 0.0}, {"late_s": -1.0},
-                  {"min_steps": 0}, {"clock": "mine"}):  # fmt: skip
-        with pytest.raises(ConfigError):
-            BuildOptions(ROBOT, TASK, **wrong)
 
 
 # -- the command

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from erl_vlm_ros.agents.networks import EnsembleMlp
+from erl_vlm_ros.agents.normaliser import LOG_STD
 from erl_vlm_ros.agents.sac_config import SACConfig
 from erl_vlm_ros.agents.saved import config_state, require_saved
+from erl_vlm_ros.agents.warm_start import Guide, Layers
 from erl_vlm_ros.data.replay import TransitionBatch
 
 
@@ -55,7 +57,7 @@ class SAC:
         )
         last_bias = self.actor.named[f"b{len(cfg.hidden)}"]
         last_bias[:, : cfg.act_dim] = 0.0
-        last_bias[:, cfg.act_dim :] = math.atanh((cfg.initial_log_std - self._std_middle) / self._std_half)
+        last_bias[:, cfg.act_dim :] = self._before_bounds(cfg.initial_log_std)
         self.average = self.actor
         if cfg.average_rate > 0:
             self.average = EnsembleMlp(cfg.obs_dim, cfg.hidden, 2 * cfg.act_dim, generator=self.generator)
@@ -71,6 +73,28 @@ class SAC:
             {"params": [self.log_alpha], "lr": cfg.alpha_lr},
         ]
         self.actor_optimizer = torch.optim.Adam(groups, fused=True)
+        self.guide: Guide | None = None
+
+    def _before_bounds(self, log_std: float) -> float:
+        """What the actor's last layer gives for a log standard deviation."""
+        return math.atanh((log_std - self._std_middle) / self._std_half)
+
+    def set_out_from(self, layers: Layers, held: int) -> None:
+        """Act as the policy of these layers does, with the deviation that it is exported with, as far as that lies
+        within this one's bounds; the actor moves after ``held`` updates. Its hidden sizes must be this one's."""
+        cfg, last = self.cfg, len(self.cfg.hidden)
+        middle = sum(LOG_STD) / 2
+        log_std = middle if cfg.log_std_min < middle < cfg.log_std_max else cfg.initial_log_std
+        self.guide = Guide(layers, held, cfg.guide_weight, cfg.guide_updates)
+        own, named = self.actor.named, self.guide.network.named
+        for name, value in named.items():
+            if name not in (f"w{last}", f"b{last}"):
+                own[name].copy_(value)
+        own[f"w{last}"].zero_()
+        own[f"b{last}"].fill_(self._before_bounds(log_std))
+        for name in (f"w{last}", f"b{last}"):
+            own[name][..., : cfg.act_dim] = named[name]
+        self.average.flat.copy_(self.actor.flat)
 
     # --- acting
 
@@ -88,7 +112,7 @@ class SAC:
         spread = log_std.exp().mul_(noise)
         u = mean + spread
         per_dim = torch.nn.functional.softplus(u * -2).add_(u).mul_(2).sub_(log_std).addcmul_(noise, noise, value=-0.5)
-        return torch.tanh(u), per_dim.sum(1).sub_(self._log_prob_offset), (record, bounded, spread)
+        return torch.tanh(u), per_dim.sum(1).sub_(self._log_prob_offset), (record, mean, bounded, spread)
 
     def act(self, obs: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Observation(s) [O] or [B, O] -> action(s) in [-1, 1], float32 [A] or [B, A].
@@ -119,7 +143,10 @@ class SAC:
         """One critic step and, every policy_delay updates, one step of actor and temperature."""
         cfg, size = self.cfg, len(batch.reward)
         self.updates += 1
-        with_actor = self.updates % cfg.policy_delay == 0
+        if self.guide is not None and self.guide.over(self.updates):
+            self.guide = None
+        held = self.guide is not None and self.guide.holds(self.updates)
+        with_actor = self.updates % cfg.policy_delay == 0 and not held
         alpha = self.log_alpha.exp()
 
         next_action, next_log_prob, _ = self._policy(batch.next_obs)
@@ -148,11 +175,11 @@ class SAC:
         return Metrics(metrics)
 
     def _update_actor(self, obs: torch.Tensor, alpha: torch.Tensor) -> dict[str, Callable[[], Any]]:
-        """Minimise mean(alpha log p - min Q) over the actor and mean(-log_alpha (log p + target entropy))
-        over the temperature. Derivatives of the squashed Gaussian, the noise held fixed:
+        """Minimise mean(alpha log p - min Q), and the guide's pull, over the actor and mean(-log_alpha (log p + target
+        entropy)) over the temperature. Derivatives of the squashed Gaussian, the noise held fixed:
         d log p / d u = 2a, d log p / d log_std = -1 (and through u), da/du = 1 - a^2."""
         size = len(obs)
-        action, log_prob, (record, bounded, spread) = self._policy(obs)
+        action, log_prob, (record, mean, bounded, spread) = self._policy(obs)
         (q1, q2), critic_record = self.critic.forward(torch.cat((obs, action), 1))
         first = (q1 <= q2).to(q1.dtype).div_(-size)  # dL/dq: only the smaller one counts
         second = torch.rsub(first, -1 / size)
@@ -160,6 +187,8 @@ class SAC:
         scale = alpha / size
         grad_mean = grad_action.addcmul(grad_action * action, action, value=-1).addcmul_(action, scale, value=2)
         grad_raw = (grad_mean * spread).sub_(scale).mul_((1 - bounded * bounded).mul_(self._std_half))
+        if self.guide is not None:
+            grad_mean += self.guide.slope(self.updates, obs, mean, torch.minimum(q1, q2))
         self.actor.backward(record, [torch.cat((grad_mean, grad_raw), 1)])
         entropy = log_prob.mean().neg_()
         self.log_alpha.grad.copy_(entropy - self.target_entropy)
@@ -189,6 +218,7 @@ class SAC:
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "actor_optimizer": self.actor_optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "guide": None if self.guide is None else self.guide.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,4 +237,6 @@ class SAC:
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.generator.set_state(state["generator"])
+        guide = state.get("guide")
+        self.guide = None if guide is None else Guide.restored(guide, self.cfg.guide_weight, self.cfg.guide_updates)
         self.updates = int(state["updates"])

@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from erl_vlm_ros.agents.base import NEEDS, Batches, Needs, Policy
 from erl_vlm_ros.agents.sac import SAC
 from erl_vlm_ros.agents.sac_config import SIZES, SACConfig
+from erl_vlm_ros.agents.saved import require_saved
+from erl_vlm_ros.agents.warm_start import hidden_of, layers_in
+from erl_vlm_ros.common.errors import Code, ConfigError
 
 
 class SacAgent:
@@ -27,6 +30,26 @@ class SacAgent:
         changed = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
         changed = {key: value for key, value in changed.items() if value is not None}
         return SACConfig.from_profile(values["profile"], obs_dim, act_dim, **changed)
+
+    def take_over(self, state: Mapping[str, Any], held: int) -> None:
+        """Begin with the policy in another agent's saved state; for ``held`` updates the critics alone learn. A state
+        without such a policy changes nothing.
+
+        Raises:
+            ConfigError: its networks have other sizes than these.
+        """
+        cfg, layers = self.sac.cfg, layers_in(state)
+        if layers is None or not cfg.take_policy:
+            return
+        require_saved(state["config"], cfg, SIZES)
+        hidden = hidden_of(layers)
+        if hidden != cfg.hidden:
+            text = (
+                f"learner.sac.hidden is {list(cfg.hidden)}, but the policy to be taken over has {list(hidden)}: "
+                "set it so, or learner.sac.take_policy=false to begin with new networks"
+            )
+            raise ConfigError(text, parameter="learner.sac.hidden", code=Code.DOES_NOT_FIT)
+        self.sac.set_out_from(layers, held)
 
     def update(self, batches: Batches) -> Mapping[str, float]:
         """One step of the critics and, as configured, of actor and temperature."""

@@ -72,6 +72,14 @@ class SACConfig:
         low=0.0,
         high=1.0,
     )
+    take_policy: bool = setting(
+        True, "Where it takes over from another algorithm: begin with that one's policy; false: with new networks."
+    )
+    guide_weight: float = setting(
+        0.4, "Pull of the actor to a policy that it took over, in mean values for a squared distance of 1.", low=0.0,
+        high=1000.0,
+    )  # fmt: skip
+    guide_updates: int = setting(2000, "Updates in which that pull fades.", low=0, high=10**9)
 
     def __post_init__(self) -> None:
         if self.obs_dim < 1 or self.act_dim < 1 or not self.hidden:

@@ -379,7 +379,8 @@ class Learner:
         """Take back what state_dict gave. ``schedule.pending`` is the round that was under way: publish it again.
 
         Where a run goes on in the world from recordings, another algorithm may take over that learns from rewards as
-        well: it learns from the buffer first (``config.offline_updates``; 0: an update for each transition).
+        well: it learns from the buffer first (``config.offline_updates``; 0: an update for each transition). An agent
+        with ``take_over`` is given the other's state before, and how many updates these are.
 
         Raises:
             ConfigError: the state is of another algorithm or of other sizes.
@@ -410,6 +411,8 @@ class Learner:
             self.schedule.hasten(self.env_steps + self.config.round_steps)
             if other:
                 self.pacer.grant(self.config.offline_updates or len(self.replay))
+                if hasattr(self.agent, "take_over"):
+                    self.agent.take_over(state["agent"], int(self.pacer.pending_updates))
 
     def _takes_over(self, state: dict[str, Any]) -> bool:
         """Whether the state is one of recordings, with rewards, that this agent can begin anew with."""

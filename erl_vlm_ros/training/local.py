@@ -147,7 +147,7 @@ class LocalLoop:
         if self.source is not None:
             self._learn_from(self.source)
             self._evaluate()
-        next_eval = config.eval_every or float("inf")
+        next_eval = learner.env_steps + (config.eval_every or float("inf"))
         while self.source is None and not self.plan.over(learner.env_steps, learner.updates):
             self._collect_one()
             if config.reward_source == "model" and learner.round_due():
@@ -157,6 +157,14 @@ class LocalLoop:
                 next_eval += config.eval_every
                 self._evaluate()
         return self.summary()
+
+    def go_on_from(self, learner: dict[str, Any], trainer: dict[str, Any]) -> None:
+        """Take the states of another loop's learner and reward trainer; the updates that are due then are made, and the
+        policy is evaluated before the first step. ConfigError: they do not fit."""
+        self.learner.load_state_dict(learner)
+        self.trainer.load_state_dict(trainer)
+        self._timed("update", lambda: self.learner.update(10**9))
+        self._evaluate()
 
     def _learn_from(self, source: EpisodeSource) -> None:
         """Read a source to its end, then rounds and updates until all are done.

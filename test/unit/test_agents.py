@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from factories import make_episode
+from refusals import refused
 from toy_agent import KIND, ConstantPolicy
 
 from erl_vlm_ros.agents.base import AGENTS, AgentSpec
@@ -285,15 +286,38 @@ def test_an_algorithm_takes_over_in_the_world_what_another_learned_from_recordin
     on = learner("sac")
     on.load_state_dict(state)
     assert on.phase == LEARN and on.model is not None and on.schedule.requested == 18
+    seen = make_episode(0).observations[0]
+
+    def acts(made):
+        return read_policy(made.actor_bundle()).act(seen, True)
+
+    np.testing.assert_allclose(acts(on), acts(before), atol=1e-6)
     np.testing.assert_array_equal(on.replay.rewards, before.replay.rewards)
     assert on.pending_updates == len(on.replay) == 40 and on.episode_budget() == on.episodes + 1
     on.update(100)
+    np.testing.assert_allclose(acts(on), acts(before), atol=1e-6)  # before the first step it is the other's policy
     assert on.updates == before.updates + 40 and on.episode_budget() == on.episodes + 2
     assert learner("sac", offline_updates=7).pending_updates == 0
     other = learner("sac", offline_updates=7)
     other.load_state_dict(state)
-    assert other.pending_updates == 7
+    assert other.pending_updates == other.agent.sac.guide.held == 7
+    anew = learner("sac", **{"sac.take_policy": False})
+    anew.load_state_dict(state)
+    assert anew.agent.sac.guide is None and np.abs(acts(anew) - acts(before)).max() > 1e-3
+    with refused(code=Code.DOES_NOT_FIT, parameter="learner.sac.hidden"):
+        learner("sac", **{"sac.hidden": [8]}).load_state_dict(state)
     for wrong in (learner("sac", live=False), learner("bc")):
         with pytest.raises(ConfigError) as error:
             wrong.load_state_dict(state)
         assert error.value.parameter == "learner.algorithm"
+
+
+def test_a_loop_goes_on_from_what_another_learned_from_recordings():
+    before = local_loop("iql", ListSource(make_episode(i) for i in range(2)), offline_updates=5, live=False)
+    before.run()
+    loop = local_loop("sac", None, updates_per_step=0.1, max_ratings=18)
+    loop.go_on_from(before.learner.state_dict(), before.trainer.state_dict())
+    assert [row["env_steps"] for row in loop.history] == [40] and loop.learner.pending_updates < 1
+    assert loop.history[0]["success_rate"] == before.history[-1]["success_rate"]
+    loop.run()
+    assert loop.learner.env_steps == 140 and loop.learner.updates == before.learner.updates + 40 + 10

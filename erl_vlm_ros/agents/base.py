@@ -86,8 +86,8 @@ class Batches(Protocol):
 class Agent(Protocol):
     """An algorithm with its networks. Seeded: equal seeds and batches give equal numbers.
 
-    One that can begin with another algorithm's policy has ``take_over(state, held)`` beside: the other's saved state, and
-    how many updates will come before the first step, in which what it does is to stay as it is.
+    One that can begin with another algorithm's policy has ``take_over(state, held)`` beside: the other's saved state,
+    and how many updates will come before the first step, in which what it does is to stay as it is.
     """
 
     needs: ClassVar[Needs]

@@ -57,9 +57,11 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     import torch
     import yaml
 
+    from erl_vlm_ros.common.paths import resource
     from erl_vlm_ros.common.tasks import load_task
     from erl_vlm_ros.data.sources import ListSource, SourcedEpisode
     from erl_vlm_ros.feedback.kinds import kind_named
+    from erl_vlm_ros.params.layers import flatten, read_parameter_file
     from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
     from erl_vlm_ros.training.local import LocalConfig, LocalLoop, TruthTeacher
 
@@ -84,8 +86,10 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     }  # fmt: skip
     learner |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in args.set)}
     reward = {"feedback": feedback, "observe": args.observe}
-    if args.observe == "images":  # as config/params/images.yaml
-        reward |= {"trunk.first_iterations": 300, "trunk.enough_frames": 1}
+    if args.observe == "images":  # as the graph train_offline
+        more = read_parameter_file(resource("config/params/images_offline.yaml"))
+        learner = flatten(more["learner"]) | learner
+        reward |= flatten(more["reward_trainer"])
     values = node_values("reward_trainer", task, reward)
     config = LocalConfig(
         learner=learner_config(node_values("learner", task, learner | learner_more), task),

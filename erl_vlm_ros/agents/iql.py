@@ -115,7 +115,8 @@ class Cloned:
 
 
 class IqlAgent(Cloned):
-    """Twin critics with slow targets, their expectile as value, and a cloned actor weighted by advantage."""
+    """Twin critics with slow targets, their expectile as value, and a cloned actor weighted by advantage. The actor may
+    be shown the best episodes alone (``iql.best_share``); values are always learned from all."""
 
     needs: ClassVar[Needs] = NEEDS["iql"]
 
@@ -165,8 +166,13 @@ class IqlAgent(Cloned):
         values, record = self._q("critic", obs, batch.action)
         self.optimizers["value"].step()
         self._critic_step(record, [(v - goal) * (2 / size) for v in values], batch.action)
+        shown = batch
+        if cfg.best_share < 1:
+            shown = batches.best(cfg.batch_size, cfg.best_share)
+            obs = self.normaliser(shown.obs)
+            advantage = torch.minimum(*self._q("target", obs, shown.action)[0]) - nets["value"].forward(obs)[0][0]
         weights = advantage_weight(advantage.squeeze(1), cfg.beta, cfg.max_weight, cfg.normalise_advantages)
-        errors = self._clone(obs, batch.action, weights)
+        errors = self._clone(obs, shown.action, weights)
         nets["target"].flat.lerp_(nets["critic"].flat, cfg.tau)
         return Metrics({
             "q": values[0].mean, "value": value.mean, "advantage_std": advantage.std, "actor_error": errors.mean,

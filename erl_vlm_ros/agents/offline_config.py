@@ -32,6 +32,10 @@ class IqlConfig:
         2.0, "Sharpness of the advantages' weights: exp(beta A) (the papers': 3).", low=0.0, high=1000.0
     )
     max_weight: float = setting(100.0, "Largest weight of a transition.", low=1.0, high=1e6)
+    best_share: float = setting(
+        1.0, "Share of the episodes, those of the highest mean reward, that the actor clones from; 1: all. Values are "
+        "learned from all of them.", low=0.01, high=1.0,
+    )  # fmt: skip
     normalise_advantages: bool = setting(True, "Divide advantages by their deviation in the batch (the papers do not).")
     balance: bool = setting(True, BALANCE)
     average_rate: float = setting(

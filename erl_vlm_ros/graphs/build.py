@@ -224,8 +224,9 @@ def _build(name: str, nodes: tuple[tuple[str, str], ...], arguments: RunArgument
     stored = _stored(name, arguments, task)
     if arguments.source is None and shared_values([*stored, ("--set", arguments.overrides)]).get("observe") == IMAGES:
         data = arguments.data
-        shown = data.demos or data.before or data.dataset
-        stored.insert(1, _file(f"config/params/{'images' if shown else 'images_alone'}.yaml"))  # after the graph's own
+        begun = "images" if data.demos or data.before else "images_alone"
+        which = "images_offline" if name == "train_offline" else begun
+        stored.insert(1, _file(f"config/params/{which}.yaml"))  # after the graph's own
     simulated = any(role == SIM and node != STANDIN for node, role in nodes) or not any(r == ROBOT for _, r in nodes)
     asked = shared_values([*stored, ("--set", arguments.overrides)]).get("cameras")
     cameras = cameras_of(robot_of(arguments), task, asked, simulated)

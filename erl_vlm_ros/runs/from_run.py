@@ -26,8 +26,9 @@ _LEDGER = "ledger.sqlite"
 _NEW = {
     "task", "run_id", "seed", "live", "episode_source", "episode_source_path", "demonstrations", "rewards_given",
     "capacity", "warmup_steps", "max_warmup_steps", "first_ratings", "round_steps", "round_ratings", "max_ratings",
-    "updates_per_step", "catch_up", "offline_updates", "max_lag_episodes", "demo_share", "update_chunk",
-    "checkpoint_dir", "checkpoint_every", "resume", *(param.name for param in SPACES if param is not OBSERVE),
+    "updates_per_step", "catch_up", "offline_updates", "max_lag_episodes", "demo_share", "feature_noise",
+    "iql.best_share", "update_chunk", "checkpoint_dir", "checkpoint_every", "resume",
+    *(param.name for param in SPACES if param is not OBSERVE),
 }  # fmt: skip
 
 

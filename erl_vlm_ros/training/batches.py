@@ -10,25 +10,37 @@ import numpy as np
 from erl_vlm_ros.data.query import Label
 from erl_vlm_ros.data.replay import ReplayBuffer, TransitionBatch, WindowBatch
 from erl_vlm_ros.data.segment import place_of
+from erl_vlm_ros.training.feature_noise import FeatureNoise
 
 
 class ReplayBatches:
-    """``agents.base.Batches`` over a buffer that grows. ``demo_share``: of transitions, from what a person drove."""
+    """``agents.base.Batches`` over a buffer that grows. ``demo_share``: of transitions, from what a person drove.
+    ``noise``: on what is drawn; None: none."""
 
-    def __init__(self, replay: ReplayBuffer, labels: Sequence[Label], rng: np.random.Generator, demo_share: float):
+    def __init__(
+        self,
+        replay: ReplayBuffer,
+        labels: Sequence[Label],
+        rng: np.random.Generator,
+        demo_share: float,
+        noise: FeatureNoise | None = None,
+    ):
         self._replay, self._labels, self._rng, self._demo_share = replay, labels, rng, demo_share
+        self._noise = noise
 
     def transitions(self, count: int) -> TransitionBatch:
         """``count`` transitions, with replacement."""
-        return self._replay.sample(count, self._rng, self._demo_share)
+        return self._noisy(self._replay.sample(count, self._rng, self._demo_share))
 
     def best(self, count: int, share: float) -> TransitionBatch:
         """``count`` transitions of the ``share`` of the episodes with the highest mean reward, with replacement."""
-        return self._replay.gather(self._rng.choice(self._replay.best_transitions(share), count))
+        return self._noisy(self._replay.gather(self._rng.choice(self._replay.best_transitions(share), count)))
 
     def windows(self, count: int, length: int) -> WindowBatch:
         """``count`` stretches of ``length`` steps, each within an episode, with replacement."""
-        return self._replay.sample_windows(count, length, self._rng)
+        drawn = self._replay.sample_windows(count, length, self._rng)
+        self._disturb(drawn.obs.numpy())
+        return drawn
 
     def stretch(self, segment: str) -> tuple[np.ndarray, np.ndarray] | None:
         """(observations [H, O], actions [H, A]) of the steps that led to a segment's frames; None: not held."""
@@ -42,8 +54,19 @@ class ReplayBatches:
         begin = int(first) + step - length  # the frame before the segment's first: its action led there
         transition = int(np.searchsorted(self._replay.transition_frame, begin + 1))
         actions = self._replay.actions[transition : transition + length]
-        return self._replay.frame_observations[begin : begin + length].copy(), actions.copy()
+        observations = self._replay.frame_observations[begin : begin + length].copy()
+        self._disturb(observations)
+        return observations, actions.copy()
 
     def labels(self) -> Sequence[Label]:
         """All valid labels so far, oldest first."""
         return self._labels
+
+    def _noisy(self, drawn: TransitionBatch) -> TransitionBatch:
+        self._disturb(drawn.obs.numpy())
+        self._disturb(drawn.next_obs.numpy())
+        return drawn
+
+    def _disturb(self, observations: np.ndarray) -> None:
+        if self._noise is not None:
+            self._noise.onto(observations)

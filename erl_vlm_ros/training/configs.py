@@ -55,7 +55,8 @@ def learner_config(values: Mapping[str, Any], task: Task, spaces: Spaces | None 
     selection = from_values(SelectionConfig, values, "selection.")
     return LearnerConfig(
         agent, *sizes, spaces.observation.proprio_size, spaces=spaces, episode_steps=task.episode_steps,
-        selection=selection, encoder=encoder, trunk_channels=channels, seen_cameras=cameras, **own,
+        selection=selection, encoder=encoder, trunk_channels=channels, trunk_image_size=values["trunk.image_size"],
+        seen_cameras=cameras, **own,
     )  # fmt: skip
 
 

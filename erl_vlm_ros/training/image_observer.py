@@ -20,6 +20,7 @@ from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.replay import ReplayBuffer
 from erl_vlm_ros.data.spaces import FEATURES, Spaces, image_spaces
 from erl_vlm_ros.data.views import decode_views, split_views
+from erl_vlm_ros.reward.configs import TrunkConfig
 from erl_vlm_ros.reward.model import RewardModel, cameras_seen
 from erl_vlm_ros.reward.trunks import trunk_of
 from erl_vlm_ros.training.own_trunk import OwnTrunk, own_trunk
@@ -33,6 +34,7 @@ class ImageObserver:
     Args:
         settings: of the encoder.
         channels: of the reward trunk's convolutions; keypoints are those of the second.
+        image_size: side of the images of a trunk of its own, px.
         spaces: of the episodes.
         cameras: that the policy sees; none: the one without a name.
         seed: of a trunk of its own, where there is no reward model.
@@ -48,8 +50,10 @@ class ImageObserver:
         spaces: Spaces,
         cameras: tuple[str, ...] = (),
         seed: int = 0,
+        image_size: int = TrunkConfig.image_size,
     ):
         self._settings, self.cameras, self._channels, self._seed = settings, cameras, channels, seed
+        self._image_size = image_size
         self.given = None if settings.trained else given_encoder(settings)
         if self.given is None and len(channels) < 2:
             raise ConfigError(
@@ -61,6 +65,11 @@ class ImageObserver:
         self.size = self._own + each * max(1, len(cameras))
         self.spaces = image_spaces(spaces, self.size)  # of what the agent sees
         self.features: ImageFeatures | None = None
+
+    @property
+    def encoded(self) -> slice:
+        """Where in an observation the encoder's numbers are; proprioception is before them."""
+        return slice(2 * self._own, self._own + self.size)
 
     @property
     def fitted(self) -> bool:
@@ -84,7 +93,7 @@ class ImageObserver:
         proprio = replay.frame_proprio
         if self.given is None:
             if model is None:
-                model = own_trunk(replay, self._channels, self.cameras, self._seed)
+                model = own_trunk(replay, self._channels, self._image_size, self.cameras, self._seed)
             if getattr(model, "trunk", None) is None:
                 text = (
                     "a policy from images needs reward_trainer.reward_model trunk_heads: its encoder is that trunk's; "

@@ -21,6 +21,7 @@ from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.feedback.kinds import FeedbackKind, kinds_named
 from erl_vlm_ros.reward.model import RewardModel
 from erl_vlm_ros.training.batches import ReplayBatches
+from erl_vlm_ros.training.feature_noise import FeatureNoise
 from erl_vlm_ros.training.image_observer import ImageObserver
 from erl_vlm_ros.training.learner_config import LearnerConfig
 from erl_vlm_ros.training.places import demonstrated_places, found_places
@@ -47,8 +48,8 @@ class Learner:
         images = config.encoder is not None
         self.images = None
         if images:
-            seen = config.seen_cameras
-            self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces, seen, seed)
+            seen, size = config.seen_cameras, config.trunk_image_size
+            self.images = ImageObserver(config.encoder, config.trunk_channels, config.spaces, seen, seed, size)
         sizes = (config.obs_dim, config.act_dim, config.prop_dim)
         self.spaces = config.spaces if self.images is None else self.images.spaces  # of what the agent sees
         self.replay = ReplayBuffer(config.capacity, *sizes, self.spaces)
@@ -75,7 +76,8 @@ class Learner:
         )
         per_step = config.updates_per_step if config.live else 0.0
         self.pacer = UpdatePacer(per_step, config.episode_steps, config.max_lag_episodes)
-        self._batches = ReplayBatches(self.replay, self.labels, self.batch_rng, config.demo_share)
+        noise = None if self.images is None else FeatureNoise(config.feature_noise, self.images.encoded, self.batch_rng)
+        self._batches = ReplayBatches(self.replay, self.labels, self.batch_rng, config.demo_share, noise)
         self.phase = EXPLORE
         self.env_steps = 0
         self.episodes = 0

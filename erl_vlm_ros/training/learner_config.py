@@ -17,8 +17,8 @@ class LearnerConfig:
     """Counts are environment steps unless said. ``max_ratings`` bounds the queries ever sent to the rater.
 
     ``spaces``: what the episodes hold; others are refused. None: only sizes count. ``encoder``: of a policy from
-    images, made from a reward trunk of ``trunk_channels``; None: the agent sees what is in the episodes.
-    ``seen_cameras``: that it sees; none: the one without a name.
+    images, made from a reward trunk of ``trunk_channels`` that sees ``trunk_image_size`` px; None: the agent sees
+    what is in the episodes. ``seen_cameras``: that it sees; none: the one without a name.
     """
 
     agent: AgentSpec
@@ -28,6 +28,7 @@ class LearnerConfig:
     spaces: Spaces | None = None
     encoder: EncoderConfig | None = None
     trunk_channels: tuple[int, ...] = ()
+    trunk_image_size: int = 48
     seen_cameras: tuple[str, ...] = ()
     capacity: int = 100_000
     episode_steps: int = 50
@@ -46,6 +47,7 @@ class LearnerConfig:
     max_lag_episodes: int = 1
     min_skill: float = 0.02  # below it the ratings explain nothing yet: keep exploring
     std_bonus: float = 0.0
+    feature_noise: float = 0.0  # on image features that are learned from, in their deviations
     demo_share: float = 0.25  # of each batch, from what a person drove, once there is any
     success_reward: float = 0.9  # learned reward of the last frame from which an episode counts as a success
     feedback: str = "rating"  # kind of feedback that is asked for

@@ -23,9 +23,12 @@ class OwnTrunk:
     cameras: tuple[str, ...]
 
 
-def own_trunk(replay: ReplayBuffer, channels: tuple[int, ...], cameras: tuple[str, ...], seed: int) -> OwnTrunk:
-    """Train one. ``cameras``: none: the one without a name. ImageError: a frame is no JPEG."""
-    config = TrunkConfig(channels=channels, first_iterations=ITERATIONS)
+def own_trunk(
+    replay: ReplayBuffer, channels: tuple[int, ...], image_size: int, cameras: tuple[str, ...], seed: int
+) -> OwnTrunk:
+    """Train one. ``image_size``: side of its images, px. ``cameras``: none: the one without a name. ImageError: a frame
+    is no JPEG."""
+    config = TrunkConfig(channels=channels, image_size=image_size, first_iterations=ITERATIONS)
     trainer = trunk_trainer(config, replay.prop_dim, seed, len(cameras))
     trainer.train(decode_views(replay.frame_jpegs, config.image_size, cameras), replay.frame_proprio)
     return OwnTrunk(trainer.trunk, config.image_size, cameras)

@@ -22,6 +22,7 @@ from erl_vlm_ros.data.query import Label, Query
 from erl_vlm_ros.data.replay import ReplayBuffer, TransitionBatch
 from erl_vlm_ros.training.batches import ReplayBatches
 from erl_vlm_ros.training.configs import node_values
+from erl_vlm_ros.training.feature_noise import FeatureNoise
 
 
 class Bandit:
@@ -262,3 +263,43 @@ def test_the_best_episodes_are_those_of_the_highest_mean_reward():
     policy = make_policy(agent.policy().kind, agent.policy().arrays, {})
     said = np.array([policy.act(obs, True) for obs in replay.frame_observations[9:13]])
     np.testing.assert_allclose(said, 0.1, atol=0.05)
+
+
+def test_noise_is_on_image_features_alone_and_the_buffer_stays_as_it_is():
+    replay = ReplayBuffer(200, 19, 3, 10)
+    for index in range(3):
+        replay.add_episode(make_episode(index, steps=40, side=16))
+    kept = replay.frame_observations.copy()
+
+    def drawn(deviation):
+        noise = FeatureNoise(deviation, slice(12, 19), np.random.default_rng(1))
+        batches = ReplayBatches(replay, [], np.random.default_rng(0), 0.0, noise)
+        batch, best, (obs, _) = batches.transitions(5000), batches.best(5000, 0.4), batches.stretch("e1_t40_h40")
+        return [batch.obs, batch.next_obs, best.obs, batches.windows(200, 10).obs, torch.from_numpy(obs)]
+
+    for plain, noisy in zip(drawn(0.0), drawn(0.5)):
+        moved = (noisy - plain).reshape(-1, 19)
+        assert not moved[:, :12].any()
+        assert float(moved[:, 12:].std()) == pytest.approx(0.5, rel=0.1)
+    np.testing.assert_array_equal(replay.frame_observations, kept)
+
+
+def test_the_actor_of_iql_may_be_shown_the_best_episodes_alone():
+    """Ten episodes, in each of which one action is done; beta 0: all of those that are shown count alike."""
+    replay = ReplayBuffer(400, 19, 3, 10)
+    for index in range(10):
+        actions = np.full((20, 3), -0.5 if index % 2 else 0.5, np.float32)
+        replay.add_episode(make_episode(index, 20, side=16, actions=actions), np.full(20, index % 2, np.float32))
+    batches = ReplayBatches(replay, [], np.random.default_rng(0), 0.0)
+
+    def said(share):
+        config = IqlConfig(19, 3, hidden=(32,), best_share=share, beta=0.0, average_rate=0.0, lr=3e-3)
+        agent = IqlAgent(config, 0)
+        for _ in range(150):
+            agent.update(batches)
+        policy = make_policy(agent.policy().kind, agent.policy().arrays, {})
+        return np.array([policy.act(obs, True) for obs in replay.frame_observations[::10]])
+
+    best, every = said(0.5), said(1.0)
+    assert best.mean() == pytest.approx(-0.5, abs=0.1) and best.max() < 0
+    assert abs(every.mean()) < 0.25 and every.max() > 0

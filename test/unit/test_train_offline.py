@@ -114,6 +114,17 @@ def test_a_round_of_comparisons_fits_into_a_message(dataset, tmp_path):
     assert asked(10**9) == 1
 
 
+def test_from_images_the_encoder_sees_more_and_features_are_noisy(described):
+    images = described("iql", {"learner": {"observe": "images"}})
+    learner, reward = (images.node(name).parameters for name in ("learner", "reward_trainer"))
+    assert learner["feature_noise"] > 0 and learner["iql.best_share"] == 0.5
+    for key in ("trunk.image_size", "trunk.channels"):
+        assert learner[key] == reward[key] != described("iql").node("learner").parameters[key]
+    assert described("bc", {"learner": {"observe": "images"}}).node("learner").parameters["trunk.image_size"] == 72
+    state = described("iql").node("learner").parameters
+    assert state["feature_noise"] == 0 and state["iql.best_share"] == 1
+
+
 def test_options_of_the_run_and_parameters_replace_what_is_chosen_here(described):
     graph = described("iql", feedback="preference", updates=7, overrides={"learner": {"max_ratings": 40}})
     learner = graph.node("learner").parameters

@@ -118,7 +118,7 @@ OBSERVE = Param(
 )
 ENCODER = group("encoder", EncoderConfig)
 TRUNK = group("trunk", TrunkConfig)
-TRUNK_CHANNELS = next(param for param in TRUNK if param.name == "trunk.channels")
+TRUNK_SEEN = tuple(param for param in TRUNK if param.name in ("trunk.image_size", "trunk.channels"))  # an encoder's
 
 CAMERAS = Param(
     "cameras",
@@ -164,6 +164,6 @@ SHARED = (
     SOURCE,
     SOURCE_PATH,
     SOURCE_KEEP,
-    TRUNK_CHANNELS,
+    *TRUNK_SEEN,
     *ENCODER,
 )

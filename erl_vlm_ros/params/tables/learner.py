@@ -16,7 +16,7 @@ from erl_vlm_ros.params.tables._shared import (
     SOURCE_KEEP,
     SOURCE_PATH,
     SPACES,
-    TRUNK_CHANNELS,
+    TRUNK_SEEN,
 )
 
 _BIG = 10**9
@@ -30,7 +30,7 @@ PARAMETERS = (
         "observe images: the cameras that the policy sees, some of cameras; not set: all.",
         unset="str[]",
     ),
-    TRUNK_CHANNELS,
+    *TRUNK_SEEN,
     Param("task", "drawer_open", "Name or path of the task file."),
     Param("run_id", "", "Episodes, ratings and weights of another run are refused; empty: none is."),
     Param("seed", 0, "Seed of networks, batches and the choice of segments.", low=0, high=2**31 - 1),
@@ -117,6 +117,14 @@ PARAMETERS = (
         0.0,
         "Ensemble deviations added to the reward: optimism about what is not known.",
         low=-10.0,
+        high=10.0,
+    ),
+    Param(
+        "feature_noise",
+        0.0,
+        "observe images: noise on the features of each batch, in their deviations, so that a policy from a few "
+        "recordings does not know their frames by heart.",
+        low=0.0,
         high=10.0,
     ),
     Param(

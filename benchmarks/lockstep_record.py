@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path("lockstep_record.json"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="NODE.NAME=VALUE", help="other settings, as JSON")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two records")
     parser.add_argument("--common", action="store_true", help="what stands in one record only is no difference")
     args = parser.parse_args()
@@ -49,12 +50,13 @@ def main() -> int:
         print("\n".join([*lines, "equal" if equal else "DIFFERENT"]))
         return 0 if equal else 1
     task = str(Path(args.task).resolve()) if Path(args.task).is_file() else args.task
+    given = {name: json.loads(value) for name, _, value in (one.partition("=") for one in args.set)}
     found: dict[str, Any] = {
         "benchmark": "lockstep_record",
-        "run": {"task": args.task, "seed": args.seed, "steps": args.steps},
+        "run": {"task": args.task, "seed": args.seed, "steps": args.steps, "set": given},
     }
     for part in args.parts:
-        sections = PARTS[part](task, args.seed, args.steps)
+        sections = PARTS[part](task, args.seed, args.steps, given)
         found["run"] |= sections.pop("run", {})
         found |= sections
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ LEARNER_NODES = ("learner", "sac_learner")
 ERROR_RATE = 0.2
 
 
-def settings(steps: int) -> dict[str, Any]:
+def rounds_of(steps: int) -> dict[str, Any]:
     """Parameters of the learner: exploration for a quarter of the steps, then a round every twelfth."""
     return {
         "warmup_steps": max(steps // 4, 50),
@@ -47,16 +47,23 @@ def find(name: str) -> Any:
     raise ImportError(f"{name} is in none of {', '.join(MODULES[name])}: add its module to {__file__}")
 
 
-def record(task_name: str, seed: int, steps: int) -> dict[str, Any]:
-    """Sections ``local_rounds`` (what was asked and answered), ``local_models`` and ``local_end``."""
+def record(task_name: str, seed: int, steps: int, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Sections ``local_rounds`` (what was asked and answered), ``local_models`` and ``local_end``.
+
+    Of ``settings`` ("NODE.PARAMETER" -> value) those of learner and reward_trainer count.
+    """
     import torch
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     task = find("load_task")(task_name)
+    given = {"learner": rounds_of(steps), "reward_trainer": {}}
+    for name, value in (settings or {}).items():
+        node, _, parameter = name.partition(".")
+        given.setdefault(node, {})[parameter] = value
     config = find("LocalConfig")(
-        learner=find("learner_config")(_learner_values(task, settings(steps)), task),
-        reward=find("reward_config")(find("node_values")("reward_trainer", task), task),
+        learner=find("learner_config")(_learner_values(task, given["learner"]), task),
+        reward=find("reward_config")(find("node_values")("reward_trainer", task) | given["reward_trainer"], task),
         exploration=find("exploration_config")(find("node_values")("policy_controller", task)),
         max_steps=steps,
         eval_every=max(steps // 3, 1),

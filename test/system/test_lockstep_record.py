@@ -51,7 +51,8 @@ def test_the_graph_gives_the_same_run_again():
 def test_one_process_gives_the_same_run_again_and_another_seed_another(tmp_path):
     def record(seed):
         out = tmp_path / "record.json"
-        options = ["--parts", "local", "--task", "sweep_into", "--seed", seed, "--steps", STEPS, "--out", out]
+        options = ["--parts", "local", "--task", "sweep_into", "--seed", seed, "--steps", STEPS, "--out", out, "--set"]
+        options += [f"{name}={value}" for name, value in QUICK.items()]
         command = [sys.executable, BENCHMARKS / "lockstep_record.py", *options]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr

@@ -10,9 +10,9 @@ LEARN ?= --observe images --demos scripted:10
 ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
-# Node tests run real processes: one after the other (0), or so many at a time where cores are idle. Those that judge
-# times (-m timing) run after the others, with nothing beside them.
-NODE_WORKERS ?= 0
+# Node tests run real processes: so many tests at a time (0: one after the other). Those that judge times (-m timing)
+# run after the others, with nothing beside them.
+NODE_WORKERS ?= 2
 # On a machine without a GPU an index with CPU builds of torch saves gigabytes: make sim TORCH_INDEX=URL
 TORCH_INDEX ?=
 
@@ -30,7 +30,7 @@ OUT := $(OUT)
 
 help:
 	@echo "make sim [TASK=drawer_open|sweep_into|pick_place] [SEED=0] [OUT=folder] [LEARN=] [ARGS='...']"
-	@echo "make test | test-unit | test-nodes [WORKERS=2] [NODE_WORKERS=0] [PYTEST_ARGS='...']"
+	@echo "make test | test-unit | test-nodes [WORKERS=2] [NODE_WORKERS=2] [PYTEST_ARGS='...']"
 	@echo "make setup | lint | clean"
 
 preflight:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.feedback.ledger.ledger import Ledger
 from erl_vlm_ros.feedback.limits.breaker import CircuitBreaker
@@ -14,11 +16,16 @@ from erl_vlm_ros.feedback.limits.prices import Price, load_prices
 from erl_vlm_ros.feedback.vlm.client import ChatClient
 from erl_vlm_ros.feedback.vlm.config import RaterConfig
 from erl_vlm_ros.feedback.vlm.dialect import Dialect
-from erl_vlm_ros.feedback.vlm.endpoint import Endpoint, read_api_key
+
+if TYPE_CHECKING:
+    from erl_vlm_ros.feedback.vlm.endpoint import Endpoint
 
 
 def make_client(cfg: RaterConfig, ledger: Ledger) -> tuple[ChatClient, Endpoint]:
     """The client and its endpoint. ConfigError: key, price table or budget make no sense."""
+    # the openai client takes longer to import than all of ours: who asks no model does not wait for it
+    from erl_vlm_ros.feedback.vlm.endpoint import Endpoint, read_api_key
+
     price = _price(cfg, ledger)
     costs = Costs(price, float(ledger.fact(_fact("token_scale", cfg)) or 1.0))
     budget = Budget(ledger.spending, cfg.max_queries, cfg.max_total_tokens, cfg.max_money, costs.currency)

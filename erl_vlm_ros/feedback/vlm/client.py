@@ -7,14 +7,16 @@ import asyncio
 import random
 import time
 from collections import Counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from erl_vlm_ros.feedback.limits.costs import Costs
 from erl_vlm_ros.feedback.limits.gate import Gate, Permit
 from erl_vlm_ros.feedback.limits.pacing import pause_s
 from erl_vlm_ros.feedback.vlm.answer import Answer, Failed, GaveUp
 from erl_vlm_ros.feedback.vlm.dialect import SCHEMA, Dialect, refuses_images
-from erl_vlm_ros.feedback.vlm.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from erl_vlm_ros.feedback.vlm.endpoint import Endpoint
 
 _LONGEST_PAUSE_S = 30.0
 

@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 EVERY = 500  # steps between evaluations
 OFFLINE = {
     "algorithm": "iql", "catch_up": 0.0, "first_ratings": 150, "round_steps": 1, "max_ratings": 300,
-    "updates_per_step": 0.0, "warmup_steps": 1, "offline_updates": 4000,
+    "updates_per_step": 0.0, "warmup_steps": 1,
 }  # fmt: skip
 
 
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[341, 342, 343])
     parser.add_argument("--algorithms", nargs="+", choices=("sac", "iql"), default=["sac"], help="online")
     parser.add_argument("--episodes", type=int, default=50, help="recorded ones")
+    parser.add_argument("--updates", type=int, default=4000, help="of IQL on the recordings")
     parser.add_argument("--steps", type=int, default=2000, help="online")
     parser.add_argument("--eval-episodes", type=int, default=20)
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of learner online, YAML")
@@ -76,11 +77,11 @@ def offline(args: argparse.Namespace, seed: int) -> tuple[list, dict, dict]:
     """Episodes, and the states of learner and reward trainer after IQL has learned from them."""
     from erl_vlm_ros.common.tasks import load_task
     from erl_vlm_ros.data.sources import ListSource, SourcedEpisode
-    from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_skill
+    from erl_vlm_ros.sim.demonstrations import mixed_demonstrations
 
-    shown = demonstrations(load_task(args.task), mixed_skill(args.episodes), seed)
+    shown = mixed_demonstrations(load_task(args.task), args.episodes, seed)
     source = ListSource([SourcedEpisode(d.episode, None) for d in shown])
-    loop = loop_of(args, OFFLINE, seed, shown, source)
+    loop = loop_of(args, OFFLINE | {"offline_updates": args.updates}, seed, shown, source)
     loop.run()
     return shown, loop.learner.state_dict(), loop.trainer.state_dict()
 

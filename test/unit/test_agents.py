@@ -312,6 +312,7 @@ def test_an_algorithm_takes_over_in_the_world_what_another_learned_from_recordin
         assert error.value.parameter == "learner.algorithm"
 
 
+@pytest.mark.slow
 def test_a_loop_goes_on_from_what_another_learned_from_recordings():
     before = local_loop("iql", ListSource(make_episode(i) for i in range(2)), offline_updates=5, live=False)
     before.run()

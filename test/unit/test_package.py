@@ -76,6 +76,21 @@ def test_every_shipped_file_is_installed(monkeypatch):
     assert "package.xml" in installed and "resource/erl_vlm_ros" in installed
 
 
+TOP = {
+    ".ci", ".gitignore", ".importlinter", ".pre-commit-config.yaml", "CHANGELOG.rst", "LICENSE", "Makefile",
+    "README.md", "benchmarks", "config", "constraints.txt", "docs", "erl_vlm_ros", "examples", "launch", "package.xml",
+    "pytest.ini", "resource", "ruff.toml", "setup.cfg", "setup.py", "sim", "test",
+}  # fmt: skip
+
+
+def test_nothing_was_left_at_the_top():
+    """Output of an experiment was committed there once."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("needs git")
+    assert {line.partition("/")[0] for line in listed.stdout.splitlines()} <= TOP
+
+
 def test_imports_run_one_way():
     """The layers of design.md, and no circle between two files."""
     grimp = pytest.importorskip("grimp", reason="needs the dev extra")

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from erl_vlm_ros.agents.base import Needs, Policy
+from erl_vlm_ros.agents.base import Policy
 from erl_vlm_ros.common.errors import Code, ConfigError, DataError
 from erl_vlm_ros.control.actor_source import DEMONSTRATED, MAX_DEMONSTRATED
 from erl_vlm_ros.data.bundle import Bundle
 from erl_vlm_ros.data.episode import Episode
 from erl_vlm_ros.data.query import LabelBatch, QueryBatch
 from erl_vlm_ros.data.replay import ReplayBuffer
-from erl_vlm_ros.data.saved_labels import LabelStore, load_labels, save_labels
+from erl_vlm_ros.data.saved_labels import LabelStore
 from erl_vlm_ros.data.spaces import EE_POSITION
 from erl_vlm_ros.feedback.kinds import FeedbackKind, kinds_named
 from erl_vlm_ros.reward.model import RewardModel
+from erl_vlm_ros.training import learner_state
 from erl_vlm_ros.training.batches import ReplayBatches
 from erl_vlm_ros.training.feature_noise import FeatureNoise
 from erl_vlm_ros.training.image_observer import ImageObserver
@@ -358,66 +359,14 @@ class Learner:
         }
         return {k: float(v) for k, v in (out | self.relabeller.metrics()).items()}
 
-    _COUNTERS = ("phase", "env_steps", "episodes", "version", "last_return", "ended_at")
-
     def state_dict(self) -> dict[str, Any]:
         """Agent, buffer, labels, counters and random state; the reward model as its bundle."""
-        return {
-            "algorithm": self.config.agent.algorithm,
-            "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
-            "rng": self.rng.bit_generator.state,
-            "batch_rng": self.batch_rng.bit_generator.state,
-            "counters": {k: getattr(self, k) for k in self._COUNTERS},
-            "schedule": self.schedule.state_dict(),
-            "pacer": self.pacer.state_dict(),
-            "picker": self.picker.state_dict(),
-            "relabeller": self.relabeller.state_dict(),
-            "labels": save_labels(self.labels),
-            "images": None if self.images is None else self.images.state_dict(),
-        }
+        return learner_state.saved(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave. ``schedule.pending`` is the round that was under way: publish it again.
 
-        Where a run goes on in the world from recordings, another algorithm may take over that learns from rewards as
-        well: it learns from the buffer first (``config.offline_updates``; 0: an update for each transition). An agent
-        with ``take_over`` is given the other's state before, and how many updates these are.
-
         Raises:
-            ConfigError: the state is of another algorithm or of other sizes.
+            ConfigError: the state is of another algorithm, which this one cannot take over from, or of other sizes.
         """
-        other = state["algorithm"] != self.config.agent.algorithm
-        if other and not self._takes_over(state):
-            text = (
-                f"the checkpoint is of the algorithm '{state['algorithm']}', learner.algorithm is "
-                f"'{self.config.agent.algorithm}': set it back, or begin a new run"
-            )
-            raise ConfigError(text, parameter="learner.algorithm", code=Code.DOES_NOT_FIT)
-        if not other:
-            self.agent.load_state_dict(state["agent"])
-        if self.images is not None:
-            self.images.load_state_dict(state["images"])
-        self.replay.load_state_dict(state["replay"])
-        self.rng.bit_generator.state, self.batch_rng.bit_generator.state = state["rng"], state["batch_rng"]
-        for key in self._COUNTERS:
-            setattr(self, key, state["counters"].get(key, getattr(self, key)))
-        self.schedule.load_state_dict(state["schedule"])
-        self.pacer.load_state_dict(state["pacer"])
-        self.picker.load_state_dict(state["picker"])
-        self.relabeller.load_state_dict(state["relabeller"])
-        self.labels.clear()
-        self.labels.extend(load_labels(state["labels"]))
-        if self.config.live and self.ended_at is not None:  # learned from recordings, and now goes on in the world
-            self.ended_at = None
-            self.schedule.hasten(self.env_steps + self.config.round_steps)
-            if other:
-                self.pacer.grant(self.config.offline_updates or len(self.replay))
-                if hasattr(self.agent, "take_over"):
-                    self.agent.take_over(state["agent"], int(self.pacer.pending_updates))
-
-    def _takes_over(self, state: dict[str, Any]) -> bool:
-        """Whether the state is one of recordings, with rewards, that this agent can begin anew with."""
-        from_recordings = self.config.live and state["counters"].get("ended_at") is not None
-        rewarded = state["relabeller"]["model"] is not None
-        return from_recordings and rewarded and self.agent.needs == Needs()
+        learner_state.restore(self, state)

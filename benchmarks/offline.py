@@ -86,10 +86,11 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     }  # fmt: skip
     learner |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in args.set)}
     reward = {"feedback": feedback, "observe": args.observe}
-    if args.observe == "images":  # as the graph train_offline
-        more = read_parameter_file(resource("config/params/images_offline.yaml"))
+    graph = ["config/train_offline.yaml", *["config/params/images_offline.yaml"] * (args.observe == "images")]
+    for file in map(resource, reversed(graph)):  # as the graph train_offline; the later of the two wins
+        more = read_parameter_file(file)
         learner = flatten(more["learner"]) | learner
-        reward |= flatten(more["reward_trainer"])
+        reward |= flatten(more.get("reward_trainer", {}))
     values = node_values("reward_trainer", task, reward)
     config = LocalConfig(
         learner=learner_config(node_values("learner", task, learner | learner_more), task),

@@ -122,7 +122,7 @@ def test_from_images_the_encoder_sees_more_and_features_are_noisy(described):
         assert learner[key] == reward[key] != described("iql").node("learner").parameters[key]
     assert described("bc", {"learner": {"observe": "images"}}).node("learner").parameters["trunk.image_size"] == 72
     state = described("iql").node("learner").parameters
-    assert state["feature_noise"] == 0 and state["iql.best_share"] == 1
+    assert state["feature_noise"] == 0 and state["iql.best_share"] == 0.5
 
 
 def test_options_of_the_run_and_parameters_replace_what_is_chosen_here(described):

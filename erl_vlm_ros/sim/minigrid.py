@@ -32,7 +32,7 @@ from erl_vlm_ros.sim.minigrid_scenes import (
     SCENES,
     WORDS,
     Level,
-    classes_by_nearness,
+    classes_of_step,
 )
 
 _INSTALL = "pip install minigrid"
@@ -47,11 +47,12 @@ def _part(name: str, *labels: str) -> Part:
 
 
 #: sides: cells to the next thing in front, right, behind and left; objects: of the nearest of each color and kind
-#: whether it is there, and how far ahead and to the right
+#: whether it is there, and how far ahead and to the right; last_action: what was done before, none at first
 PARTS = (
     WORDS.part, _part("ended", "ended"), _part("facing", "right", "down", "left", "up"),
     _part("carried", *COLORS, *KINDS), _part("front", *_FRONT), _part("sides", "front", "right", "behind", "left"),
     _part("objects", *(f"{c} {k} {what}" for c, k in _SLOTS for what in ("there", "ahead", "to the right"))),
+    _part("last_action", *ACTIONS),
 )  # fmt: skip
 
 
@@ -96,8 +97,10 @@ class MiniGrid:
             self.env.reset()  # goes on with the same random numbers
         self.instruction = str(self.env.mission)
         self.ended = self.success = False
+        self._last: int | None = None
         self._seen: dict[str, Any] = {}
         self._plan()
+        self._before = self._left()
 
     def _plan(self) -> None:
         """Steps from every pose to where the mission is done, on the grid as it is now."""
@@ -142,10 +145,11 @@ class MiniGrid:
         action = choices.get(CHOICE, -1)
         if set(choices) != {CHOICE} or not 0 <= action < len(ACTIONS):
             raise DataError(f"MiniGrid takes one of {len(ACTIONS)} actions, got {dict(choices)}", field=CHOICE)
+        self._before = self._left()
         if self.ended:
             return
         _, reward, terminated, _, _ = self.env.step(action)
-        self.success, self.ended, self._seen = bool(reward > 0), bool(terminated), {}
+        self.success, self.ended, self._seen, self._last = bool(reward > 0), bool(terminated), {}, action
         if action > FORWARD:
             self._plan()
 
@@ -193,6 +197,7 @@ class MiniGrid:
             [float(name in held) for name in (*COLORS, *KINDS)],
             [float(name in seen[1:] if front and front.type == "wall" else name in seen) for name in _FRONT],
             [self._clear(STEPS[(d + turn) % 4]) / _REACH for turn in range(4)], objects,
+            [float(action == self._last) for action in range(len(ACTIONS))],
         ]).astype(np.float32)  # fmt: skip
 
     def _clear(self, step: tuple[int, int]) -> int:
@@ -204,13 +209,21 @@ class MiniGrid:
             if not (0 <= x < grid.width and 0 <= y < grid.height) or grid.get(x, y) is not None:
                 return count
 
+    @property
+    def _most(self) -> float:
+        """Steps that count as the farthest."""
+        return 2.0 * (self.env.width - 2) + 2.0
+
+    def _left(self) -> float:
+        """Steps to the mission's end."""
+        return self._steps.get(self.pose, self._most) + (self.level.last is not None)
+
     def truth(self) -> dict[str, float]:
         """progress, success and class_n as of SimBackend; progress is 0 once the mission can not be done any more."""
-        most = 2.0 * (self.env.width - 2) + 2.0
-        steps = self._steps.get(self.pose, most) + (self.level.last is not None)
-        near = 0.0 if self.ended else float(np.clip(1.0 - steps / most, 0.0, 0.999))
-        progress = 1.0 if self.success else near
-        return {"progress": progress, "success": float(self.success)} | classes_by_nearness(progress, self.success)
+        left, over = self._left(), self.ended and not self.success
+        near = 0.0 if self.ended else float(np.clip(1.0 - left / self._most, 0.0, 0.999))
+        classes = classes_of_step(int(self._before - left), self.success, over)
+        return {"progress": 1.0 if self.success else near, "success": float(self.success)} | classes
 
     def render(self) -> np.ndarray:
         """The whole grid from above, uint8 [height, width, 3] RGB."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MiniGrid's scenes that are played here, their words, and what counts as near. Without the package."""
+"""MiniGrid's scenes that are played here, their words, and how a step is classed. Without the package."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ for _size in SIZES:
     SCENES[f"three-{_size}"] = tuple(replace(level, target=TARGETS[name]) for name, level in _levels.items())
 
 
-def classes_by_nearness(progress: float, success: bool) -> dict[str, float]:
-    """class_n for n = 2..5, worst 0: the top one is success, the others equal shares of nearness in [0, 1]."""
-    return {f"class_{n}": float(n - 1 if success else min(int(progress * (n - 1)), n - 2)) for n in (2, 3, 4, 5)}
+def classes_of_step(nearer: int, done: bool, over: bool) -> dict[str, float]:
+    """class_n for n = 2..5, worst 0, of the step that led here, as ERL-VLM's teacher rates each transition.
+
+    nearer: steps that are left to the mission's end, fewer than before. done: it is completed. over: it can not be
+    completed any more. What counts as near is what the step changed, not where it ended: standing beside the target
+    would else be worth half of being done, for ever, and what may end a mission badly is never tried.
+    """
+    if done:
+        classes = (1, 2, 3, 4)
+    elif over:
+        classes = (0, 0, 0, 0)
+    else:
+        classes = (0, int(nearer > 0), (nearer > 0) + (nearer >= 0), 2 + (nearer > 0) - (nearer < 0))
+    return {f"class_{n}": float(value) for n, value in zip((2, 3, 4, 5), classes)}

@@ -17,6 +17,7 @@ from erl_vlm_ros.graphs.build import train_sim
 from erl_vlm_ros.graphs.spec import RealOptions, RunArguments
 from erl_vlm_ros.sim.backend import backend_spaces, make_backend
 from erl_vlm_ros.sim.grid_plan import distances, ends_before
+from erl_vlm_ros.sim.minigrid_scenes import classes_of_step
 from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
 from erl_vlm_ros.training.local import LocalConfig, LocalLoop, TruthTeacher
 
@@ -43,6 +44,14 @@ def test_shortest_ways_on_a_grid():
     assert [found[0, 0, d] for d in range(4)] == [2, 3, 4, 3] and found[2, 0, 0] == 0 and len(found) == 12
     beside = distances(ends_before((3, 0), False), lambda x, y: y == 0 and 0 <= x < 3)
     assert beside[2, 0, 2] == 0 and distances(ends_before((9, 9), True), lambda x, y: False) == {}
+
+
+@pytest.mark.parametrize("nearer, done, over, classes", [
+    (2, False, False, (0, 1, 2, 3)), (0, False, False, (0, 0, 1, 2)), (-1, False, False, (0, 0, 0, 1)),
+    (1, False, True, (0, 0, 0, 0)), (0, True, False, (1, 2, 3, 4)),
+])  # fmt: skip
+def test_a_step_is_classed_by_what_it_changed(nearer, done, over, classes):
+    assert tuple(classes_of_step(nearer, done, over).values()) == classes
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,11 @@ def test_the_demonstrator_does_every_mission_on_a_shortest_way(scene):
         first = int(done.success.argmax())
         assert done.success[-1] and (np.diff(done.progress[: first + 1]) > 0).all()
         assert (done.progress[first:] == 1).all() and (done.classes[first:, 3] == 2).all()
-        assert (done.classes[:first, 2:] < np.arange(1, 5)).all()  # the top class is success alone
+        assert (done.classes[0, 2:] == (0, 0, 1, 2)).all()  # nothing was done yet
+        assert (done.classes[1:first, 2:] == (0, 1, 2, 3)).all()  # each step is nearer; the top class is success alone
+        told = done.episode.observations[:, done.episode.spaces.observation.slice("last_action")]
+        np.testing.assert_array_equal(told[: first + 1], [np.zeros(len(ACTIONS)), *done.episode.actions[:first]])
+        assert (told[first:] == told[first]).all()  # the world stands still
         mission = done.episode.part(MISSION)[0]
         np.testing.assert_array_equal(mission, WORDS(done.episode.instruction))
         assert mission[-1] == 0, "a word of a mission is not in the vocabulary"

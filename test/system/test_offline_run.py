@@ -50,3 +50,4 @@ def test_recordings_are_rated_learned_from_and_evaluated(erl_vlm, tmp_path):
     state = learner_state.load(on / "checkpoint")  # another algorithm has taken over, with the buffer and its labels
     assert state["algorithm"] == "sac" and state["counters"]["env_steps"] == 200
     assert state["pacer"]["done"] >= 150 + 100 and state["schedule"]["requested"] == 20
+    assert state["agent"]["guide"]["held"] == 100  # with its policy, whose pull still lasts

@@ -17,6 +17,7 @@ from erl_vlm_ros.data.views import Frame
 from erl_vlm_ros.robot.rotation import rotation_of
 from erl_vlm_ros.sim.backend import SimBackend, is_discrete, named_cameras, obey
 
+_STILL = 3  # steps that are kept of a world that stands still: what it is worth must be learned too
 Driver = Callable[[np.ndarray, Callable[[], bytes]], np.ndarray]  # (observation, its frame) -> action
 
 
@@ -60,11 +61,13 @@ def roll_out(
     *,
     seed: int,
     images: bool = True,
+    least: int | None = None,
     **about: Any,
 ) -> Rollout:
     """Drive ``steps`` steps from the reset of ``seed``.
 
-    ``images``: false: nobody looks, and frames are empty. ``about``: further fields of the Episode.
+    ``images``: false: nobody looks, and frames are empty. ``least``: leave off soon after the world has ``ended``,
+    where it tells, but not before so many steps; None: go on to the last. ``about``: further fields of the Episode.
     """
     backend.reset(seed)
     observations, actions, jpegs, truths = [], [], [], []
@@ -75,11 +78,18 @@ def roll_out(
         truths.append(backend.truth())
 
     look()
+    still = 0
     for _ in range(steps):
         action = drive(observations[-1], lambda: jpegs[-1])
         obey(backend, action, spaces.action)
         actions.append(action)
         look()
+        still += bool(getattr(backend, "ended", False))
+        if least is not None and still >= _STILL and len(actions) >= least:
+            break
+    steps = len(actions)
+    if "intervention" in about:
+        about["intervention"] = about["intervention"][:steps]
     episode = Episode(
         observations=np.stack(observations), actions=np.stack(actions), jpegs=jpegs,
         stamps=(np.arange(steps + 1) * 1e9 / control_hz).astype(np.int64), terminated=False, truncated=True,

@@ -252,10 +252,11 @@ class LocalLoop:
             return rollout.act(observation, actor, jpeg)
 
         task, steps = self.task, self.task.episode_steps
+        least = self.config.learner.segment_length + 2  # frames that can be asked about
         return roll_out(
             self.arm, self.spaces, steps, task.control_hz, drive, seed=seed,
             images=not evaluation or self.learner.images is not None, evaluation=evaluation, index=index,
-            actor_version=0, intervention=np.full(steps, demo is not None),
+            actor_version=0, intervention=np.full(steps, demo is not None), least=None if evaluation else least,
         )  # fmt: skip
 
     def play(self, index: int, actor: Policy | None = None) -> Rollout:

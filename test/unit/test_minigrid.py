@@ -25,7 +25,7 @@ def made(scene: str):
     return make_backend("", task, (48, 48)), task
 
 
-def played(scene: str, seed: int, noise: float = 0.0):
+def played(scene: str, seed: int, noise: float = 0.0, least: int | None = None):
     world, task = made(scene)
     check_control_rate(world, task)
     spaces = backend_spaces(world, task)
@@ -33,7 +33,8 @@ def played(scene: str, seed: int, noise: float = 0.0):
     done = roll_out(
         world, spaces, task.episode_steps, task.control_hz,
         lambda observation, jpeg: driver.act(world.state(), spaces.action.size),
-        seed=seed, evaluation=False, index=0, actor_version=0,
+        seed=seed, evaluation=False, index=0, actor_version=0, least=least,
+        intervention=np.full(task.episode_steps, True),
     )  # fmt: skip
     world.close()
     return done
@@ -89,6 +90,15 @@ def test_what_ends_the_mission_badly_is_told_and_the_world_stands_still():
     assert world.pose == pose and (world.observation() == seen).all()
     with refused(DataError, field="choice"):
         world.choose({"choice": len(ACTIONS)})
+
+
+def test_an_episode_is_left_soon_after_its_end_but_not_before_the_least_steps():
+    whole = played("GoToDoor-6x6", 3)
+    end = int(whole.success.argmax())
+    for least, steps in ((1, end + 2), (end + 6, end + 6)):
+        cut = played("GoToDoor-6x6", 3, least=least)
+        assert cut.episode.steps == steps == len(cut.episode.intervention) < whole.episode.steps and cut.success[-1]
+        np.testing.assert_array_equal(cut.episode.observations, whole.episode.observations[: steps + 1])
 
 
 def test_the_image_is_minigrids_own():

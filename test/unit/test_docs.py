@@ -115,6 +115,13 @@ def test_erl_vlm_options_exist(page):
 
 
 @pages
+def test_set_stands_before_each_parameter(page):
+    """--set takes one; a second without its own --set would be refused."""
+    wrong = [text for text in code(page) if re.search(r"--set[ =]\S+=\S+ +[a-z_]+\.[a-z_.]+=", text)]
+    assert not wrong
+
+
+@pages
 def test_topics_and_services_exist(page):
     """Of ours: the first part of the name is one that this package uses."""
     known = {value.lstrip("/") for key, value in vars(names).items() if key.isupper()}

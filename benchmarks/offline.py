@@ -108,7 +108,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
 
     def teacher(truth):
         for index, d in enumerate(chosen):
-            truth.progress[index], truth.success[index], truth.classes[index] = d.progress, d.success, d.classes
+            truth.add(index, d)
         return TruthTeacher(truth, config.reward.n_classes, args.error_rate, seed, kind_named(feedback))
 
     loop = LocalLoop(task, config, seed, teacher, source=source)

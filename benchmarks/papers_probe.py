@@ -52,10 +52,9 @@ def driven(arm: Any, task: Any, spaces: Any, explorer: Any, demo: Any, seed: int
         return explorer.act(observation, None, jpeg)
 
     explorer.begin_episode(explore=True, evaluation=False)
-    by_person = np.full(task.episode_steps, demo is not None and not evaluation)
     return roll_out(
         arm, spaces, task.episode_steps, task.control_hz, drive, seed=seed, evaluation=evaluation, index=index,
-        actor_version=0, intervention=by_person,
+        actor_version=0, by_person=demo is not None and not evaluation,
     )  # fmt: skip
 
 

@@ -94,9 +94,9 @@ def _collect(task: Task, count: int, seed: int) -> tuple:
 
         done = roll_out(
             arm, spaces, task.episode_steps, task.control_hz, drive, seed=1000 * seed + index, evaluation=False,
-            index=index, actor_version=0, intervention=np.ones(task.episode_steps, bool),
+            index=index, actor_version=0, by_person=True,
         )  # fmt: skip
         episodes.append(done.episode)
-        truth.progress[index], truth.success[index], truth.classes[index] = done[1:4]
+        truth.add(index, done)
     arm.close()
     return spaces, episodes, truth, np.array(wrench, np.float32)

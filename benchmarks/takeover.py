@@ -66,7 +66,7 @@ def loop_of(args: argparse.Namespace, learner: dict[str, Any], seed: int, shown:
 
     def teacher(truth):
         for index, d in enumerate(shown):
-            truth.progress[index], truth.success[index], truth.classes[index] = d.progress, d.success, d.classes
+            truth.add(index, d)
         errors = seed if source is not None else seed + 1000
         return TruthTeacher(truth, config.reward.n_classes, args.error_rate, errors)
 

@@ -63,7 +63,7 @@ def record(task_name: str, seed: int, steps: int, settings: Mapping[str, Any] | 
         given.setdefault(node, {})[parameter] = value
     config = find("LocalConfig")(
         learner=find("learner_config")(_learner_values(task, given["learner"]), task),
-        reward=find("reward_config")(find("node_values")("reward_trainer", task) | given["reward_trainer"], task),
+        reward=find("reward_config")(find("node_values")("reward_trainer", task, given["reward_trainer"]), task),
         exploration=find("exploration_config")(find("node_values")("policy_controller", task)),
         max_steps=steps,
         eval_every=max(steps // 3, 1),

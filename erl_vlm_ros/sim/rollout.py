@@ -62,12 +62,14 @@ def roll_out(
     seed: int,
     images: bool = True,
     least: int | None = None,
+    by_person: bool = False,
     **about: Any,
 ) -> Rollout:
     """Drive ``steps`` steps from the reset of ``seed``.
 
     ``images``: false: nobody looks, and frames are empty. ``least``: leave off soon after the world has ``ended``,
-    where it tells, but not before so many steps; None: go on to the last. ``about``: further fields of the Episode.
+    where it tells, but not before so many steps; None: go on to the last.
+    ``by_person``: every step counts as a person's. ``about``: further fields of the Episode.
     """
     backend.reset(seed)
     observations, actions, jpegs, truths = [], [], [], []
@@ -88,13 +90,11 @@ def roll_out(
         if least is not None and still >= _STILL and len(actions) >= least:
             break
     steps = len(actions)
-    if "intervention" in about:
-        about["intervention"] = about["intervention"][:steps]
     episode = Episode(
         observations=np.stack(observations), actions=np.stack(actions), jpegs=jpegs,
         stamps=(np.arange(steps + 1) * 1e9 / control_hz).astype(np.int64), terminated=False, truncated=True,
         seed=seed, prop_dim=spaces.observation.proprio_size, spaces=spaces,
-        instruction=getattr(backend, "instruction", ""), **about,
+        intervention=np.full(steps, by_person), instruction=getattr(backend, "instruction", ""), **about,
     )  # fmt: skip
     classes = [[0, 0, *(int(truth[f"class_{n}"]) for n in (2, 3, 4, 5))] for truth in truths]
     dense = [truth.get("reward", truth["progress"]) for truth in truths]

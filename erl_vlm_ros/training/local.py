@@ -64,6 +64,10 @@ class Truth:
         self.success: dict[int, np.ndarray] = {}
         self.classes: dict[int, np.ndarray] = {}  # [T+1, 6], column n = class among n
 
+    def add(self, index: int, seen: Rollout) -> None:
+        """What is true of episode ``index``."""
+        self.progress[index], self.success[index], self.classes[index] = seen.progress, seen.success, seen.classes
+
     def at(self, segment: Segment) -> dict[str, float]:
         """What is true of a segment's last frame: ``progress``, ``success``, ``class_2`` .. ``class_5``; and
         ``mean_progress`` of all its frames."""
@@ -226,7 +230,7 @@ class LocalLoop:
             seed = seed // missions * missions + index % missions
         done = self._timed("collect", lambda: self._episode(self.rollout, actor, seed, index, False, demo))
         episode = done.episode
-        self.truth.progress[index], self.truth.success[index], self.truth.classes[index] = done[1:4]
+        self.truth.add(index, done)
         rewards = {"dense": done.dense[1:], "sparse": done.success[1:].astype(np.float32), "model": None}[
             self.config.reward_source
         ]
@@ -256,7 +260,7 @@ class LocalLoop:
         return roll_out(
             self.arm, self.spaces, steps, task.control_hz, drive, seed=seed,
             images=not evaluation or self.learner.images is not None, evaluation=evaluation, index=index,
-            actor_version=0, intervention=np.full(steps, demo is not None), least=None if evaluation else least,
+            actor_version=0, by_person=demo is not None, least=None if evaluation else least,
         )  # fmt: skip
 
     def play(self, index: int, actor: Policy | None = None) -> Rollout:

@@ -34,7 +34,7 @@ def played(scene: str, seed: int, noise: float = 0.0, least: int | None = None):
         world, spaces, task.episode_steps, task.control_hz,
         lambda observation, jpeg: driver.act(world.state(), spaces.action.size),
         seed=seed, evaluation=False, index=0, actor_version=0, least=least,
-        intervention=np.full(task.episode_steps, True),
+        by_person=True,
     )  # fmt: skip
     world.close()
     return done

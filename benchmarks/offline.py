@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     if name == "cpl":  # whole episodes; each may be compared with many others
         learner_more = {"segment_length": task.episode_steps, "selection.pairs": "uniform"}
         learner_more |= {
-            "offline_updates": min(args.updates, 1400),
+            "offline_updates": min(args.updates, 3400),
             "max_ratings": args.pairs,
             "first_ratings": args.pairs,
         }
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
         "first_ratings": args.labels // 2, "round_steps": 1, "max_ratings": args.labels, "updates_per_step": 0.0,
         "rewards_given": name in TRUE_REWARDS, "warmup_steps": 1,
     }  # fmt: skip
-    learner |= {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in args.set)}
+    asked = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in args.set)}
     reward = {"feedback": feedback, "observe": args.observe}
     graph = ["config/train_offline.yaml", *["config/params/images_offline.yaml"] * (args.observe == "images")]
     for file in map(resource, reversed(graph)):  # as the graph train_offline; the later of the two wins
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
         reward |= flatten(more.get("reward_trainer", {}))
     values = node_values("reward_trainer", task, reward)
     config = LocalConfig(
-        learner=learner_config(node_values("learner", task, learner | learner_more), task),
+        learner=learner_config(node_values("learner", task, learner | learner_more | asked), task),
         reward=reward_config(values, task),
         exploration=exploration_config(node_values("policy_controller", task)),
     )  # fmt: skip

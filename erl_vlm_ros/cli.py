@@ -113,7 +113,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--feedback", default="", metavar="KIND", help="rating, preference or both (default: what the algorithm needs)"
     )
-    group.add_argument("--updates", type=int, metavar="N", help="updates in all (default 4000; of cpl 1400)")
+    group.add_argument("--updates", type=int, metavar="N", help="updates in all (default 4000; of cpl 3400)")
     group.add_argument(
         "--evaluate", type=int, metavar="N", help="episodes of the learned policy at the end (default 20; real: 0)"
     )

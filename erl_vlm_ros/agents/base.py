@@ -75,6 +75,10 @@ class Batches(Protocol):
     def windows(self, count: int, length: int) -> WindowBatch:
         """``count`` stretches of ``length`` steps, each within an episode, with replacement."""
 
+    def among(self, segments: Sequence[str], count: int) -> TransitionBatch | None:
+        """``count`` transitions of the steps that led to the frames of segments, by their ids, with replacement; None
+        when the buffer holds none of them any more."""
+
     def stretch(self, segment: str) -> tuple[np.ndarray, np.ndarray] | None:
         """(observations [H, O], actions [H, A]) of the steps that led to the frames of a segment, by its id; None when
         the buffer does not hold them any more."""

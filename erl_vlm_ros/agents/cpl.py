@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contrastive preference learning (arXiv 2310.13639, and as PLARE, arXiv 2507.23391): a policy straight from compared
-segments, without a reward model. Length decides: compare whole episodes where they are short (docs/offline.md)."""
+segments, without a reward model. Length decides: compare whole episodes where they are short (docs/offline.md).
+
+What is cloned, before the comparisons and beside them, may be the segments alone that were preferred most often."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +22,7 @@ from erl_vlm_ros.agents.offline_config import CplConfig
 from erl_vlm_ros.agents.saved import config_state, require_saved
 from erl_vlm_ros.common.config import from_values
 from erl_vlm_ros.common.errors import ConfigError
+from erl_vlm_ros.data.query import Label
 
 
 def contrastive_loss(advantages: Tensor, labels: Tensor, contrast: float) -> Tensor:
@@ -26,6 +31,19 @@ def contrastive_loss(advantages: Tensor, labels: Tensor, contrast: float) -> Ten
     preferred = advantages.gather(1, labels.unsqueeze(1)).squeeze(1)
     other = advantages.gather(1, 1 - labels.unsqueeze(1)).squeeze(1)
     return F.softplus(contrast * other - preferred)
+
+
+def preferred(labels: Sequence[Label], share: float) -> list[str]:
+    """Ids of the ``share`` of the compared segments that won most of their comparisons, one at least, best first. One
+    win of one counts less than nine of ten (Laplace's rule); of equals the earlier asked."""
+    seen: Counter[str] = Counter()
+    won: Counter[str] = Counter()
+    for label in labels:
+        for side, segment in enumerate(label.query):
+            seen[segment.id] += 1
+            won[segment.id] += label.value == side
+    ranked = sorted(seen, key=lambda name: -(won[name] + 1) / (seen[name] + 2))
+    return ranked[: max(1, round(share * len(ranked)))]
 
 
 class CplAgent:
@@ -47,7 +65,9 @@ class CplAgent:
         self.actor = nn.Sequential(*layers, nn.Linear(width, config.act_dim))
         self._torch_state = torch.random.get_rng_state()  # dropout draws from it, and from nothing of others'
         torch.random.set_rng_state(state)
+        self.average = copy.deepcopy(self.actor)
         self.optimizer = torch.optim.Adam(self.actor.parameters(), lr=config.warm_lr)
+        self._preferred: tuple[int, list[str]] = (0, [])  # of so many labels
 
     @staticmethod
     def configure(values: Mapping[str, Any], obs_dim: int, act_dim: int) -> CplConfig:
@@ -63,7 +83,8 @@ class CplAgent:
         torch.random.set_rng_state(self._torch_state)
         try:
             warm = self.updates < self.config.warm_updates
-            figures = self._clone(batches) if warm else self._compare(batches)
+            loss, figures = self._cloned(batches) if warm else self._compared(batches)
+            self._step(loss)
         finally:
             self._torch_state = torch.random.get_rng_state()
             torch.random.set_rng_state(state)
@@ -74,13 +95,19 @@ class CplAgent:
         """Squared errors [...] of actions [..., A] at observations [..., O]."""
         return ((torch.tanh(self.actor(self.normaliser(obs))) - action) ** 2).sum(-1)
 
-    def _clone(self, batches: Batches) -> dict[str, float]:
-        batch = batches.transitions(self.config.batch_size)
+    def _cloned(self, batches: Batches) -> tuple[Tensor, dict[str, float]]:
+        batch = None
+        if self.config.best_share < 1:
+            labels = batches.labels()
+            if self._preferred[0] != len(labels):
+                self._preferred = len(labels), preferred(labels, self.config.best_share)
+            batch = batches.among(self._preferred[1], self.config.batch_size)
+        if batch is None:
+            batch = batches.transitions(self.config.batch_size)
         loss = self._errors(batch.obs, batch.action).mean()
-        self._step(loss)
-        return {"actor_error": float(loss.detach())}
+        return loss, {"actor_error": float(loss.detach())}
 
-    def _compare(self, batches: Batches) -> dict[str, float]:
+    def _compared(self, batches: Batches) -> tuple[Tensor, dict[str, float]]:
         labels = batches.labels()
         chosen = [labels[i] for i in self.rng.integers(0, len(labels), self.config.pairs)]
         found = [(label, [batches.stretch(segment.id) for segment in label.query]) for label in chosen]
@@ -95,18 +122,25 @@ class CplAgent:
         advantages = -self.config.alpha * self._errors(obs, action).sum(2)  # [B, 2]
         said = torch.tensor([label.value for label, _ in found])
         loss = contrastive_loss(advantages, said, self.config.contrast).mean()
-        self._step(loss)
         right = (advantages[:, 1] > advantages[:, 0]).long() == said
-        return {"loss": float(loss.detach()), "pair_accuracy": float(right.float().mean())}
+        figures = {"loss": float(loss.detach()), "pair_accuracy": float(right.float().mean())}
+        if self.config.clone_weight > 0:
+            error, more = self._cloned(batches)
+            loss, figures = loss + self.config.clone_weight * error, figures | more
+        return loss, figures
 
     def _step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        rate = self.config.average_rate or 1.0
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.actor.parameters(), strict=True):
+                mean.lerp_(now, rate)
 
     def policy(self) -> Policy:
-        """The actor without dropout."""
-        linear = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
+        """The running mean of the actor, without dropout."""
+        linear = [layer for layer in self.average if isinstance(layer, nn.Linear)]
         layers = [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in linear]
         return Policy("squashed_gaussian", exported(layers, self.normaliser))
 
@@ -119,6 +153,7 @@ class CplAgent:
         return {
             "config": config_state(self.config), "updates": self.updates, "normaliser": self.normaliser.state_dict(),
             "actor": {name: value.clone() for name, value in self.actor.state_dict().items()},
+            "average": {name: value.clone() for name, value in self.average.state_dict().items()},
             "optimizer": self.optimizer.state_dict(), "torch": self._torch_state,
             "rng": self.rng.bit_generator.state,
         }  # fmt: skip
@@ -127,6 +162,7 @@ class CplAgent:
         """Restore. ConfigError when the saved network has other sizes."""
         require_saved(state["config"], self.config, ("obs_dim", "act_dim", "hidden"))
         self.actor.load_state_dict(state["actor"])
+        self.average.load_state_dict(state.get("average", state["actor"]))  # before it had a mean
         self.optimizer.load_state_dict(state["optimizer"])
         self.normaliser.load_state_dict(state["normaliser"])
         self._torch_state, self.updates = state["torch"], int(state["updates"])

@@ -26,7 +26,7 @@ EPISODES = 20  # of that evaluation in simulation
 RATINGS, FIRST, LATER = 300, 150, 50  # measured with 50 episodes: docs/offline.md
 COMPARISONS = 1000  # of whole episodes, for a policy straight from them
 ROUND_BYTES = 32_000_000  # of their images, in one round; bundles may hold 256 MB
-COMPARED_UPDATES, SHOWN = 1400, 3  # updates after these comparisons; frames shown of each episode
+COMPARED_UPDATES, SHOWN = 3400, 3  # updates after these comparisons; frames shown of each episode
 _FIXED = ("algorithm", "episode_source", "episode_source_path", "live")  # by the run's own options
 _LONGEST = next(int(param.high) for param in PARAMETERS["learner"] if param.name == "segment_length")
 

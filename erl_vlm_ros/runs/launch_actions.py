@@ -89,7 +89,7 @@ _OFFLINE = (
     ("algorithm", "", "iql, cpl, bc, bc_rated, or package.module:Class."),
     ("feedback", "", "rating, preference or both; empty: what the algorithm needs."),
     ("keep", "", "every or successful: which of the recordings are learned from; empty: every."),
-    ("updates", "", "Updates in all; empty: 4000, of cpl 1400."),
+    ("updates", "", "Updates in all; empty: 4000, of cpl 3400."),
     ("evaluate_on", "sim", "sim or real: what evaluate.launch.py runs the learned policy on."),
 )
 _COLLECT = (

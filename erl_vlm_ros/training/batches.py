@@ -27,6 +27,7 @@ class ReplayBatches:
     ):
         self._replay, self._labels, self._rng, self._demo_share = replay, labels, rng, demo_share
         self._noise = noise
+        self._among: tuple[tuple, np.ndarray] | None = None
 
     def transitions(self, count: int) -> TransitionBatch:
         """``count`` transitions, with replacement."""
@@ -42,8 +43,29 @@ class ReplayBatches:
         self._disturb(drawn.obs.numpy())
         return drawn
 
+    def among(self, segments: Sequence[str], count: int) -> TransitionBatch | None:
+        """``count`` transitions of the steps that led to the frames of ``segments``, with replacement; None: none of
+        them is held."""
+        asked = (tuple(segments), self._replay.first_frame_id, self._replay.episodes_added)
+        if self._among is None or self._among[0] != asked:  # the same segments are drawn from in many updates
+            held = [found for found in map(self._steps, segments) if found is not None]
+            index = [np.arange(first, first + length) for _, first, length in held]
+            self._among = asked, np.concatenate(index) if index else np.empty(0, np.int64)
+        index = self._among[1]
+        return self._noisy(self._replay.gather(self._rng.choice(index, count))) if len(index) else None
+
     def stretch(self, segment: str) -> tuple[np.ndarray, np.ndarray] | None:
         """(observations [H, O], actions [H, A]) of the steps that led to a segment's frames; None: not held."""
+        found = self._steps(segment)
+        if found is None:
+            return None
+        frame, transition, length = found
+        observations = self._replay.frame_observations[frame : frame + length].copy()
+        self._disturb(observations)
+        return observations, self._replay.actions[transition : transition + length].copy()
+
+    def _steps(self, segment: str) -> tuple[int, int, int] | None:
+        """(frame, transition, count) at which the steps that led to a segment's frames begin; None: not held."""
         place = place_of(segment)
         if place is None:
             return None
@@ -52,11 +74,7 @@ class ReplayBatches:
         if step < length or first + step >= end:
             return None
         begin = int(first) + step - length  # the frame before the segment's first: its action led there
-        transition = int(np.searchsorted(self._replay.transition_frame, begin + 1))
-        actions = self._replay.actions[transition : transition + length]
-        observations = self._replay.frame_observations[begin : begin + length].copy()
-        self._disturb(observations)
-        return observations, actions.copy()
+        return begin, int(np.searchsorted(self._replay.transition_frame, begin + 1)), length
 
     def labels(self) -> Sequence[Label]:
         """All valid labels so far, oldest first."""

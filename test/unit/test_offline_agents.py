@@ -11,7 +11,7 @@ from factories import make_episode, make_segment
 from erl_vlm_ros.agents.balance import Balance
 from erl_vlm_ros.agents.base import AGENTS, AgentSpec
 from erl_vlm_ros.agents.bc import BcAgent
-from erl_vlm_ros.agents.cpl import CplAgent, contrastive_loss
+from erl_vlm_ros.agents.cpl import CplAgent, contrastive_loss, preferred
 from erl_vlm_ros.agents.iql import IqlAgent, advantage_weight, effective_share, expectile_weight
 from erl_vlm_ros.agents.offline_config import BcConfig, CplConfig, IqlConfig
 from erl_vlm_ros.common.errors import Code, ConfigError
@@ -217,6 +217,33 @@ def test_segments_are_found_in_the_buffer_by_their_ids():
     assert [batches.stretch(name) for name in gone] == [None] * 5
 
 
+def test_transitions_of_named_segments_alone():
+    replay = ReplayBuffer(60, 19, 3, 10)
+    episodes = [make_episode(i, steps=20, side=16) for i in range(4)]
+    for episode in episodes[:3]:
+        replay.add_episode(episode)
+    batches = ReplayBatches(replay, [], np.random.default_rng(0), 0.0)
+    names = ["e2_t12_h5", "e1_t20_h2", "e0_t3_h3"]
+    expected = np.concatenate([episodes[2].actions[7:12], episodes[1].actions[18:20], episodes[0].actions[:3]])
+    drawn = batches.among(names, 500)
+    assert {tuple(a) for a in drawn.action.numpy()} == {tuple(a) for a in expected}
+    at = int(np.flatnonzero((drawn.action.numpy() == episodes[2].actions[7]).all(1))[0])
+    np.testing.assert_array_equal(drawn.obs[at], episodes[2].observations[7])
+    np.testing.assert_array_equal(drawn.next_obs[at], episodes[2].observations[8])
+    replay.add_episode(episodes[3])  # the oldest leaves
+    assert {tuple(a) for a in batches.among(names, 500).action.numpy()} == {tuple(a) for a in expected[:7]}
+    assert batches.among(["e0_t3_h3", "check_1"], 5) is None
+
+
+def test_the_segments_that_won_most_of_their_comparisons():
+    a, b, c, d = (make_segment(name, 1) for name in "abcd")
+    said = [(a, b, 1), (a, b, 1), (c, b, 1), (c, a, 0), (d, a, 0)]  # won: b 3 of 3, c 1 of 2, d 1 of 1, a none
+    labels = [Label(Query(one, two), value) for one, two, value in said]
+    assert preferred(labels, 0.5) == ["b", "d"]
+    assert preferred(labels, 0.01) == ["b"]
+    assert preferred(labels, 1.0) == ["b", "d", "c", "a"]
+
+
 @pytest.mark.slow
 def test_comparisons_move_the_policy_to_what_is_preferred():
     """Random actions; the segment whose actions lie nearer to 0.5 is preferred."""
@@ -244,6 +271,34 @@ def test_comparisons_move_the_policy_to_what_is_preferred():
     for _ in range(300):
         figures = agent.update(batches)
     assert abs(cloned) < 0.2 and said() > cloned + 0.2 and figures["pair_accuracy"] > 0.7 and agent.finite()
+
+
+def test_what_is_cloned_may_be_the_preferred_segments_alone():
+    """Four episodes, in each of which one action is done; two are preferred to the other two, first in one order, and
+    with further labels in the other."""
+    replay = ReplayBuffer(400, 19, 3, 10)
+    for index, action in enumerate((-0.6, -0.5, 0.5, 0.6)):
+        replay.add_episode(make_episode(index, 20, side=16, actions=np.full((20, 3), action, np.float32)))
+    whole = [make_segment(f"e{i}_t20_h20", 1) for i in range(4)]
+    labels = [Label(Query(whole[i], whole[j]), 1) for i in (0, 1) for j in (2, 3)]
+    batches = ReplayBatches(replay, labels, np.random.default_rng(0), 0.0)
+
+    def said(**changes):
+        agent = CplAgent(CplConfig(19, 3, hidden=(32,), warm_lr=3e-3, average_rate=0.0, **changes), 0)
+        for _ in range(200):
+            figures = agent.update(batches)
+        policy = make_policy(agent.policy().kind, agent.policy().arrays, {})
+        return np.array([policy.act(obs, True) for obs in replay.frame_observations[::10]]), figures
+
+    best, figures = said(best_share=0.5, warm_updates=200)
+    assert best.mean() == pytest.approx(0.55, abs=0.1)
+    assert "loss" not in figures
+    assert abs(said(warm_updates=200)[0].mean()) < 0.15
+    held, figures = said(best_share=0.5, warm_updates=100, clone_weight=30.0, lr=3e-3)
+    assert held.mean() == pytest.approx(0.55, abs=0.15)  # comparisons alone drive it to the edge
+    assert {"loss", "actor_error", "pair_accuracy"} <= set(figures)
+    labels += [Label(Query(whole[j], whole[i]), 1) for i in (0, 1) for j in (2, 3) for _ in range(3)]
+    assert said(best_share=0.5, warm_updates=200)[0].mean() < -0.4
 
 
 def test_the_best_episodes_are_those_of_the_highest_mean_reward():
@@ -275,7 +330,8 @@ def test_noise_is_on_image_features_alone_and_the_buffer_stays_as_it_is():
         noise = FeatureNoise(deviation, slice(12, 19), np.random.default_rng(1))
         batches = ReplayBatches(replay, [], np.random.default_rng(0), 0.0, noise)
         batch, best, (obs, _) = batches.transitions(5000), batches.best(5000, 0.4), batches.stretch("e1_t40_h40")
-        return [batch.obs, batch.next_obs, best.obs, batches.windows(200, 10).obs, torch.from_numpy(obs)]
+        among = batches.among(["e2_t12_h9"], 5000)
+        return [batch.obs, batch.next_obs, best.obs, among.obs, batches.windows(200, 10).obs, torch.from_numpy(obs)]
 
     for plain, noisy in zip(drawn(0.0), drawn(0.5)):
         moved = (noisy - plain).reshape(-1, 19)

@@ -23,6 +23,7 @@ from erl_vlm_ros.training.local import LocalConfig, LocalLoop, Truth
 
 AUDITOR_ERRORS = 0.05  # independent: a person is wrong now and then
 EPISODES = 20  # of the final policy, for the map
+QUICK_REWARD = {"trunk.first_iterations": 20, "trunk.iterations": 10, "heads.iterations": 20}
 QUICK = {"warmup_steps": 100, "max_warmup_steps": 150, "first_ratings": 20, "round_steps": 100, "round_ratings": 10}
 
 
@@ -51,7 +52,7 @@ def policy_run(row: Run, task_name: str, seed: int, quick: bool) -> dict[str, An
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     task = load_task(task_name)
-    reward = row.reward | ({"n_classes": row.n_classes} if row.n_classes else {})
+    reward = row.reward | ({"n_classes": row.n_classes} if row.n_classes else {}) | (QUICK_REWARD if quick else {})
     config = LocalConfig(
         learner=learner_config(node_values("learner", task, QUICK if quick else {}), task),
         reward=reward_config(node_values("reward_trainer", task, reward), task),

@@ -22,6 +22,7 @@ from erl_vlm_ros.sim.backend import backend_spaces
 from erl_vlm_ros.sim.cameras import sim_cameras
 from erl_vlm_ros.sim.demonstrations import rough_demonstrations
 from erl_vlm_ros.sim.demonstrator import rough_demonstrator
+from erl_vlm_ros.training import own_trunk
 from erl_vlm_ros.training.configs import learner_config, node_values, reward_config
 from erl_vlm_ros.training.local import LocalConfig, LocalLoop, TruthTeacher
 
@@ -231,10 +232,11 @@ def test_a_demonstrator_is_repeatable_and_rough():
 
 
 @pytest.mark.parametrize("cameras", [(), ("scene", "wrist")])
-def test_without_a_reward_model_the_encoder_is_learned_from_the_frames_alone(cameras):
+def test_without_a_reward_model_the_encoder_is_learned_from_the_frames_alone(cameras, monkeypatch):
     """Behaviour cloning from images: no label is asked for, and all frames are seen by one encoder."""
     few = {"algorithm": "bc", "warmup_steps": 50, "max_ratings": 0, "observe": "images"}
     few |= {"cameras": list(cameras) or None}
+    monkeypatch.setattr(own_trunk, "ITERATIONS", 20)
     config = LocalConfig(
         learner=learner_config(node_values("learner", TASK, few), TASK),
         reward=reward_config(node_values("reward_trainer", TASK, {"observe": "images"}), TASK),

@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
     collect.add_argument("--task", default="drawer_open")
     collect.add_argument("--episodes", type=int, default=50, metavar="N")
     collect.add_argument(
-        "--noise", type=float, default=-1.0, metavar="LEVEL",
+        "--noise", type=float, metavar="LEVEL",
         help="disturbance of every episode, 0 (the expert) to 1; not given: from none to 0.7, half succeed",
     )  # fmt: skip
     collect.add_argument("--seed", type=int, default=0)
@@ -76,7 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         episodes, made_by = _of_run(RunSource(arguments.run, True), arguments.run), f"from-run {arguments.run}"
     else:
         task, robot = arguments.task, robot_path(SIMULATED)
-        made_by = f"collect noise {arguments.noise} seed {arguments.seed}"
+        noise = "mixed" if arguments.noise is None else arguments.noise
+        made_by = f"collect noise {noise} seed {arguments.seed}"
         episodes = iter(_collected(arguments))
     count = write_dataset(arguments.out, task, episodes, made_by, robot)
     print(f"{arguments.out}: {count} episodes")
@@ -98,10 +99,10 @@ def _collected(arguments: argparse.Namespace) -> list[Episode]:
 
     if arguments.episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, got {arguments.episodes}", parameter="episodes")
-    if arguments.noise > 1:
+    if arguments.noise is not None and not 0 <= arguments.noise <= 1:
         raise ConfigError(f"--noise must be from 0 to 1, got {arguments.noise}", parameter="noise")
     task, count, seed = load_task(arguments.task), arguments.episodes, arguments.seed
-    if arguments.noise < 0:
+    if arguments.noise is None:
         shown = mixed_demonstrations(task, count, seed)
     else:
         shown = demonstrations(task, [arguments.noise] * count, seed)

@@ -61,6 +61,12 @@ def test_collect_and_show(tmp_path, capsys):
     assert main(["dataset", "from-run", folder, "--out", str(tmp_path / "x")]) != 0  # no run
 
 
+@pytest.mark.parametrize("option", [["--noise", "-1"], ["--noise", "1.5"], ["--noise", "nan"], ["--episodes", "0"]])
+def test_an_option_of_collect_out_of_range_makes_nothing(option, tmp_path):
+    assert main(["dataset", "collect", *option, "--out", str(tmp_path / "d")]) != 0
+    assert not (tmp_path / "d").exists()
+
+
 def noted(steps, rewards=True):
     ratings = np.full(steps + 1, -1)
     ratings[[1, 3, 4]] = 0, 2, 2

@@ -33,17 +33,19 @@ def contrastive_loss(advantages: Tensor, labels: Tensor, contrast: float) -> Ten
     return F.softplus(contrast * other - preferred)
 
 
-def preferred(labels: Sequence[Label], share: float) -> list[str]:
-    """Ids of the ``share`` of the compared segments that won most of their comparisons, one at least, best first. One
-    win of one counts less than nine of ten (Laplace's rule); of equals the earlier asked."""
+def preferred(labels: Sequence[Label], least_won: float) -> list[str]:
+    """Ids of the compared segments that won at least the share ``least_won`` of their comparisons, best first; a tenth
+    of them in any case, and one. One win of one counts as two thirds (Laplace's rule); of equals the earlier asked."""
     seen: Counter[str] = Counter()
     won: Counter[str] = Counter()
     for label in labels:
         for side, segment in enumerate(label.query):
             seen[segment.id] += 1
             won[segment.id] += label.value == side
-    ranked = sorted(seen, key=lambda name: -(won[name] + 1) / (seen[name] + 2))
-    return ranked[: max(1, round(share * len(ranked)))]
+    share = {name: (won[name] + 1) / (seen[name] + 2) for name in seen}
+    ranked = sorted(seen, key=lambda name: -share[name])
+    enough = sum(value >= least_won for value in share.values())
+    return ranked[: max(1, len(ranked) // 10, enough)]
 
 
 class CplAgent:
@@ -97,10 +99,10 @@ class CplAgent:
 
     def _cloned(self, batches: Batches) -> tuple[Tensor, dict[str, float]]:
         batch = None
-        if self.config.best_share < 1:
+        if self.config.least_won > 0:
             labels = batches.labels()
             if self._preferred[0] != len(labels):
-                self._preferred = len(labels), preferred(labels, self.config.best_share)
+                self._preferred = len(labels), preferred(labels, self.config.least_won)
             batch = batches.among(self._preferred[1], self.config.batch_size)
         if batch is None:
             batch = batches.transitions(self.config.batch_size)

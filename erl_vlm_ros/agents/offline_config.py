@@ -84,9 +84,9 @@ class CplConfig:
     alpha: float = setting(0.1, "Weight of log pi in the advantage.", low=_LEAST, high=100.0)
     contrast: float = setting(0.5, "Lambda: share of the other segment's advantage that counts.", low=0.0, high=1.0)
     dropout: float = setting(0.1, "Share of units that are left out in training (PLARE: 0.25).", low=0.0, high=0.9)
-    best_share: float = setting(
-        1.0, "Share of the compared segments, those that were preferred most often, that are cloned; 1: every "
-        "transition is.", low=0.01, high=1.0,
+    least_won: float = setting(
+        0.0, "What is cloned: the segments that won at least this share of their comparisons, a tenth of them in any "
+        "case; 0: every transition (PLARE).", low=0.0, high=0.99,
     )  # fmt: skip
     clone_weight: float = setting(0.0, "Weight of cloning beside the comparisons (PLARE: 0).", low=0.0, high=1000.0)
     average_rate: float = setting(

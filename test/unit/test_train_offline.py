@@ -117,7 +117,7 @@ def test_a_round_of_comparisons_fits_into_a_message(dataset, tmp_path):
 def test_from_images_the_encoder_sees_more_and_features_are_noisy(described):
     images = described("iql", {"learner": {"observe": "images"}})
     learner, reward = (images.node(name).parameters for name in ("learner", "reward_trainer"))
-    assert learner["feature_noise"] > 0 and learner["iql.best_share"] == 0.5
+    assert learner["feature_noise"] > 0 and learner["iql.best_share"] == 0.7
     for key in ("trunk.image_size", "trunk.channels"):
         assert learner[key] == reward[key] != described("iql").node("learner").parameters[key]
     assert described("bc", {"learner": {"observe": "images"}}).node("learner").parameters["trunk.image_size"] == 72

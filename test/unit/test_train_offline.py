@@ -121,6 +121,9 @@ def test_from_images_the_encoder_sees_more_and_features_are_noisy(described):
     for key in ("trunk.image_size", "trunk.channels"):
         assert learner[key] == reward[key] != described("iql").node("learner").parameters[key]
     assert described("bc", {"learner": {"observe": "images"}}).node("learner").parameters["trunk.image_size"] == 72
+    compared = described("cpl", {"learner": {"observe": "images"}}).node("learner").parameters
+    assert (compared["cpl.least_won"], compared["cpl.dropout"], compared["cpl.clone_weight"]) == (0.4, 0.0, 30.0)
+    assert described("cpl").node("learner").parameters["cpl.least_won"] == 0.6
     state = described("iql").node("learner").parameters
     assert state["feature_noise"] == 0 and state["iql.best_share"] == 0.5
 

@@ -77,6 +77,7 @@ def test_an_agent_that_needs_labels_has_no_reward_model():
     np.testing.assert_allclose(made.agent.action, best * (1 - 0.5**3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_saved_and_gone_on_with(tmp_path):
     made = filled("toy_agent:LabelAgent", segment_length=2)
     batch = made.make_round()

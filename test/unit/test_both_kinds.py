@@ -74,6 +74,7 @@ def learner(**over):
     return Learner(LearnerConfig(AgentSpec("sac", sac), 19, 3, 10, **(base | over)), 0)
 
 
+@pytest.mark.slow
 def test_rounds_alternate_and_both_kinds_count_against_one_budget():
     one = learner()
     kinds, sizes, asked = [], [], set()
@@ -365,6 +366,7 @@ def test_the_record_shows_the_mix_of_the_first_kind():
 # -- all of it
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_both_kinds():
     from erl_vlm_ros.agents.exploration import ExplorationConfig
     from erl_vlm_ros.training.configs import learner_config, node_values, reward_config

@@ -153,6 +153,7 @@ def read(source, count):
     return frames, none
 
 
+@pytest.mark.slow
 def test_http_stream_gives_new_frames_with_rising_stamps(camera):
     source = OpenCvSource(camera.url, Profile(WIDTH, HEIGHT), 1.0)
     source.open()
@@ -165,6 +166,7 @@ def test_http_stream_gives_new_frames_with_rising_stamps(camera):
     source.close()
 
 
+@pytest.mark.slow
 def test_frames_that_a_network_held_up_are_not_given_as_new(camera):
     source = OpenCvSource(camera.url, Profile(), 2.0)
     source.open()

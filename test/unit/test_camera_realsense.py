@@ -80,6 +80,7 @@ def test_a_reader_that_was_away_does_not_get_a_queue_of_old_frames():
     source.close()
 
 
+@pytest.mark.slow
 def test_stamps_of_the_cameras_own_clock_are_mapped():
     camera = SoftwareCamera(W, H, hardware_clock=True)
     source = opened(camera)
@@ -194,6 +195,7 @@ def check_played(frames, recorded, missing):
         assert -1e6 < at - frame.stamp_ns < 1e9
 
 
+@pytest.mark.slow
 def test_a_bag_of_another_librealsense_is_played():
     source, frames = play(BAG)
     assert source.size == (W, H) and source.intrinsics.fx == pytest.approx(0.95 * W)

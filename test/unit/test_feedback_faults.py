@@ -119,6 +119,7 @@ def reasons(rater, count, start=0):
 # -- pauses and limits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("headers", "body", "seconds"),
     [("Retry-After: 0.6\r\n", b"{}", 0.6), ("", b'{"error": {"details": [{"retryDelay": "0.6s"}]}}', 0.6)],
@@ -163,6 +164,7 @@ def test_tokens_per_minute(bench):
 # -- outages
 
 
+@pytest.mark.slow
 def test_the_breaker_opens_training_goes_on_and_it_comes_back(bench):
     down = threading.Event()
     down.set()

@@ -97,6 +97,7 @@ def shown(key):
     return f"state.key === {json.dumps(key)} && {READY}"
 
 
+@pytest.mark.slow
 def test_a_person_rates_skips_and_takes_back_in_a_browser(desk):
     teacher = desk.teacher(undo_s=60.0)
     page, browser = desk.page(teacher), desk.browser()

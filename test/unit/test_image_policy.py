@@ -231,6 +231,7 @@ def test_a_demonstrator_is_repeatable_and_rough():
     assert not np.array_equal(first(1), first(2)) and np.abs(first(1)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cameras", [(), ("scene", "wrist")])
 def test_without_a_reward_model_the_encoder_is_learned_from_the_frames_alone(cameras, monkeypatch):
     """Behaviour cloning from images: no label is asked for, and all frames are seen by one encoder."""

@@ -123,6 +123,7 @@ def test_an_update_descends_the_papers_losses(papers):
             np.testing.assert_allclose(nets[name].named_grad[key][0], tensor.grad, atol=2e-6, rtol=2e-4, err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["iql", "bc"])
 def test_a_bandit_and_the_robots_reader(algorithm):
     config = {"iql": IqlConfig(2, 1, hidden=(32,), beta=10.0), "bc": BcConfig(2, 1, hidden=(32,))}[algorithm]
@@ -276,6 +277,7 @@ def test_comparisons_move_the_policy_to_what_is_preferred():
     assert abs(cloned) < 0.2 and said() > cloned + 0.2 and figures["pair_accuracy"] > 0.7 and agent.finite()
 
 
+@pytest.mark.slow
 def test_what_is_cloned_may_be_the_preferred_segments_alone():
     """Four episodes, in each of which one action is done; two are preferred to the other two, first in one order, and
     with further labels in the other."""

@@ -115,6 +115,7 @@ def test_it_acts_alike_elsewhere(run, form, tmp_path):
         np.testing.assert_allclose(acted[i], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_on_a_frame_as_it_is_stored(run, tmp_path):
     """What a caller has to do with a camera image: the image at the encoder's size, as decoded."""
     import torch

@@ -232,6 +232,7 @@ def test_both_orders_keep_what_turns_with_the_order():
         BothOrders(toy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two_stage", [True, False])
 def test_the_stand_in_compares_over_http_and_shows_its_bias(tmp_path, two_stage):
     from erl_vlm_ros.sim.trajectories import collect_frames

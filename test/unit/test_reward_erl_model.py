@@ -222,6 +222,7 @@ def test_fewer_than_two_classes_hold_no_order(ratings):
     np.testing.assert_array_equal(model.predict(rated()[0][:, 0]), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mae", "ce"])
 def test_equal_images_leave_the_networks_able_to_learn(loss):
     # A constant input has equal returns: no gradient, no early stop although 97.9% are rated alike, nothing

@@ -118,6 +118,7 @@ def test_interrupted(tmp_path):
     assert "saved" in log(tmp_path, "a") and not supervisor._alive()
 
 
+@pytest.mark.slow
 def test_a_deaf_node_is_killed_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "STOP_SIGNALS", tuple((s, 0.4) for s, _ in runner.STOP_SIGNALS))
     deaf = """

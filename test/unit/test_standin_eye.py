@@ -102,6 +102,7 @@ def test_it_looks_at_the_image_and_not_at_metadata():
     assert "red block is not visible" in describe("sweep_into", encode_jpeg(image))
 
 
+@pytest.mark.slow
 def test_larger_images_are_seen_the_same_way():
     frames = frames_of("drawer_open")[:40]
     large = [cv2.resize(decode_jpeg(f.jpeg), (480, 480), interpolation=cv2.INTER_CUBIC) for f in frames]
@@ -184,6 +185,7 @@ def test_a_mirrored_image_and_a_detail_are_seen_as_well(treatment):
     assert right >= 21
 
 
+@pytest.mark.slow
 def test_another_arm_is_seen_when_its_model_is_known(tmp_path):
     path = write_arm(tmp_path)
     frames = collect_frames("drawer_open", 24, seed=4, robot=load_robot(path))

@@ -89,6 +89,7 @@ def test_heads_round_trip():
     np.testing.assert_array_equal(heads.probabilities(x), again.probabilities(x))
 
 
+@pytest.mark.slow
 def test_trunk_features_carry_what_no_label_told():
     images, at, rating = scene(1500)
     trainer = TrunkTrainer(SMALL, 2, seed=0)
@@ -110,6 +111,7 @@ def test_trunk_is_due_when_frames_have_grown():
     assert not trainer.due(10_000)
 
 
+@pytest.mark.slow
 def test_trunk_resumes_bit_for_bit():
     images, at, _ = scene(128)
     a, b = TrunkTrainer(SMALL, 2, seed=0), TrunkTrainer(SMALL, 2, seed=9)

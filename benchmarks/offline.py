@@ -61,6 +61,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     from erl_vlm_ros.common.tasks import load_task
     from erl_vlm_ros.data.sources import ListSource, SourcedEpisode
     from erl_vlm_ros.feedback.kinds import kind_named
+    from erl_vlm_ros.graphs.offline import COMPARED_UPDATES
     from erl_vlm_ros.params.layers import flatten, read_parameter_file
     from erl_vlm_ros.training.configs import exploration_config, learner_config, node_values, reward_config
     from erl_vlm_ros.training.local import LocalConfig, LocalLoop, TruthTeacher
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
     if name == "cpl":  # whole episodes; each may be compared with many others
         learner_more = {"segment_length": task.episode_steps, "selection.pairs": "uniform"}
         learner_more |= {
-            "offline_updates": min(args.updates, 3400),
+            "offline_updates": min(args.updates, COMPARED_UPDATES),
             "max_ratings": args.pairs,
             "first_ratings": args.pairs,
         }

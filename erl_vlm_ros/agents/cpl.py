@@ -69,7 +69,7 @@ class CplAgent:
         torch.random.set_rng_state(state)
         self.average = copy.deepcopy(self.actor)
         self.optimizer = torch.optim.Adam(self.actor.parameters(), lr=config.warm_lr)
-        self._preferred: tuple[int, list[str]] = (0, [])  # of so many labels
+        self._preferred: tuple[int, list[str]] = (0, [])  # of so many labels: more come, none is taken back
 
     @staticmethod
     def configure(values: Mapping[str, Any], obs_dim: int, act_dim: int) -> CplConfig:
@@ -168,4 +168,5 @@ class CplAgent:
         self.optimizer.load_state_dict(state["optimizer"])
         self.normaliser.load_state_dict(state["normaliser"])
         self._torch_state, self.updates = state["torch"], int(state["updates"])
+        self._preferred = (0, [])  # the labels are now those of the state
         self.rng.bit_generator.state = state["rng"]

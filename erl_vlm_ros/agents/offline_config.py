@@ -11,6 +11,7 @@ from erl_vlm_ros.common.config import config, setting
 
 _LEAST = 1e-12
 BALANCE = "Errors of a gripper that is only ever open or shut count by the inverse frequency of the two."
+AVERAGE = "Rate of the running mean of the actor that evaluation uses."
 #: given by the spaces, not by a person
 SIZES = ("obs_dim", "act_dim")
 
@@ -38,9 +39,7 @@ class IqlConfig:
     )  # fmt: skip
     normalise_advantages: bool = setting(True, "Divide advantages by their deviation in the batch (the papers do not).")
     balance: bool = setting(True, BALANCE)
-    average_rate: float = setting(
-        0.005, "Rate of the running mean of the actor that evaluation uses.", low=0.0, high=1.0
-    )
+    average_rate: float = setting(0.005, AVERAGE, low=0.0, high=1.0)
 
 
 @config("iql")
@@ -60,9 +59,7 @@ class BcConfig:
     batch_size: int = setting(256, "Transitions per update.", low=1, high=65_536)
     lr: float = setting(1e-3, "Learning rate.", low=_LEAST, high=1.0)
     balance: bool = setting(True, BALANCE)
-    average_rate: float = setting(
-        0.005, "Rate of the running mean of the actor that evaluation uses.", low=0.0, high=1.0
-    )
+    average_rate: float = setting(0.005, AVERAGE, low=0.0, high=1.0)
     best_share: float = setting(
         0.4, "Algorithm bc_rated: share of the episodes that are cloned, those of the highest mean reward.", low=0.01,
         high=1.0,
@@ -89,6 +86,4 @@ class CplConfig:
         "case; 0: every transition (PLARE).", low=0.0, high=0.99,
     )  # fmt: skip
     clone_weight: float = setting(0.0, "Weight of cloning beside the comparisons (PLARE: 0).", low=0.0, high=1000.0)
-    average_rate: float = setting(
-        0.005, "Rate of the running mean of the actor that evaluation uses.", low=0.0, high=1.0
-    )
+    average_rate: float = setting(0.005, AVERAGE, low=0.0, high=1.0)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from erl_vlm_ros.common.errors import ConfigError
 from erl_vlm_ros.data.dataset import write_dataset
 from erl_vlm_ros.data.dataset_view import contact_sheet, show
 from erl_vlm_ros.data.episode import Episode
@@ -95,12 +94,11 @@ def _collected(arguments: argparse.Namespace) -> list[Episode]:
     from dataclasses import replace
 
     from erl_vlm_ros.common.tasks import load_task
+    from erl_vlm_ros.graphs.collect import check_collect_options
+    from erl_vlm_ros.graphs.spec import DataOptions
     from erl_vlm_ros.sim.demonstrations import demonstrations, mixed_demonstrations
 
-    if arguments.episodes < 1:
-        raise ConfigError(f"--episodes must be at least 1, got {arguments.episodes}", parameter="episodes")
-    if arguments.noise is not None and not 0 <= arguments.noise <= 1:
-        raise ConfigError(f"--noise must be from 0 to 1, got {arguments.noise}", parameter="noise")
+    check_collect_options(DataOptions(episodes=arguments.episodes, noise=arguments.noise))
     task, count, seed = load_task(arguments.task), arguments.episodes, arguments.seed
     if arguments.noise is None:
         shown = mixed_demonstrations(task, count, seed)

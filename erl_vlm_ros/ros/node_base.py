@@ -20,12 +20,14 @@ from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_msgs.msg import UInt8MultiArray
 
+from erl_vlm_ros.common import names
 from erl_vlm_ros.common.dds import use_profile
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.bundle import Bundle, check_run, decode, encode, with_run
@@ -33,6 +35,7 @@ from erl_vlm_ros.params.param import namespace
 from erl_vlm_ros.params.tables import PARAMETERS
 from erl_vlm_ros.ros.convert import bytes_message, bytes_of
 from erl_vlm_ros.ros.declare import declare
+from erl_vlm_ros.ros.executor import Executor
 from erl_vlm_ros.ros.heartbeat import Heartbeat
 from erl_vlm_ros.ros.refusals import Refusals
 
@@ -46,7 +49,9 @@ class BaseNode(Node):
 
     ``self.p.NAME`` is a parameter as it was at start (dots in names become underscores); ``self.values`` maps
     the plain names to the same values. A message that a subscription's callback cannot use is refused (``refused``
-    counts) and does not end the node, unless ``FORGIVING`` is False.
+    counts) and does not end the node, unless ``FORGIVING`` is False. A QoS that does not fit is warned of, as by rclpy,
+    where another's node may be at the other end; on this package's own topics, and in lock-step on all, it is not: the
+    executor looks at the two handlers of each at every wake, a third of its time.
     """
 
     FORGIVING = True
@@ -55,10 +60,12 @@ class BaseNode(Node):
         """``name`` is the key of PARAMETERS. Raises ConfigError for parameters that do not fit the table."""
         self._heartbeat: Heartbeat | None = None  # none in a node whose parameters are refused
         self.refused = Refusals(lambda text: self.get_logger().error(text))
+        self._lock_step = False
         super().__init__(name, **kwargs)
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.values = declare(self, PARAMETERS[name])
         self.p = namespace(name, self.values)
+        self._lock_step = bool(self.values.get("lock_step"))
         self._heartbeat = Heartbeat(self, self.wall_timer, self.refused)
 
     def destroy_node(self) -> None:
@@ -90,7 +97,18 @@ class BaseNode(Node):
         """As rclpy's; the callback takes the message alone."""
         if self.FORGIVING:
             callback = self.refused.forgiving(topic, callback)
+        if self._among_ourselves(topic):
+            kw.setdefault("event_callbacks", SubscriptionEventCallbacks(use_default_callbacks=False))
         return super().create_subscription(msg_type, topic, callback, *args, **kw)
+
+    def create_publisher(self, msg_type: Any, topic: str, *args: Any, **kw: Any) -> Any:
+        """As rclpy's."""
+        if self._among_ourselves(topic):
+            kw.setdefault("event_callbacks", PublisherEventCallbacks(use_default_callbacks=False))
+        return super().create_publisher(msg_type, topic, *args, **kw)
+
+    def _among_ourselves(self, topic: str) -> bool:
+        return self._lock_step or topic.startswith(names.OWN)
 
     def bundle_message(self, bundle: Bundle) -> UInt8MultiArray:
         """A bundle of this run as a message."""
@@ -106,7 +124,7 @@ class BaseNode(Node):
         """Called once before the end, while the node can still publish. Override to save or send zeros."""
 
 
-def spin_until(future: Future, executor: SingleThreadedExecutor) -> None:
+def spin_until(future: Future, executor: Executor) -> None:
     """Serve callbacks until ``future`` is done or the context is shut down."""
     executor.spin_until_future_complete(future)
 
@@ -122,7 +140,7 @@ def run(make_node: Callable[[], BaseNode], args: list[str] | None = None) -> int
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         except Exception as error:  # rclpy raises its own type for malformed -p and unreadable YAML
             raise ConfigError(f"arguments not understood: {error}", code=Code.VALUE) from error
-        executor = SingleThreadedExecutor()
+        executor = Executor()
         stop = Future()
         _catch_signals(stop)
         node = make_node()

@@ -87,9 +87,6 @@ ARM = "safety_guard/arm"
 ESTOP = "safety_guard/estop"
 CLEAR_ESTOP = "safety_guard/clear_estop"
 
-#: Beginnings of the topics at whose other end is always a node of this package.
-OWN = ("learning/", "evaluation/", "task/", "run/", "/parameter_events")
-
 # Simulation services.
 RESET = "sim_bridge/reset"
 PAUSE = "sim_bridge/pause"

@@ -27,7 +27,6 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_msgs.msg import UInt8MultiArray
 
-from erl_vlm_ros.common import names
 from erl_vlm_ros.common.dds import use_profile
 from erl_vlm_ros.common.errors import Code, ConfigError
 from erl_vlm_ros.data.bundle import Bundle, check_run, decode, encode, with_run
@@ -40,6 +39,8 @@ from erl_vlm_ros.ros.heartbeat import Heartbeat
 from erl_vlm_ros.ros.refusals import Refusals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: beginnings of the topics at whose other end is always a node of this package
+_OWN = ("learning/", "evaluation/", "task/", "run/", "/parameter_events")
 TEARDOWN_S = 10.0  # for leaving DDS, once everything is saved
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -108,7 +109,7 @@ class BaseNode(Node):
         return super().create_publisher(msg_type, topic, *args, **kw)
 
     def _among_ourselves(self, topic: str) -> bool:
-        return self._lock_step or topic.startswith(names.OWN)
+        return self._lock_step or topic.startswith(_OWN)
 
     def bundle_message(self, bundle: Bundle) -> UInt8MultiArray:
         """A bundle of this run as a message."""

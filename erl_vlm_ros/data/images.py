@@ -49,9 +49,14 @@ def decode_image(data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
     Raises:
         ImageError: neither JPEG nor PNG, cut off, damaged, or beyond MAX_BYTES, MAX_SIDE or MAX_PIXELS.
     """
+    return _decode(data, image_size(data), flag)
+
+
+def _decode(data: bytes, size: tuple[int, int], flag: int) -> np.ndarray:
+    """The same, of an image whose header says that it is of ``size`` (height, width), px."""
     if len(data) > MAX_BYTES:
         raise ImageError(f"an image of {len(data)} bytes is above the limit of {MAX_BYTES}")
-    height, width = image_size(data)
+    height, width = size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
         raise ImageError(f"JPEG or PNG of {width}x{height} px is outside 1..{MAX_SIDE} px or above {MAX_PIXELS} px")
     try:
@@ -65,8 +70,7 @@ def decode_image(data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
 
 def check_jpeg(data: bytes) -> None:
     """Whether a frame of a message can be decoded: at an eighth of its size, for little. Raises ImageError."""
-    jpeg_header(data)
-    decode_image(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    _decode(data, jpeg_header(data), cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
@@ -78,15 +82,14 @@ def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
     Raises:
         ImageError: as decode_image; or not a JPEG.
     """
-    height, width = jpeg_header(data)
-    flag = cv2.IMREAD_COLOR
+    stored, flag = jpeg_header(data), cv2.IMREAD_COLOR
     if size is not None:
-        shorter = min(height, width)
+        shorter = min(stored)
         if shorter >= 4 * size:
             flag = cv2.IMREAD_REDUCED_COLOR_4
         elif shorter >= 2 * size:
             flag = cv2.IMREAD_REDUCED_COLOR_2
-    image = decode_image(data, flag)
+    image = _decode(data, stored, flag)
     if size is not None and image.shape[:2] != (size, size):
         shrinks = min(image.shape[:2]) >= size
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--data", choices=("mixed", "slow"), default="mixed")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of learner, as YAML")
     parser.add_argument("--error-rate", type=float, default=0.2)
+    parser.add_argument("--eval-episodes", type=int, default=20)
     args = parser.parse_args()
     for seed in args.seeds:
         from erl_vlm_ros.common.tasks import load_task
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace, name: str, seed: int, shown: list) -> dict:
         learner=learner_config(node_values("learner", task, learner | learner_more | asked), task),
         reward=reward_config(values, task),
         exploration=exploration_config(node_values("policy_controller", task)),
+        eval_episodes=args.eval_episodes,
     )  # fmt: skip
     chosen = [d for d in shown if d.succeeded or name != "bc_success"]
 

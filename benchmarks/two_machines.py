@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help="one machine, no side")
     parser.add_argument("--whole", action="store_true", help="shipped settings, a policy from images, 20 episodes last")
     parser.add_argument("--demos", default="", help="of erl-vlm run")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE")
     parser.add_argument("--keep", type=Path, help="folder for the runs; by default they go")
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--task", default="drawer_open")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NODE.PARAM=VALUE")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE")
     parser.add_argument("--keep", type=Path, help="folder for the samples and the run; by default they go")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -56,7 +56,12 @@ def main() -> None:
     parser.add_argument("--error-rate", type=float, default=0.2)
     parser.add_argument("--systematic-rate", type=float, default=0.0)
     parser.add_argument(
-        "--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE", help="parameter overrides for every run"
+        "--set",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="NODE.PARAM=VALUE",
+        help="parameter overrides for every run",
     )
     parser.add_argument("--observe", default="state", choices=("state", "images"), help="what the policy sees")
     parser.add_argument("--cameras", nargs="+", default=[], help="simulated cameras by name; none: the scene's alone")

@@ -41,7 +41,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path("lockstep_record.json"))
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NODE.NAME=VALUE", help="other settings, as JSON")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NODE.NAME=VALUE", help="other settings, as JSON"
+    )
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two records")
     parser.add_argument("--common", action="store_true", help="what stands in one record only is no difference")
     args = parser.parse_args()

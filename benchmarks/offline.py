@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=4000)
     parser.add_argument("--observe", choices=("state", "images"), default="state")
     parser.add_argument("--data", choices=("mixed", "slow"), default="mixed")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="parameters of learner, as YAML")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="parameters of learner, as YAML"
+    )
     parser.add_argument("--error-rate", type=float, default=0.2)
     parser.add_argument("--eval-episodes", type=int, default=20)
     args = parser.parse_args()

@@ -49,7 +49,9 @@ def main() -> None:
     parser.add_argument("--action-repeat", type=int, default=4, help="the papers: 1")
     parser.add_argument("--episode", type=int, default=500, help="MetaWorld's control steps in an episode")
     parser.add_argument("--steps", type=int, help="MetaWorld's control steps, or MiniGrid's, in place of the table's")
-    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE", help="overrides for every run")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE", help="overrides for every run"
+    )
     parser.add_argument("--out", type=Path, help="JSON lines, one a run; kept and continued")
     parser.add_argument("--quick", action="store_true", help="a smoke run: few steps, the first seed alone")
     parser.add_argument("--report", action="store_true", help="run nothing; print what --out holds")

@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=4000, help="of IQL on the recordings")
     parser.add_argument("--steps", type=int, default=2000, help="online")
     parser.add_argument("--eval-episodes", type=int, default=20)
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="parameters of learner online, YAML")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="parameters of learner online, YAML"
+    )
     parser.add_argument("--error-rate", type=float, default=0.2)
     args = parser.parse_args()
     for seed in args.seeds:

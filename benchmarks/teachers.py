@@ -93,7 +93,9 @@ def main() -> None:
     p.add_argument("--ratings", type=int, default=1500, help="segments rated at most")
     p.add_argument("--sharing", type=float, default=0.5, help="of systematic errors, by other ways of asking")
     p.add_argument("--audit-share", type=float, default=0.1, help="of the ratings, by the auditor of audited*")
-    p.add_argument("--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE", help="parameters of every run")
+    p.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="NODE.PARAM=VALUE", help="parameters of every run"
+    )
     p.add_argument("--eval-every", type=int, default=1000, help="steps between evaluations")
     p.add_argument("--eval-episodes", type=int, default=20)
     p.add_argument("--jobs", type=int, default=1)

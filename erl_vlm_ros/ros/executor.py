@@ -21,6 +21,7 @@ class Executor(SingleThreadedExecutor):
     at every entity of the node for nothing: half of an executor's time."""
 
     def _make_handler(self, *args: Any) -> Any:
+        # another thread's wake that falls in between is not missed: all is looked at before the next wait in any case
         guard, self._guard = self._guard, _Silent()
         try:
             return super()._make_handler(*args)

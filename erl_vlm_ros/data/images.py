@@ -29,12 +29,20 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """(height, width) in px by the header that a decoder goes by, without decoding. ImageError: not a whole JPEG."""
+    _check_length(data)
     return jpeg_header(data)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
     """(height, width) in px of a JPEG or PNG, without decoding. Raises ImageError when it is neither, or cut off."""
+    _check_length(data)
     return png_header(data) if data[:8] == PNG_SIGNATURE else jpeg_header(data)
+
+
+def _check_length(data: bytes) -> None:
+    """Before anything is read of it."""
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"an image of {len(data)} bytes is above the limit of {MAX_BYTES}")
 
 
 def decode_image(data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -54,8 +62,6 @@ def decode_image(data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
 
 def _decode(data: bytes, size: tuple[int, int], flag: int) -> np.ndarray:
     """The same, of an image whose header says that it is of ``size`` (height, width), px."""
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"an image of {len(data)} bytes is above the limit of {MAX_BYTES}")
     height, width = size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
         raise ImageError(f"JPEG or PNG of {width}x{height} px is outside 1..{MAX_SIDE} px or above {MAX_PIXELS} px")
@@ -70,7 +76,7 @@ def _decode(data: bytes, size: tuple[int, int], flag: int) -> np.ndarray:
 
 def check_jpeg(data: bytes) -> None:
     """Whether a frame of a message can be decoded: at an eighth of its size, for little. Raises ImageError."""
-    _decode(data, jpeg_header(data), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    _decode(data, jpeg_size(data), cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
@@ -82,7 +88,7 @@ def decode_jpeg(data: bytes, size: int | None = None) -> np.ndarray:
     Raises:
         ImageError: as decode_image; or not a JPEG.
     """
-    stored, flag = jpeg_header(data), cv2.IMREAD_COLOR
+    stored, flag = jpeg_size(data), cv2.IMREAD_COLOR
     if size is not None:
         shorter = min(stored)
         if shorter >= 4 * size:

@@ -7,6 +7,7 @@ import pytest
 from refusals import refused
 
 from erl_vlm_ros.common.errors import DataError
+from erl_vlm_ros.data import images
 from erl_vlm_ros.data.image_headers import ImageError
 from erl_vlm_ros.data.images import decode_jpeg, decode_many, encode_jpeg, jpeg_size, pack_jpegs, unpack_jpegs
 
@@ -54,6 +55,16 @@ def test_a_header_claiming_a_huge_image_is_refused_before_decoding():
     data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     with refused(ImageError, field="", shows="65535x65535"):
         decode_jpeg(bytes(data))
+
+
+@pytest.mark.parametrize("read", [images.decode_image, decode_jpeg, images.check_jpeg, images.image_size, jpeg_size])
+def test_too_many_bytes_are_refused_before_the_header_is_read(read, monkeypatch):
+    data = encode_jpeg(np.zeros((16, 16, 3), np.uint8))
+    read(data)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(images, "jpeg_header", None)
+    with pytest.raises(ImageError):
+        read(data)
 
 
 def test_decode_many_names_the_bad_frame():

@@ -17,8 +17,8 @@ class _Silent:
 
 class Executor(SingleThreadedExecutor):
     """rclpy's handlers trigger the executor's guard condition after each callback, so that other threads see that an
-    entity may be waited for again. Here there is no other thread, and what it wakes is the next wait, which then looks
-    at every entity of the node for nothing: half of an executor's time."""
+    entity may be waited for again. Here one thread makes all callbacks, and what it wakes is its own next wait, which
+    then looks at every entity of the node for nothing."""
 
     def _make_handler(self, *args: Any) -> Any:
         # another thread's wake that falls in between is not missed: all is looked at before the next wait in any case

@@ -39,7 +39,7 @@ from erl_vlm_ros.ros.heartbeat import Heartbeat
 from erl_vlm_ros.ros.refusals import Refusals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: beginnings of the topics at whose other end is always a node of this package
+#: beginnings of the topics that nodes of this package alone need
 _OWN = ("learning/", "evaluation/", "task/", "run/", "/parameter_events")
 TEARDOWN_S = 10.0  # for leaving DDS, once everything is saved
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,12 +61,11 @@ class BaseNode(Node):
         """``name`` is the key of PARAMETERS. Raises ConfigError for parameters that do not fit the table."""
         self._heartbeat: Heartbeat | None = None  # none in a node whose parameters are refused
         self.refused = Refusals(lambda text: self.get_logger().error(text))
-        self._lock_step = False
+        self.values: dict[str, Any] = {}  # until they are declared
         super().__init__(name, **kwargs)
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.values = declare(self, PARAMETERS[name])
         self.p = namespace(name, self.values)
-        self._lock_step = bool(self.values.get("lock_step"))
         self._heartbeat = Heartbeat(self, self.wall_timer, self.refused)
 
     def destroy_node(self) -> None:
@@ -95,7 +94,7 @@ class BaseNode(Node):
     def create_subscription(
         self, msg_type: Any, topic: str, callback: Callable[[Any], Any], *args: Any, **kw: Any
     ) -> Any:
-        """As rclpy's; the callback takes the message alone."""
+        """As rclpy's; the callback takes the message alone, and between ourselves there are no QoS handlers."""
         if self.FORGIVING:
             callback = self.refused.forgiving(topic, callback)
         if self._among_ourselves(topic):
@@ -103,13 +102,13 @@ class BaseNode(Node):
         return super().create_subscription(msg_type, topic, callback, *args, **kw)
 
     def create_publisher(self, msg_type: Any, topic: str, *args: Any, **kw: Any) -> Any:
-        """As rclpy's."""
+        """As rclpy's; between ourselves without its QoS handlers."""
         if self._among_ourselves(topic):
             kw.setdefault("event_callbacks", PublisherEventCallbacks(use_default_callbacks=False))
         return super().create_publisher(msg_type, topic, *args, **kw)
 
     def _among_ourselves(self, topic: str) -> bool:
-        return self._lock_step or topic.startswith(_OWN)
+        return bool(self.values.get("lock_step")) or topic.startswith(_OWN)
 
     def bundle_message(self, bundle: Bundle) -> UInt8MultiArray:
         """A bundle of this run as a message."""

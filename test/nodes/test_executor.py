@@ -20,12 +20,17 @@ from erl_vlm_ros.ros.node_base import BaseNode
 
 
 @pytest.fixture
-def node(ros_domain):
+def context(ros_domain):
     rclpy.init(domain_id=ros_domain)
+    yield
+    rclpy.shutdown()
+
+
+@pytest.fixture
+def node(context):
     node = Node("served")
     yield node
     node.destroy_node()
-    rclpy.shutdown()
 
 
 def counting(kind):
@@ -64,8 +69,8 @@ def looks_a_message(kind, node: Node, count: int = 20) -> float:
     looks = executor.looks - before
     assert [message.data for message in heard] == list(map(float, range(count)))
     executor.remove_node(node)
-    for entity, destroy in ((subscription, node.destroy_subscription), (publisher, node.destroy_publisher)):
-        destroy(entity)
+    node.destroy_subscription(subscription)
+    node.destroy_publisher(publisher)
     executor.shutdown()
     return looks / count
 
@@ -112,8 +117,7 @@ def test_raises_what_a_callback_raises_and_serves_on(node):
 
 
 @pytest.mark.parametrize("lock_step", [False, True])
-def test_warns_of_a_qos_where_another_node_may_be_at_the_other_end(ros_domain, lock_step):
-    rclpy.init(domain_id=ros_domain)
+def test_warns_of_a_qos_where_another_node_may_be_at_the_other_end(context, lock_step):
     node = BaseNode("monitor", parameter_overrides=[Parameter("lock_step", value=lock_step)])
     try:
         handlers = {}
@@ -126,4 +130,3 @@ def test_warns_of_a_qos_where_another_node_may_be_at_the_other_end(ros_domain, l
         assert any(handlers[names.JOINT_STATES]) == (not lock_step)
     finally:
         node.destroy_node()
-        rclpy.shutdown()
